@@ -1,0 +1,70 @@
+#pragma once
+/* Fill: draws -> rows of a slot: read, decode or cache, transform, noise, scalars, members. */
+#include <stdint.h>
+
+#include "batch/cache.h"
+#include "batch/layout.h"
+#include "batch/quarantine.h"
+#include "codec/transform.h"
+#include "noise/weight.h"
+#include "sampler/sampler.h"
+#include "shard/catalog.h"
+
+#define AMB_LATENT_CHANNELS_MAX 64u
+
+/* One dataset as the filler sees it: immutable while fills that use it are in flight. All borrowed. */
+struct amb_dataset {
+    struct amb_catalog *catalog;
+    struct amb_shape shape;
+    struct amb_transform transform;    /* images */
+    uint64_t transform_hash;           /* of everything that decides stored bytes; part of the cache key */
+    uint64_t noise_seed;
+    float latent_scale[AMB_LATENT_CHANNELS_MAX], latent_shift[AMB_LATENT_CHANNELS_MAX];
+    struct amb_cache *cache;
+    struct amb_quarantine *quarantine;
+};
+
+/* One stream as the filler sees it. Borrowed, immutable while its fills are in flight. */
+struct amb_fill_stream {
+    const struct amb_dataset *dataset;
+    const struct amb_sampler *sampler;
+    const struct amb_layout *layout;
+    struct amb_stream_options options;
+    enum amb_weight weight;
+    struct amb_fill_keys {
+        uint64_t fixed;                /* ('fixed', noise_seed)                            */
+        uint64_t fresh, latent;        /* ('fresh', seed), ('latent', seed)                */
+        uint64_t request_fresh, request_latent; /* ('request fresh', seed), ...            */
+    } keys;
+};
+void amb_fill_keys_get(struct amb_fill_keys *out, uint64_t noise_seed, uint64_t seed);
+
+/* Scratch of one worker: decoder, buffers. Allocates nothing once warm. Counters are added up by the owner. */
+struct amb_filler {
+    struct amb_decoder *decoder;
+    struct amb_buf payload, stored, scratch, member;
+    uint64_t n_decoded, n_replaced, n_transient, read_bytes;
+    uint64_t read_ns, decode_ns, noise_ns; /* CLOCK_MONOTONIC, for stalls by cause */
+};
+int amb_filler_init(struct amb_filler *filler, const struct amb_codec_limits *limits, struct amb_error *err);
+void amb_filler_deinit(struct amb_filler *filler);
+
+/**
+ * Fill row i_row of a slot from a draw; a bad sample is replaced (draw->replaced says so).
+ *
+ * slot:   base of the slot; only the row's bytes of each field are written.
+ * Errors: AMB_ERR_EXHAUSTED 64 replacements bad, naming the sigma; AMB_ERR_LIMIT member too long with option error;
+ *         -ENOMEM.
+ * Thread: worker; rows of one slot may be filled by several workers at once.
+ */
+int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler, const struct amb_fill_stream *stream,
+                 struct amb_draw *draw, struct amb_error *err);
+
+/* Decode one sample to its stored form (C x H x W planes) through the cache, without noise: preview, annotators.
+ * *stored points into the filler; valid until its next call. */
+int amb_fill_load(const uint8_t **stored, struct amb_filler *filler, const struct amb_dataset *dataset,
+                  uint32_t i_sample, struct amb_error *err);
+
+/* Probe the first readable sample for its size: what `--size` none or `auto` resolves to. */
+int amb_fill_probe(uint32_t *width, uint32_t *height, uint32_t *channels, bool *npy_latent, struct amb_filler *filler,
+                   struct amb_catalog *catalog, struct amb_error *err);

@@ -1,0 +1,152 @@
+#pragma once
+/* Catalog: one immutable state of a dataset's shards: global sample number -> where it lies and what it is. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/hash.h"
+
+#define AMB_CATALOG_SHARDS_MAX 65536u /* not tuned */
+#define AMB_KEY_BYTES_MAX      4096u  /* DESIGN section 9: name 4 KiB */
+#define AMB_SOURCE_NAME_MAX    64u    /* not tuned; names come from the config, never from a path */
+#define AMB_LABEL_NONE         (-1)
+
+enum amb_shard_format {
+    AMB_SHARD_AUTO, /* by what the path is and how the file begins */
+    AMB_SHARD_TAR,
+    AMB_SHARD_ZIP,
+    AMB_SHARD_FOLDER,
+    AMB_SHARD_FORMAT_N,
+};
+
+/* What the config says of one source. All strings are borrowed for the call of open. */
+struct amb_source_options {
+    const char *name;                  /* "main", "main2", ...; enters every uid                              */
+    const char *const *patterns;       /* paths, globs, brace lists {000000..000012} {a,b}; a folder is a shard */
+    size_t n_patterns;
+    enum amb_shard_format format;
+    double repeat;                     /* weight, > 0; 1 = each sample once                                   */
+    bool key_scope_shard;              /* key = base name of the shard "/" key                                */
+    bool pread;                        /* never map this source's shards                                      */
+    bool skip_bad_shards;              /* leave out a shard that cannot be indexed instead of refusing        */
+    int64_t corruption_label;          /* of every sample, AMB_LABEL_NONE = unknown                           */
+    const char *label_key;             /* field of the .json member that is the label; NULL: .cls, dataset.json, folder */
+    const char *corruption_key;        /* field of the .json member that is the corruption label; NULL        */
+};
+
+/* Progress of indexing, called on the thread of open, at most ten times a second and once at the end. */
+typedef void (*amb_catalog_progress)(void *opaque, size_t n_done, size_t n_shards, uint64_t n_samples);
+
+struct amb_catalog_options {
+    const char *cache_dir;             /* index cache; NULL: index in memory only                             */
+    unsigned n_threads;                /* 0: as many as the machine has cores                                 */
+    const char *const *excludes;       /* "source/key" of samples to leave out                                */
+    size_t n_excludes;
+    amb_catalog_progress progress;     /* NULL ok */
+    void *opaque;
+};
+
+/* What was found while indexing and is worth telling a person. */
+struct amb_catalog_report {
+    uint64_t n_samples, n_shards, n_excluded;
+    uint64_t n_without_image;          /* runs of members that hold no picture or array: not samples          */
+    uint64_t n_bad_shards;             /* left out by skip_bad_shards                                         */
+    uint64_t n_indexed, n_cached;      /* shards scanned now, shards taken from the index cache               */
+    uint64_t index_bytes, names_bytes; /* of all shards                                                       */
+    char first_without_image[256];     /* "" if none: shard and key                                           */
+    char first_bad_shard[256];
+};
+
+struct amb_sample_info {
+    uint32_t i_source, i_shard;
+    uint32_t i_in_shard;
+    uint32_t group;                    /* room for curricula: the source's number for now                     */
+    const char *key;                   /* not terminated; valid until the catalog is freed                    */
+    size_t key_bytes;
+    int64_t label;                     /* AMB_LABEL_NONE if none                                              */
+    int64_t corruption_label;
+    uint64_t offset;                   /* of the payload in the shard; 0 in a folder                          */
+    uint64_t payload_bytes;            /* as stored                                                           */
+    uint32_t checksum;                 /* the container's own, 0 if it has none                               */
+};
+
+struct amb_catalog; /* reference counted; immutable after open; Thread: any */
+
+/**
+ * Expand the patterns, index each shard (or take its index from the cache) and number all samples: sources in
+ * order, in each the shards in the order of the patterns (a glob's matches sorted), in each its samples.
+ *
+ * Errors: -ENOENT a pattern matches nothing; AMB_ERR_FORMAT, AMB_ERR_LIMIT, -E... for the first bad shard;
+ *         AMB_ERR_DUPLICATE a key repeated in a source, with both places.
+ * report: may be NULL.
+ * Thread: any; blocks.
+ */
+int amb_catalog_open(struct amb_catalog **out, const struct amb_source_options *sources, size_t n_sources,
+                     const struct amb_catalog_options *options, struct amb_catalog_report *report,
+                     struct amb_error *err);
+struct amb_catalog *amb_catalog_ref(struct amb_catalog *cat);
+struct amb_catalog *amb_catalog_unref(struct amb_catalog *cat); /* NULL ok; returns NULL */
+
+uint32_t amb_catalog_count(const struct amb_catalog *cat);
+size_t amb_catalog_count_sources(const struct amb_catalog *cat);
+size_t amb_catalog_count_shards(const struct amb_catalog *cat);
+
+/* A source's name, weight and the range [*first, *first + *count) of its sample numbers. Borrowed. */
+const char *amb_catalog_source(const struct amb_catalog *cat, size_t i_source, uint32_t *first, uint32_t *count,
+                               double *repeat);
+/* A shard's path, format and range of sample numbers. Borrowed. */
+const char *amb_catalog_shard(const struct amb_catalog *cat, size_t i_shard, enum amb_shard_format *format,
+                              uint32_t *first, uint32_t *count);
+size_t amb_catalog_key_bytes_max(const struct amb_catalog *cat); /* longest key */
+/* Width D of vector labels (f32[D]); 0 where labels are integers or absent. */
+uint32_t amb_catalog_label_width(const struct amb_catalog *cat);
+
+void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat, uint32_t i_sample);
+struct amb_hash128 amb_catalog_uid(const struct amb_catalog *cat, uint32_t i_sample);
+/* Copy the vector label, label_width floats. */
+void amb_catalog_get_label(float *out, const struct amb_catalog *cat, uint32_t i_sample);
+
+/* Outcomes of the readers. */
+enum amb_catalog_outcome {
+    AMB_CATALOG_E_MISSING = 1, /* the sample has no such member */
+};
+
+/**
+ * Read the stored picture or array of a sample: guarded copy from the map, pread, or inflate.
+ *
+ * payload: reserved and filled by the call, n_bytes set.
+ * Errors:  AMB_ERR_CHANGED the file is not the one indexed; -EIO unreadable; AMB_ERR_FORMAT, AMB_ERR_CHECKSUM,
+ *          AMB_ERR_LIMIT for the bytes. -EIO is transient, the others are causes in the bytes.
+ * Thread:  any; no lock, no allocation beyond payload's growth.
+ */
+int amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
+                     struct amb_error *err);
+
+/* Read what lies beside the picture: ext without dot, "txt", "json", "t5.npy". 0 or AMB_CATALOG_E_MISSING. */
+int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
+                            const char *ext, struct amb_error *err);
+
+/* Extensions of the members of a sample, comma separated, for people: "jpg,cls,json". Cut to fit. */
+int amb_catalog_get_members(char *out, size_t out_bytes, const struct amb_catalog *cat, uint32_t i_sample,
+                            struct amb_error *err);
+
+/* The 64-bit digest of the identity of the sample's shard, or of its file in a folder: for cache keys. */
+uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample);
+
+/**
+ * Find a sample by what a person or an annotations file calls it: tried in this order "source/key", key,
+ * path of the picture inside its shard or folder, base name with extension, base name without.
+ *
+ * The lookup tables are built at the first call (thread-safe) and kept.
+ * Returns: the number of samples that match by the first rule that matches any (0 none, 1 unique, more:
+ *          ambiguous); *i_sample is the first of them.
+ */
+uint32_t amb_catalog_find(uint32_t *i_sample, struct amb_catalog *cat, const char *name, size_t name_bytes);
+
+/**
+ * Digest of the samples alone: running XXH3-128 over, for each sample in order, uid, version 0, group, label,
+ * corruption label, payload length, checksum (proto/README.md "Fingerprints"). Cached with the indexes.
+ */
+struct amb_hash128 amb_catalog_digest(struct amb_catalog *cat);
