@@ -1,0 +1,294 @@
+/*
+ * Json: what configuration, control messages and states share. cJSON parses; this file bounds and types it.
+ *
+ * Depth is counted over the text before cJSON sees it, because cJSON recurses. Integers past 2^53 travel as
+ * decimal strings, infinity as "inf": JSON numbers can carry neither.
+ */
+#include "proto/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/suggest.h"
+
+static void json_locate(unsigned *line, unsigned *column, const char *text, const char *at) {
+    *line = 1;
+    *column = 1;
+    for (const char *p = text; p < at; p++) {
+        if (*p == '\n') {
+            (*line)++;
+            *column = 1;
+        } else {
+            (*column)++;
+        }
+    }
+}
+
+static int json_check_depth(const char *text, size_t bytes, unsigned depth_max, struct amb_error *err) {
+    unsigned depth = 0, line, column;
+    bool in_string = false;
+
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+
+        if (in_string) {
+            if (c == '\\') {
+                i++;
+            } else if (c == '"') {
+                in_string = false;
+            }
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > depth_max) {
+                json_locate(&line, &column, text, text + i);
+                return amb_fail(err, AMB_ERR_LIMIT, "line %u column %u: JSON nested deeper than %u", line, column,
+                                depth_max);
+            }
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return 0;
+}
+
+int ambp_json_decode(cJSON **out, const char *text, size_t bytes, unsigned depth_max, struct amb_error *err) {
+    const char *end = NULL;
+    unsigned line, column;
+    cJSON *json;
+    int r = json_check_depth(text, bytes, depth_max, err);
+
+    if (r < 0) {
+        return r;
+    }
+    json = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
+    if (json != NULL) {
+        while (end < text + bytes && strchr(" \t\r\n", *end) != NULL && *end != '\0') {
+            end++;
+        }
+        if (end == text + bytes) {
+            *out = json;
+            return 0;
+        }
+        cJSON_Delete(json);
+    }
+    if (end == NULL || end < text || end > text + bytes) {
+        end = text;
+    }
+    json_locate(&line, &column, text, end);
+    if (end == text + bytes) {
+        return amb_fail(err, AMB_ERR_FORMAT, "line %u column %u: JSON ends too early", line, column);
+    }
+    return amb_fail(err, AMB_ERR_FORMAT, "line %u column %u: not JSON at '%.*s'", line, column,
+                    (int)(text + bytes - end < 16 ? text + bytes - end : 16), end);
+}
+
+void ambp_json_deletep(cJSON **json) {
+    cJSON_Delete(*json);
+}
+
+const char *ambp_json_kind(const cJSON *value) {
+    static const struct {
+        int type;
+        const char *name;
+    } kinds[] = {
+        {cJSON_False, "false"},   {cJSON_True, "true"},     {cJSON_NULL, "null"},      {cJSON_Number, "a number"},
+        {cJSON_String, "a string"}, {cJSON_Array, "an array"}, {cJSON_Object, "an object"},
+    };
+
+    for (size_t i = 0; value != NULL && i < sizeof kinds / sizeof kinds[0]; i++) {
+        if ((value->type & 0xff) == kinds[i].type) {
+            return kinds[i].name;
+        }
+    }
+    return "nothing";
+}
+
+int ambp_json_check_keys(const cJSON *object, const char *where, const char *const *known, size_t n_known,
+                         struct amb_error *err) {
+    const cJSON *item;
+
+    if (!cJSON_IsObject(object)) {
+        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, expected an object", where, ambp_json_kind(object));
+    }
+    cJSON_ArrayForEach(item, object) {
+        bool found = false;
+
+        for (size_t i = 0; i < n_known && !found; i++) {
+            found = strcmp(item->string, known[i]) == 0;
+        }
+        if (!found) {
+            const char *nearest = amb_suggest_get(item->string, known, n_known);
+
+            return nearest != NULL
+                       ? amb_fail(err, AMB_ERR_CONFIG, "%s: unknown key '%.64s', did you mean '%s'?", where,
+                                  item->string, nearest)
+                       : amb_fail(err, AMB_ERR_CONFIG, "%s: unknown key '%.64s'", where, item->string);
+        }
+        for (const cJSON *other = item->next; other != NULL; other = other->next) {
+            if (strcmp(other->string, item->string) == 0) {
+                return amb_fail(err, AMB_ERR_CONFIG, "%s: key '%s' given twice", where, item->string);
+            }
+        }
+    }
+    return 0;
+}
+
+/* 1: present; 0: absent or null and not required; < 0: absent but required. */
+static int json_find(const cJSON **out, const cJSON *object, const char *key, bool required, struct amb_error *err) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    if (item == NULL || cJSON_IsNull(item)) {
+        return required ? amb_fail(err, AMB_ERR_CONFIG, "'%s' is missing", key) : 0;
+    }
+    *out = item;
+    return 1;
+}
+
+static int json_wrong(const cJSON *item, const char *key, const char *allowed, struct amb_error *err) {
+    if (cJSON_IsNumber(item)) {
+        return amb_fail(err, AMB_ERR_CONFIG, "'%s' is %.17g, allowed: %s", key, item->valuedouble, allowed);
+    }
+    if (cJSON_IsString(item)) {
+        return amb_fail(err, AMB_ERR_CONFIG, "'%s' is \"%.64s\", allowed: %s", key, item->valuestring, allowed);
+    }
+    return amb_fail(err, AMB_ERR_CONFIG, "'%s' is %s, allowed: %s", key, ambp_json_kind(item), allowed);
+}
+
+int ambp_json_get_string(const char **out, const cJSON *object, const char *key, bool required,
+                         struct amb_error *err) {
+    const cJSON *item = NULL;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (!cJSON_IsString(item)) {
+        return json_wrong(item, key, "a string", err);
+    }
+    *out = item->valuestring;
+    return 0;
+}
+
+int ambp_json_get_bool(bool *out, const cJSON *object, const char *key, bool required, struct amb_error *err) {
+    const cJSON *item = NULL;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (!cJSON_IsBool(item)) {
+        return json_wrong(item, key, "true or false", err);
+    }
+    *out = cJSON_IsTrue(item);
+    return 0;
+}
+
+int ambp_json_get_f64(double *out, const cJSON *object, const char *key, bool required, struct amb_error *err) {
+    const cJSON *item = NULL;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (cJSON_IsString(item) &&
+        (strcmp(item->valuestring, "inf") == 0 || strcmp(item->valuestring, "Infinity") == 0)) {
+        *out = INFINITY;
+        return 0;
+    }
+    if (!cJSON_IsNumber(item) || isnan(item->valuedouble)) {
+        return json_wrong(item, key, "a number or \"inf\"", err);
+    }
+    *out = item->valuedouble;
+    return 0;
+}
+
+static bool json_digits(uint64_t *out, const char *text) {
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9') {
+        return false;
+    }
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+int ambp_json_get_u64(uint64_t *out, const cJSON *object, const char *key, uint64_t lo, uint64_t hi, bool required,
+                      struct amb_error *err) {
+    const cJSON *item = NULL;
+    uint64_t value = 0;
+    char allowed[96];
+    bool ok = false;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (cJSON_IsString(item)) {
+        ok = json_digits(&value, item->valuestring);
+    } else if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble < 0x1p53) {
+        value = (uint64_t)item->valuedouble;
+        ok = (double)value == item->valuedouble;
+    }
+    if (!ok || value < lo || value > hi) {
+        snprintf(allowed, sizeof allowed, "an integer from %" PRIu64 " to %" PRIu64 "%s", lo, hi,
+                 hi >= UINT64_C(1) << 53 ? " (from 2^53 on as a string)" : "");
+        return json_wrong(item, key, allowed, err);
+    }
+    *out = value;
+    return 0;
+}
+
+int ambp_json_get_object(const cJSON **out, const cJSON *object, const char *key, bool required,
+                         struct amb_error *err) {
+    const cJSON *item = NULL;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (!cJSON_IsObject(item)) {
+        return json_wrong(item, key, "an object", err);
+    }
+    *out = item;
+    return 0;
+}
+
+int ambp_json_get_array(const cJSON **out, const cJSON *object, const char *key, bool required,
+                        struct amb_error *err) {
+    const cJSON *item = NULL;
+    int r = json_find(&item, object, key, required, err);
+
+    if (r <= 0) {
+        return r;
+    }
+    if (!cJSON_IsArray(item)) {
+        return json_wrong(item, key, "an array", err);
+    }
+    *out = item;
+    return 0;
+}
+
+void ambp_json_add_f64(cJSON *object, const char *key, double value) {
+    if (isinf(value)) {
+        cJSON_AddStringToObject(object, key, value > 0 ? "inf" : "-inf");
+    } else {
+        cJSON_AddNumberToObject(object, key, value);
+    }
+}
+
+void ambp_json_add_u64(cJSON *object, const char *key, uint64_t value) {
+    char digits[24];
+
+    if (value < UINT64_C(1) << 53) {
+        cJSON_AddNumberToObject(object, key, (double)value);
+        return;
+    }
+    snprintf(digits, sizeof digits, "%" PRIu64, value);
+    cJSON_AddStringToObject(object, key, digits);
+}
