@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# build.sh DIR [MESON OPTION...]: configure DIR if need be and compile everything in it, quietly.
+set -eu
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dir=$1
+shift
+cd "$root"
+if [ ! -f "$dir/build.ninja" ]; then
+    mkdir -p "$dir"
+    meson setup "$dir" "$@" >"$dir/setup.log" 2>&1 || { tail -30 "$dir/setup.log" >&2; exit 1; }
+fi
+ninja -C "$dir" >"$dir/ninja.log" 2>&1 || { tail -40 "$dir/ninja.log" >&2; exit 1; }

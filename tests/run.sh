@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# run.sh [--with-torch] [--quick] [--only STEP]: build ambientd and run every test; closes with "N passed, N failed".
+#
+#   --with-torch   also the tests that need torch (installed into build/venv, some 200 MB)
+#   --quick        without the sanitizer, valgrind and cross builds
+#   --only STEP    one of: unit pytest static clang asan tsan valgrind aarch64 bench
+#
+# Installs what is missing (tests/setup.sh). Logs lie in build/logs.
+set -u
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+with_torch="" quick=0 only=""
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --with-torch) with_torch=--torch ;;
+    --quick) quick=1 ;;
+    --only) only=${2:?--only needs a step}; shift ;;
+    -h | --help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
+    *) echo "run.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
+    esac
+    shift
+done
+
+# shellcheck disable=SC2086
+bash tests/setup.sh --tests $with_torch || exit 1
+python="$root/build/venv/bin/python"
+logs="$root/build/logs"
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+began=$(date +%s)
+export PYTHONPATH="$root/clients/python" PYTHONDONTWRITEBYTECODE=1
+export AMBIENTD_TEST_DATA="${AMBIENTD_TEST_DATA:-$root/../shared/data}"
+
+note() { printf '%4ds  %s\n' "$(($(date +%s) - began))" "$*"; }
+
+# count PASSED FAILED SKIPPED NAME
+count() {
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    note "$4: $1 passed, $2 failed$([ "$3" = 0 ] || echo ", $3 skipped")"
+}
+
+wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
+
+# one NAME COMMAND...: a command that is one test; exit status 77 skips
+one() {
+    local name=$1 status
+    shift
+    "$@" >"$logs/$name.log" 2>&1
+    status=$?
+    case $status in
+    0) count 1 0 0 "$name" ;;
+    77) count 0 0 1 "$name ($(tail -1 "$logs/$name.log"))" ;;
+    *) tail -30 "$logs/$name.log"; count 0 1 0 "$name (build/logs/$name.log)" ;;
+    esac
+    return $status
+}
+
+# meson_tests NAME DIR [ARGUMENT...]: every unit test of a build
+meson_tests() {
+    local name=$1 dir=$2
+    shift 2
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$logs/$name.log" 2>&1
+    # shellcheck disable=SC2046
+    set -- "$name" $(awk '/^(Ok|Expected Fail):/ {ok += $NF} /^(Fail|Unexpected Pass|Timeout):/ {bad += $NF} /^Skipped:/ {skip = $NF} END {print ok + 0, bad + 0, skip + 0}' "$logs/$name.log")
+    [ "$2" != 0 ] || [ "$3" != 0 ] || set -- "$1" 0 1 0
+    [ "$3" = 0 ] || grep -vE '^ *[0-9]+/[0-9]+ .* OK ' "$logs/$name.log" | tail -60
+    count "$2" "$3" "$4" "$1"
+}
+
+# python_tests NAME BINARIES PATH...: pytest against the programs of a build directory
+python_tests() {
+    local name=$1 build=$2
+    shift 2
+    AMBIENTD_BUILD="$build" AMBIENTD_BIN="$build/daemon/ambientd" AMBIENTCTL_BIN="$build/clients/ctl/ambientctl" \
+        "$python" -m pytest -q -rs -p no:cacheprovider --junitxml "$logs/$name.xml" "$@" >"$logs/$name.log" 2>&1
+    # shellcheck disable=SC2046
+    set -- "$name" $("$python" - "$logs/$name.xml" <<'PY'
+import sys, xml.etree.ElementTree as tree
+try:
+    suites = list(tree.parse(sys.argv[1]).getroot().iter("testsuite"))
+except (OSError, tree.ParseError):
+    suites = []
+total, bad, skip = (sum(int(s.get(k, 0)) for s in suites) for k in ("tests", "failures", "skipped"))
+bad += sum(int(s.get("errors", 0)) for s in suites)
+print(total - bad - skip, bad if total else 1, skip)
+PY
+    )
+    [ "$3" = 0 ] || tail -80 "$logs/$name.log"
+    [ "$4" = 0 ] || grep '^SKIPPED' "$logs/$name.log" | head -20
+    count "$2" "$3" "$4" "$1"
+}
+
+if wanted unit || wanted pytest || wanted bench; then
+    one build bash tests/build.sh build || { printf '%d passed, %d failed\n' $passed $failed; exit 1; }
+fi
+if wanted static; then
+    one includes "$python" tests/includes.py
+    one headers bash tests/headers.sh cc
+fi
+wanted unit && meson_tests unit build
+wanted pytest && python_tests pytest "$root/build" tests clients/python/tests
+if wanted bench; then
+    for bench in build/tests/bench/bench-*; do
+        [ -f "$bench" ] && [ -x "$bench" ] && one "$(basename "$bench")" "$bench" --quick
+    done
+fi
+if [ "$quick" = 0 ]; then
+    if wanted clang; then
+        one clang env CC=clang bash tests/build.sh build/clang -Dwerror=true
+        one headers-clang bash tests/headers.sh clang
+    fi
+    if wanted asan && one asan-build bash tests/build.sh build/asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Dbenches=false; then
+        export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        meson_tests asan-unit build/asan --timeout-multiplier 4
+        python_tests asan-pytest "$root/build/asan" tests -m "not slow"
+        unset ASAN_OPTIONS UBSAN_OPTIONS
+    fi
+    if wanted tsan && one tsan-build bash tests/build.sh build/tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Dbenches=false; then
+        export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+        meson_tests tsan-unit build/tsan --timeout-multiplier 6
+        python_tests tsan-pytest "$root/build/tsan" tests -m "threads"
+        unset TSAN_OPTIONS
+    fi
+    if wanted valgrind && one valgrind-build bash tests/build.sh build/valgrind -Dbuildtype=debugoptimized -Dbenches=false; then
+        meson_tests valgrind build/valgrind --timeout-multiplier 20 --no-suite slow \
+            --wrapper "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
+    fi
+    wanted aarch64 && [ -f tests/aarch64.sh ] && one aarch64 bash tests/aarch64.sh
+fi
+
+[ "$skipped" = 0 ] || note "$skipped skipped, each with its reason above or in build/logs"
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
