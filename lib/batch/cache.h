@@ -19,18 +19,27 @@ struct amb_cache_stats {
 
 struct amb_cache; /* Thread: any, sharded locks */
 
-/* capacity 0: a cache that never holds anything. Memory is taken as entries come, in slabs, never above capacity. */
-int amb_cache_new(struct amb_cache **out, size_t capacity_bytes, struct amb_error *err);
-struct amb_cache *amb_cache_free(struct amb_cache *cache);
+/* A borrowed entry. Valid, and never evicted, until release. */
+struct amb_cache_pin {
+    const uint8_t *data; /* aligned to 64 */
+    void *entry;
+};
+#define AMB_CACHE_PIN_NULL ((struct amb_cache_pin){0})
 
 /**
- * Look up and pin. 1: hit, *data is readable until release. 0: miss.
- * A pinned entry is never evicted; pins are short (one fill).
+ * Make a cache; capacity 0: one that never holds anything.
+ *
+ * Memory is taken in chunks as entries come; all of it, the tables included, is counted and stays <= capacity.
+ * Errors: -ENOMEM.
  */
-int amb_cache_acquire(const uint8_t **data, struct amb_cache *cache, const struct amb_cache_key *key, size_t bytes);
-void amb_cache_release(struct amb_cache *cache, const struct amb_cache_key *key);
+int amb_cache_new(struct amb_cache **out, size_t capacity_bytes, struct amb_error *err);
+struct amb_cache *amb_cache_free(struct amb_cache *cache); /* nothing may be pinned; NULL ok; returns NULL */
 
-/* Copy in; silently does nothing where it does not fit or is there already. */
+/* Look up and pin. 1: hit, pin->data has `bytes` bytes. 0: miss. Pins are short (one fill). */
+int amb_cache_acquire(struct amb_cache_pin *pin, struct amb_cache *cache, const struct amb_cache_key *key, size_t bytes);
+void amb_cache_release(struct amb_cache_pin *pin); /* idempotent: the pin is cleared */
+
+/* Copy in; does nothing where it does not fit, is there already, or would push out what is used more often. */
 void amb_cache_push(struct amb_cache *cache, const struct amb_cache_key *key, const uint8_t *data, size_t bytes);
 
 void amb_cache_get_stats(struct amb_cache_stats *out, struct amb_cache *cache);

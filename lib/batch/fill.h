@@ -1,16 +1,20 @@
 #pragma once
 /* Fill: draws -> rows of a slot: read, decode or cache, transform, noise, scalars, members. */
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "batch/cache.h"
 #include "batch/layout.h"
 #include "batch/quarantine.h"
+#include "codec/decode.h"
 #include "codec/transform.h"
 #include "noise/weight.h"
 #include "sampler/sampler.h"
 #include "shard/catalog.h"
 
 #define AMB_LATENT_CHANNELS_MAX 64u
+#define AMB_PROBE_SAMPLES       1024u /* samples looked at by the probes; not tuned */
 
 /* One dataset as the filler sees it: immutable while fills that use it are in flight. All borrowed. */
 struct amb_dataset {
@@ -43,7 +47,7 @@ void amb_fill_keys_get(struct amb_fill_keys *out, uint64_t noise_seed, uint64_t 
 struct amb_filler {
     struct amb_decoder *decoder;
     struct amb_buf payload, stored, scratch, member;
-    uint64_t n_decoded, n_replaced, n_transient, read_bytes;
+    uint64_t n_decoded, n_replaced, n_transient, n_members_unread, read_bytes;
     uint64_t read_ns, decode_ns, noise_ns; /* CLOCK_MONOTONIC, for stalls by cause */
 };
 int amb_filler_init(struct amb_filler *filler, const struct amb_codec_limits *limits, struct amb_error *err);
@@ -65,6 +69,25 @@ int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler, const
 int amb_fill_load(const uint8_t **stored, struct amb_filler *filler, const struct amb_dataset *dataset,
                   uint32_t i_sample, struct amb_error *err);
 
-/* Probe the first readable sample for its size: what `--size` none or `auto` resolves to. */
+/**
+ * Probe the first readable of the first AMB_PROBE_SAMPLES samples: what `--size` none or `auto` resolves to.
+ *
+ * channels:   3 for pictures, grey ones too (1 is the dataset's own choice); channels of a u8 .npy picture; planes
+ *             of a latent, that is 2C where the file holds mean and std.
+ * npy_latent: the sample is a C x H x W f16 or f32 array.
+ * Errors:     those of the last sample tried; AMB_ERR_NOT_FOUND the catalog is empty.
+ * Thread:     any, one filler each; blocks.
+ */
 int amb_fill_probe(uint32_t *width, uint32_t *height, uint32_t *channels, bool *npy_latent, struct amb_filler *filler,
                    struct amb_catalog *catalog, struct amb_error *err);
+
+/**
+ * Settle how each pushed member lies in the slot, between the last push and amb_layout_place.
+ *
+ * member:EXT whose EXT ends in "npy" becomes a stacked array of the dtype and shape that the first sample has whose
+ * member is an array, looked for among the first AMB_PROBE_SAMPLES samples; without one it stays bytes.
+ * Errors: -EIO and the like: reading failed, and what lies in the slots must not depend on that; AMB_ERR_LIMIT.
+ * Thread: any, one filler each; blocks.
+ */
+int amb_fill_probe_members(struct amb_layout *layout, struct amb_filler *filler, const struct amb_catalog *catalog,
+                           struct amb_error *err);

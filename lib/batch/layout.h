@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/image.h"
+#include "codec/npy.h"
 
 #define AMB_LAYOUT_FIELDS_MAX 32u    /* not tuned */
 #define AMB_LAYOUT_ALIGN      4096u  /* DESIGN section 6 */
@@ -30,18 +31,24 @@ struct amb_shape {
     uint32_t key_bytes_max;           /* longest key of the dataset                              */
 };
 
-/* How a ragged field (key, member as bytes) lies at its offset: i64 lengths[n] (true length, -1 missing), then
- * n cells of `cell_bytes`. A fixed field is n rows of `row_bytes`. */
+/*
+ * A fixed field is n rows of `row_bytes` at `offset`. Ragged and stacked fields begin with i64 lengths[n], -1 = the
+ * sample has no such member; n rows follow at once:
+ *   ragged   bytes (key, a member as it is stored): lengths[i] is the true length, min(length, row_bytes) bytes lie
+ *            in the row, the rest of the row is zero.
+ *   stacked  an array of one dtype and shape (a .npy member without its header): lengths[i] is row_bytes or -1; the
+ *            row of a missing one is zero.
+ */
 struct amb_layout_field {
     enum amb_field field;
     enum amb_dtype dtype;
     char member_ext[AMB_MEMBER_EXT_BYTES]; /* of member:EXT */
-    bool ragged;
-    bool member_error;                 /* option error: a member that is too long ends the stream */
-    uint32_t n_dims;                   /* of one row: shape in the reply */
-    uint32_t dims[8];
-    size_t offset, row_bytes;          /* row_bytes: also the cell of a ragged field */
-    size_t bytes;                      /* whole field, unpadded */
+    bool ragged, stacked;              /* at most one of them */
+    bool member_error;                 /* option error: a member that is too long ends the stream; set after push */
+    uint32_t n_dims;                   /* of one row: shape in the reply, behind the batch size */
+    uint32_t dims[AMB_NPY_DIMS_MAX];
+    size_t offset, row_bytes;
+    size_t bytes;                      /* whole field with its lengths, unpadded */
 };
 
 struct amb_layout {
@@ -57,12 +64,33 @@ const char *amb_field_name(enum amb_field field);
 /**
  * Add a field by name: "x_t", "x_t:f16", "member:txt", with JSON options resolved by the caller.
  *
- * dtype: AMB_DTYPE_N: the field's default (f32 for images and sigmas).
+ * dtype:            AMB_DTYPE_N: the one in the name, or else the field's default (f32 for images and sigmas).
+ * member_max_bytes: cell of a member kept as bytes; 0: AMB_MEMBER_BYTES_DEFAULT. Ignored by other fields.
  * Errors: AMB_ERR_CONFIG with the nearest known field; a dtype that the field cannot have; u8 of latents;
- *         a field twice.
+ *         a field twice; more than AMB_LAYOUT_FIELDS_MAX. The layout is unchanged then.
+ * Thread: any.
  */
 int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype, size_t member_max_bytes,
                     struct amb_error *err);
 
-/* Place all fields; AMB_ERR_LIMIT where sizes do not fit. batch_size and shape are set before the first push. */
+/* Make a pushed member a stacked array of this dtype and shape; see amb_fill_probe_members. AMB_ERR_LIMIT. */
+int amb_layout_stack(struct amb_layout_field *field, const struct amb_npy *npy, struct amb_error *err);
+
+/**
+ * Place all fields at multiples of AMB_LAYOUT_ALIGN and set slot_bytes.
+ *
+ * batch_size and shape are set before the first push.
+ * Errors: AMB_ERR_LIMIT where sizes do not fit; AMB_ERR_CONFIG without fields or with batch_size 0.
+ */
 int amb_layout_place(struct amb_layout *layout, struct amb_error *err);
+
+/* The field of this kind, or NULL: of members the first. Borrowed. */
+const struct amb_layout_field *amb_layout_get(const struct amb_layout *layout, enum amb_field field);
+
+/* Where row i_row of a placed field lies in its slot, behind the lengths where there are any. */
+static inline size_t amb_layout_row(const struct amb_layout *layout, const struct amb_layout_field *field,
+                                    uint32_t i_row) {
+    size_t lengths = field->ragged || field->stacked ? sizeof(int64_t) * layout->batch_size : 0;
+
+    return field->offset + lengths + field->row_bytes * i_row;
+}
