@@ -4,10 +4,16 @@
 
 #include "base/error.h"
 
+#define AMB_QUARANTINE_REASONS_MAX 16384u /* 7.5 MiB of text; rows behind these carry number and code; not tuned */
+
+enum amb_quarantine_outcome {
+    AMB_QUARANTINE_E_END = 1, /* row number is past the last row */
+};
+
 struct amb_quarantine_row {
     uint32_t i_sample;
     int code;
-    char reason[160];
+    char reason[AMB_ERROR_MESSAGE_BYTES];
 };
 
 struct amb_quarantine; /* Thread: any */
@@ -17,8 +23,10 @@ struct amb_quarantine *amb_quarantine_free(struct amb_quarantine *quarantine);
 
 /* 1 if the sample is known bad (a bit; lock-free). */
 int amb_quarantine_peek(const struct amb_quarantine *quarantine, uint32_t i_sample);
-/* Record once; later reports of the same sample are ignored. 1 if it was new. */
+
+/* Record once; later reports of the same sample are ignored. 1 if it was new; out of memory: 0, as if never found. */
 int amb_quarantine_put(struct amb_quarantine *quarantine, uint32_t i_sample, const struct amb_error *why);
 uint64_t amb_quarantine_count(const struct amb_quarantine *quarantine);
-/* Copy row i (order of discovery) under the lock; 0, or 1 past the end. */
+
+/* Copy row i (order of discovery) under the lock; 0, or AMB_QUARANTINE_E_END. */
 int amb_quarantine_get(struct amb_quarantine_row *out, struct amb_quarantine *quarantine, uint64_t i);
