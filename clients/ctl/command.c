@@ -1,0 +1,255 @@
+/*
+ * Command: the table of commands, the parsing of their options, and the one way to ask the daemon.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "base/suggest.h"
+#include "clients/ctl/ctl.h"
+
+#define OPTIONS_MAX 24
+
+const struct ctl_command ctl_commands[] = {
+    {"status", "", "what the daemon serves and who streams from it",
+     "Shows the server, its cache of decoded images, each dataset with its sources and annotations, and every\n"
+     "session: how far it is and what it waits for. `client` is time in which the trainer held every slot, `fill`\n"
+     "time in which none was ready.",
+     "ambientctl status\n    ambientctl status --json | jq .cache", ctl_run_status},
+    {"ls", "", "samples, shards or sources of a dataset",
+     "Lists samples in the order of their numbers, or with --what shards or sources.",
+     "ambientctl ls --start 1000 --count 20\n    ambientctl ls --what shards", ctl_run_list},
+    {"sample", "KEY", "where a sample lies, its annotation and why",
+     "KEY is tried as source/key, key, path inside the shard, base name; #N is a sample's number. Where several\n"
+     "samples match, the first is shown and their number said.",
+     "ambientctl sample 000017\n    ambientctl sample '#17'", ctl_run_sample},
+    {"coverage", "", "how many samples admit each sigma, drawn in the terminal",
+     "A sample admits sigma if sigma > sigma_min * buffer or sigma < sigma_max. Sigmas are on the VE scale, log-spaced\n"
+     "over the range of the EDM schedule. A gap, where nothing is admitted, is named.",
+     "ambientctl coverage\n    ambientctl coverage --points 40", ctl_run_coverage},
+    {"preview", "", "a picture of one batch: x0, x_tn, x_t under each other",
+     "Streams one batch and draws it sorted by sigma, with sigma_t, sigma_tn and the key under each column. Pictures\n"
+     "with noise are shown scaled by 1/sqrt(1 + s^2), so that they keep their contrast.",
+     "ambientctl preview -o preview.png\n    ambientctl preview -o p.png --count 24 --process flow", ctl_run_preview},
+    {"quarantine", "", "samples found bad, and why",
+     "A bad sample stays in the sequence and is replaced each time, until an exclude list names it. --export writes\n"
+     "such a list, one source/key a line, for the key `exclude` of the config.",
+     "ambientctl quarantine\n    ambientctl quarantine --export exclude.txt", ctl_run_quarantine},
+    {"generations", "", "dataset and annotation generations that are live",
+     "Numbers are for people; programs use the fingerprints (Loader.advance, a stream's state).",
+     "ambientctl generations", ctl_run_generations},
+    {"import", "FILE", "read an annotations file into the running daemon",
+     "FILE is an annotations.jsonl in any of its forms (proto/annotations.md). A new annotation generation is minted,\n"
+     "which streams take up as they follow or advance. It lasts until the daemon stops; add the file to the config to\n"
+     "keep it. For the daemon's own user and root.",
+     "ambientctl import new.jsonl", ctl_run_import},
+    {"bench", "", "stream at full speed: images/s, GB/s, stalls by cause",
+     "Subscribes like a trainer, reads every byte of each batch once, and says where the time went.",
+     "ambientctl bench\n    ambientctl bench --batch-size 64 --fields x_t,sigma_t --seconds 10", ctl_run_bench},
+    {"state", "FILE", "what a saved stream state says, and whether it can be resumed here",
+     "FILE is JSON as batch.state or Loader.state_dict() give it; - is standard input. Compared with the daemon's\n"
+     "fingerprints, unless --offline.",
+     "ambientctl state checkpoint-state.json", ctl_run_state},
+    {"ping", "", "round trips to the daemon",
+     "Prints the time of each round trip; exit status 1 if the daemon does not answer.", "ambientctl ping --count 5",
+     ctl_run_ping},
+};
+const size_t ctl_n_commands = sizeof ctl_commands / sizeof ctl_commands[0];
+
+const struct ctl_command *ctl_command_get(const char *name) {
+    for (size_t i = 0; i < ctl_n_commands; i++) {
+        if (strcmp(ctl_commands[i].name, name) == 0) {
+            return &ctl_commands[i];
+        }
+    }
+    return NULL;
+}
+
+static void command_indent(const char *text) {
+    printf("    ");
+    for (const char *p = text; *p != '\0'; p++) {
+        putchar(*p);
+        if (*p == '\n') {
+            printf("%s", p[1] == ' ' ? "" : "    ");
+        }
+    }
+    putchar('\n');
+}
+
+static void command_help(const struct ctl_command *command, const struct ctl_option *options, size_t n_options) {
+    printf("NAME\n    ambientctl %s - %s\n\n", command->name, command->summary);
+    printf("SYNOPSIS\n    ambientctl %s [OPTION...]%s%s\n\nDESCRIPTION\n", command->name,
+           command->arguments[0] != '\0' ? " " : "", command->arguments);
+    command_indent(command->description);
+    printf("\nOPTIONS\n");
+    for (size_t i = 0; i < n_options; i++) {
+        char left[64];
+
+        snprintf(left, sizeof left, "%c%c%s--%s%s%s", options[i].letter ? '-' : ' ',
+                 options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "  ", options[i].name,
+                 options[i].value != NULL ? " " : "", options[i].value != NULL ? options[i].value : "");
+        printf("    %-26s %s\n", left, options[i].help);
+    }
+    printf("\nEXAMPLES\n");
+    command_indent(command->examples);
+    printf("\nEXIT STATUS\n    0 done; 1 the daemon cannot be reached or said no; 2 wrong arguments\n");
+}
+
+int ctl_usage(const struct ctl_command *command, const char *fmt, ...) {
+    va_list args;
+
+    fprintf(stderr, "ambientctl %s: ", command->name);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fprintf(stderr, "; see `ambientctl %s --help`\n", command->name);
+    return CTL_USAGE;
+}
+
+static int command_set(const struct ctl_command *command, const struct ctl_option *option, const char *text) {
+    char *end = NULL;
+
+    errno = 0;
+    switch (option->kind) {
+    case CTL_FLAG:
+        *(bool *)option->out = true;
+        return 0;
+    case CTL_STRING:
+        *(const char **)option->out = text;
+        return 0;
+    case CTL_COUNT:
+        *(uint64_t *)option->out = strtoull(text, &end, 10);
+        if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0) {
+            return ctl_usage(command, "--%s is '%s', allowed: a whole number", option->name, text);
+        }
+        return 0;
+    case CTL_NUMBER:
+        *(double *)option->out = strtod(text, &end);
+        if (end == text || *end != '\0' || errno != 0) {
+            return ctl_usage(command, "--%s is '%s', allowed: a number", option->name, text);
+        }
+        return 0;
+    }
+    return 0;
+}
+
+static int command_unknown(const struct ctl_command *command, const struct ctl_option *options, size_t n_options,
+                           const char *word) {
+    const char *names[OPTIONS_MAX], *nearest;
+    char name[64];
+
+    for (size_t i = 0; i < n_options; i++) {
+        names[i] = options[i].name;
+    }
+    snprintf(name, sizeof name, "%s", word + strspn(word, "-"));
+    name[strcspn(name, "=")] = '\0';
+    nearest = amb_suggest_get(name, names, n_options);
+    return nearest != NULL ? ctl_usage(command, "unknown option '%s', did you mean '--%s'?", word, nearest)
+                           : ctl_usage(command, "unknown option '%s'", word);
+}
+
+int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct ctl_option *own, size_t n_own,
+              int n_arguments, int argc, char **argv) {
+    bool help = false;
+    const struct ctl_option common[] = {
+        {"socket", 's', "PATH", "the daemon's socket", CTL_STRING, &ctl->socket},
+        {"dataset", 'd', "NAME", "where the daemon serves several", CTL_STRING, &ctl->dataset},
+        {"json", 'j', NULL, "the answer as the daemon gave it", CTL_FLAG, &ctl->json},
+        {"help", 'h', NULL, "this page", CTL_FLAG, &help},
+    };
+    struct ctl_option options[OPTIONS_MAX];
+    struct option words[OPTIONS_MAX + 1] = {0};
+    char letters[2 * OPTIONS_MAX + 2] = ":";
+    size_t n_options = n_own + sizeof common / sizeof common[0], n_letters = 1;
+    int c;
+
+    memcpy(options, own, n_own * sizeof own[0]);
+    memcpy(options + n_own, common, sizeof common);
+    for (size_t i = 0; i < n_options; i++) {
+        words[i] = (struct option){options[i].name, options[i].value != NULL ? required_argument : no_argument, NULL,
+                                   (int)(256 + i)};
+        if (options[i].letter != '\0') {
+            letters[n_letters++] = options[i].letter;
+            if (options[i].value != NULL) {
+                letters[n_letters++] = ':';
+            }
+        }
+    }
+    opterr = 0;
+    optind = 1;
+    while ((c = getopt_long(argc, argv, letters, words, NULL)) != -1) {
+        const struct ctl_option *option = NULL;
+
+        if (c == ':') {
+            return ctl_usage(command, "option '%s' needs a value", argv[optind - 1]);
+        }
+        for (size_t i = 0; i < n_options; i++) {
+            if (c == (int)(256 + i) || (options[i].letter != '\0' && c == options[i].letter)) {
+                option = &options[i];
+            }
+        }
+        if (option == NULL) {
+            return command_unknown(command, options, n_options, argv[optind - 1]);
+        }
+        if (command_set(command, option, optarg) != CTL_OK) {
+            return CTL_USAGE;
+        }
+    }
+    if (help) {
+        command_help(command, options, n_options);
+        return CTL_OK;
+    }
+    if (argc - optind != n_arguments) {
+        return ctl_usage(command, "%d argument%s found, expected %s", argc - optind, argc - optind == 1 ? "" : "s",
+                         n_arguments == 0 ? "none" : command->arguments);
+    }
+    memmove(argv, argv + optind, (size_t)(argc - optind) * sizeof argv[0]);
+    return CTL_PARSED;
+}
+
+int ctl_fail(const struct ambient_error *err) {
+    fprintf(stderr, "ambientctl: %s\n", err->message);
+    return CTL_FAILED;
+}
+
+int ctl_connect(struct ctl *ctl) {
+    struct ambient_error err;
+
+    if (ctl->client != NULL) {
+        return CTL_OK;
+    }
+    return ambient_connect(&ctl->client, ctl->socket, &err) < 0 ? ctl_fail(&err) : CTL_OK;
+}
+
+int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *question = request != NULL ? request : cJSON_CreateObject();
+    AMB_CLEANUP(amb_freep) char *text = NULL, *reply = NULL;
+    struct ambient_error err;
+    struct amb_error bad = AMB_ERROR_NULL;
+
+    *out = NULL;
+    if (ctl_connect(ctl) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (ctl->dataset != NULL && strcmp(type, "STATUS") != 0) {
+        cJSON_AddStringToObject(question, "dataset", ctl->dataset);
+    }
+    text = cJSON_PrintUnformatted(question);
+    if (ambient_call(&reply, ctl->client, type, text, &err) < 0) {
+        return ctl_fail(&err);
+    }
+    if (ctl->json) {
+        puts(reply);
+        return CTL_OK;
+    }
+    if (ambp_json_decode(out, reply, strlen(reply), AMBP_JSON_DEPTH_MAX, &bad) < 0) {
+        fprintf(stderr, "ambientctl: the daemon's answer: %s\n", bad.message);
+        return CTL_FAILED;
+    }
+    return CTL_OK;
+}

@@ -1,0 +1,161 @@
+/*
+ * List: the commands that print rows: ls, quarantine, generations.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "clients/ctl/ctl.h"
+
+/* A row of anything: every value in the order in which the daemon gave them, aligned by fixed widths. */
+static void list_row(const cJSON *row) {
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, row) {
+        if (cJSON_IsNumber(item)) {
+            printf("%12.12g  ", item->valuedouble);
+        } else if (cJSON_IsString(item)) {
+            printf("%-24s  ", item->valuestring);
+        } else if (cJSON_IsBool(item)) {
+            printf("%-7s  ", cJSON_IsTrue(item) ? "yes" : "no");
+        } else {
+            printf("%-7s  ", cJSON_IsNull(item) ? "-" : "...");
+        }
+    }
+    printf("\n");
+}
+
+static void list_head(const cJSON *row) {
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, row) {
+        printf(cJSON_IsNumber(item) ? "%12s  " : cJSON_IsString(item) ? "%-24s  " : "%-7s  ", item->string);
+    }
+    printf("\n");
+}
+
+static void list_rows(const cJSON *rows) {
+    const cJSON *row;
+
+    if (cJSON_GetArraySize(rows) > 0) {
+        list_head(cJSON_GetArrayItem(rows, 0));
+    }
+    cJSON_ArrayForEach(row, rows) {
+        list_row(row);
+    }
+}
+
+int ctl_run_list(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("ls");
+    const char *what = "samples";
+    uint64_t start = 0, count = 100;
+    const struct ctl_option options[] = {
+        {"what", 'w', "WHAT", "samples (default), shards or sources", CTL_STRING, &what},
+        {"start", 0, "N", "first row, from 0", CTL_COUNT, &start},
+        {"count", 'n', "N", "rows at the most, default 100, up to 10,000", CTL_COUNT, &count},
+    };
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    cJSON *request;
+    double shown;
+    int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    request = cJSON_CreateObject();
+    cJSON_AddStringToObject(request, "what", what);
+    ambp_json_add_u64(request, "start", start);
+    ambp_json_add_u64(request, "count", count);
+    if (ctl_ask(&reply, ctl, "LIST", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply == NULL) {
+        return CTL_OK;
+    }
+    list_rows(cJSON_GetObjectItemCaseSensitive(reply, "rows"));
+    shown = (double)start + cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(reply, "rows"));
+    if (shown < ctl_get_number(reply, "total")) {
+        printf("... %.0f of %.0f; go on with --start %.0f\n", shown, ctl_get_number(reply, "total"), shown);
+    }
+    return CTL_OK;
+}
+
+static int list_export(const cJSON *rows, const char *path) {
+    AMB_CLEANUP(amb_file_closep) FILE *file = fopen(path, "w");
+    const cJSON *row;
+
+    if (file == NULL) {
+        fprintf(stderr, "ambientctl: cannot write %s: %s\n", path, strerror(errno));
+        return CTL_FAILED;
+    }
+    cJSON_ArrayForEach(row, rows) {
+        fprintf(file, "%s/%s\n", ctl_get_string(row, "source"), ctl_get_string(row, "key"));
+    }
+    if (fflush(file) != 0) {
+        fprintf(stderr, "ambientctl: cannot write %s: %s\n", path, strerror(errno));
+        return CTL_FAILED;
+    }
+    printf("%d samples written to %s; name it under `exclude` in the config to leave them out\n",
+           cJSON_GetArraySize(rows), path);
+    return CTL_OK;
+}
+
+int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("quarantine");
+    const char *path = NULL;
+    uint64_t start = 0, count = 10000;
+    const struct ctl_option options[] = {
+        {"export", 0, "FILE", "write source/key lines for `exclude`", CTL_STRING, &path},
+        {"start", 0, "N", "first row, from 0", CTL_COUNT, &start},
+        {"count", 'n', "N", "rows at the most, default 10,000", CTL_COUNT, &count},
+    };
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    const cJSON *rows, *row;
+    cJSON *request;
+    int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    request = cJSON_CreateObject();
+    ambp_json_add_u64(request, "start", start);
+    ambp_json_add_u64(request, "count", count);
+    if (ctl_ask(&reply, ctl, "QUARANTINE", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply == NULL) {
+        return CTL_OK;
+    }
+    rows = cJSON_GetObjectItemCaseSensitive(reply, "rows");
+    if (path != NULL) {
+        return list_export(rows, path);
+    }
+    cJSON_ArrayForEach(row, rows) {
+        printf("%s/%s\n    %s\n    in %s\n", ctl_get_string(row, "source"), ctl_get_string(row, "key"),
+               ctl_get_string(row, "reason"), ctl_get_string(row, "shard"));
+    }
+    printf("%.0f samples in quarantine\n", ctl_get_number(reply, "total"));
+    return CTL_OK;
+}
+
+int ctl_run_generations(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("generations");
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    int r = ctl_parse(ctl, command, NULL, 0, 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    if (ctl_ask(&reply, ctl, "GENERATIONS", NULL) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply == NULL) {
+        return CTL_OK;
+    }
+    printf("dataset\n");
+    list_rows(cJSON_GetObjectItemCaseSensitive(reply, "dataset"));
+    printf("\nannotations\n");
+    list_rows(cJSON_GetObjectItemCaseSensitive(reply, "annotations"));
+    return CTL_OK;
+}

@@ -1,0 +1,74 @@
+/*
+ * Main: finds the command and prints the page that says what there is; each command lives in a file of its own.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/suggest.h"
+#include "clients/ctl/ctl.h"
+
+#define N_COMMANDS_MAX 32
+
+static void main_help(void) {
+    printf("NAME\n"
+           "    ambientctl - ask a running ambientd, look at its data, measure it\n\n"
+           "SYNOPSIS\n"
+           "    ambientctl COMMAND [OPTION...] [ARGUMENT...]\n\n"
+           "COMMANDS\n");
+    for (size_t i = 0; i < ctl_n_commands; i++) {
+        printf("    %-12s %s\n", ctl_commands[i].name, ctl_commands[i].summary);
+    }
+    printf("\n    `ambientctl COMMAND --help` has the page of each.\n\n"
+           "COMMON OPTIONS\n"
+           "    -s, --socket PATH   the daemon's socket; default: AMBIENTD_SOCKET, else\n"
+           "                        $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock\n"
+           "                        for root, /tmp/ambientd-UID/ambientd.sock for others\n"
+           "    -d, --dataset NAME  where the daemon serves several\n"
+           "    -j, --json          the answer as the daemon gave it\n"
+           "    -h, --help\n"
+           "    --version\n\n"
+           "EXIT STATUS\n"
+           "    0 done; 1 the daemon cannot be reached or said no; 2 wrong arguments\n");
+}
+
+static int main_unknown(const char *name) {
+    const char *names[N_COMMANDS_MAX], *nearest;
+
+    for (size_t i = 0; i < ctl_n_commands; i++) {
+        names[i] = ctl_commands[i].name;
+    }
+    nearest = amb_suggest_get(name, names, ctl_n_commands);
+    fprintf(stderr, "ambientctl: no command '%s'", name);
+    if (nearest != NULL) {
+        fprintf(stderr, ", did you mean '%s'?", nearest);
+    }
+    fprintf(stderr, " See `ambientctl --help`.\n");
+    return CTL_USAGE;
+}
+
+int main(int argc, char **argv) {
+    struct ctl ctl = {0};
+    const struct ctl_command *command;
+    int r;
+
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        if (argc > 2 && argv[1][0] == 'h' && ctl_command_get(argv[2]) != NULL) {
+            char help[] = "--help", *words[] = {argv[2], help, NULL};
+
+            return ctl_command_get(argv[2])->run(&ctl, 2, words);
+        }
+        main_help();
+        return argc < 2 ? CTL_USAGE : CTL_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("ambientctl " AMB_VERSION "\n");
+        return CTL_OK;
+    }
+    command = ctl_command_get(argv[1]);
+    if (command == NULL) {
+        return main_unknown(argv[1]);
+    }
+    r = command->run(&ctl, argc - 1, argv + 1);
+    ambient_disconnect(ctl.client);
+    return fflush(stdout) == 0 ? r : CTL_FAILED;
+}

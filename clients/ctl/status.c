@@ -1,0 +1,166 @@
+/*
+ * Status: server, cache, datasets with their annotations, sessions; one screen.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "clients/ctl/ctl.h"
+
+static void status_server(const cJSON *server) {
+    char uptime[CTL_TEXT_BYTES], rss[CTL_TEXT_BYTES], cpu[CTL_TEXT_BYTES];
+
+    printf("ambientd %s, pid %.0f, up %s, %.0f workers (%s), %s resident, %s CPU\n", ctl_get_string(server, "version"),
+           ctl_get_number(server, "pid"), ctl_text_seconds(uptime, ctl_get_number(server, "uptime_s")),
+           ctl_get_number(server, "workers"), ctl_get_string(server, "path"),
+           ctl_text_bytes(rss, ctl_get_number(server, "rss_bytes")),
+           ctl_text_seconds(cpu, ctl_get_number(server, "cpu_s")));
+}
+
+static void status_cache(const cJSON *cache) {
+    char used[CTL_TEXT_BYTES], capacity[CTL_TEXT_BYTES], entries[CTL_TEXT_BYTES];
+    double hits = ctl_get_number(cache, "hits"), total = hits + ctl_get_number(cache, "misses");
+
+    printf("cache    %s images in %s of %s", ctl_text_count(entries, ctl_get_number(cache, "entries")),
+           ctl_text_bytes(used, ctl_get_number(cache, "used_bytes")),
+           ctl_text_bytes(capacity, ctl_get_number(cache, "capacity_bytes")));
+    if (total > 0) {
+        printf(", %.1f %% hits", 100 * hits / total);
+    }
+    printf("\n");
+}
+
+/* "sigma_min  import 1,280, default 1,920" */
+static void status_origins(const char *side, const cJSON *counts) {
+    char count[CTL_TEXT_BYTES];
+    const cJSON *item;
+    const char *comma = "  ";
+
+    printf("  %-11s", side);
+    cJSON_ArrayForEach(item, counts) {
+        if (item->valuedouble > 0) {
+            printf("%s%s %s", comma, item->string, ctl_text_count(count, item->valuedouble));
+            comma = ", ";
+        }
+    }
+    printf("\n");
+}
+
+static void status_lines(const cJSON *lines) {
+    const cJSON *line;
+
+    cJSON_ArrayForEach(line, lines) {
+        const char *text = cJSON_IsString(line) ? line->valuestring : "";
+
+        while (*text != '\0') {
+            size_t n = strcspn(text, "\n");
+
+            printf("    %.*s\n", (int)n, text);
+            text += n + (text[n] == '\n');
+        }
+    }
+}
+
+static void status_dataset(const cJSON *dataset) {
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(dataset, "shape"), *source;
+    const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(dataset, "annotations");
+    const cJSON *origins = cJSON_GetObjectItemCaseSensitive(annotations, "by_origin");
+    char samples[CTL_TEXT_BYTES], set[CTL_TEXT_BYTES], bad[CTL_TEXT_BYTES];
+
+    printf("\ndataset %s: %s samples in %.0f shards, %s %.0f x %.0f x %.0f%s%s\n", dataset->string,
+           ctl_text_count(samples, ctl_get_number(dataset, "samples")), ctl_get_number(dataset, "shards"),
+           cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(shape, "latent")) ? "latents" : "images",
+           ctl_get_number(shape, "channels"), ctl_get_number(shape, "height"), ctl_get_number(shape, "width"),
+           ctl_get_string(dataset, "transform")[0] != '\0' ? ", " : "", ctl_get_string(dataset, "transform"));
+    printf("  generation   %.0f (%.8s)\n", ctl_get_number(dataset, "generation"),
+           ctl_get_string(dataset, "fingerprint"));
+    cJSON_ArrayForEach(source, cJSON_GetObjectItemCaseSensitive(dataset, "sources")) {
+        double repeat = ctl_get_number(source, "repeat");
+
+        printf("  source %-12s %s samples, %.0f shards", ctl_get_string(source, "name"),
+               ctl_text_count(samples, ctl_get_number(source, "samples")), ctl_get_number(source, "shards"));
+        if (fabs(repeat - 1) > 0) {
+            printf(", repeat %g", repeat);
+        }
+        printf("\n");
+    }
+    printf("  annotations  generation %.0f (%.8s), %s samples set\n", ctl_get_number(annotations, "generation"),
+           ctl_get_string(annotations, "fingerprint"), ctl_text_count(set, ctl_get_number(annotations, "set")));
+    status_origins("sigma_min", cJSON_GetObjectItemCaseSensitive(origins, "sigma_min"));
+    status_origins("sigma_max", cJSON_GetObjectItemCaseSensitive(origins, "sigma_max"));
+    status_lines(cJSON_GetObjectItemCaseSensitive(annotations, "reports"));
+    if (ctl_get_number(dataset, "quarantined") > 0) {
+        printf("  quarantined  %s samples: see `ambientctl quarantine`\n",
+               ctl_text_count(bad, ctl_get_number(dataset, "quarantined")));
+    }
+    if (ctl_get_number(dataset, "without_image") > 0) {
+        printf("  left out     %s entries hold no picture\n",
+               ctl_text_count(bad, ctl_get_number(dataset, "without_image")));
+    }
+}
+
+static void status_sessions(const cJSON *sessions) {
+    const cJSON *session;
+
+    if (cJSON_GetArraySize(sessions) == 0) {
+        printf("\nno sessions\n");
+        return;
+    }
+    printf("\n%4s  %-22s %-8s %-7s %9s %6s %12s %10s %9s %9s\n", "id", "client", "pid", "rank", "step", "slots",
+           "images", "bytes", "client", "fill");
+    cJSON_ArrayForEach(session, sessions) {
+        char rank[CTL_TEXT_BYTES], slots[CTL_TEXT_BYTES], images[CTL_TEXT_BYTES], bytes[CTL_TEXT_BYTES],
+            wait_client[CTL_TEXT_BYTES], wait_fill[CTL_TEXT_BYTES];
+
+        snprintf(rank, sizeof rank, "%.0f/%.0f", ctl_get_number(session, "rank"), ctl_get_number(session, "world_size"));
+        snprintf(slots, sizeof slots, "%.0f/%.0f", ctl_get_number(session, "slots_lent"),
+                 ctl_get_number(session, "slots"));
+        printf("%4.0f  %-22.22s %-8.0f %-7s %9.0f %6s %12s %10s %9s %9s\n", ctl_get_number(session, "id"),
+               ctl_get_string(session, "client"), ctl_get_number(session, "pid"), rank, ctl_get_number(session, "step"),
+               slots, ctl_text_count(images, ctl_get_number(session, "images")),
+               ctl_text_bytes(bytes, ctl_get_number(session, "bytes")),
+               ctl_text_seconds(wait_client, ctl_get_number(session, "wait_client_s")),
+               ctl_text_seconds(wait_fill, ctl_get_number(session, "wait_fill_s")));
+    }
+}
+
+static void status_counters(const cJSON *counters) {
+    const cJSON *item;
+    const char *comma = "\ncounters ";
+
+    cJSON_ArrayForEach(item, counters) {
+        if (cJSON_IsNumber(item) && item->valuedouble > 0) {
+            printf("%s%s %.0f", comma, item->string, item->valuedouble);
+            comma = ", ";
+        }
+    }
+    printf("%s", comma[0] == ',' ? "\n" : "");
+}
+
+int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("status");
+    AMB_CLEANUP(ambp_json_deletep) cJSON *status = NULL;
+    const cJSON *dataset;
+    int r = ctl_parse(ctl, command, NULL, 0, 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    if (ctl_ask(&status, ctl, "STATUS", NULL) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (status == NULL) {
+        return CTL_OK;
+    }
+    status_server(cJSON_GetObjectItemCaseSensitive(status, "server"));
+    status_cache(cJSON_GetObjectItemCaseSensitive(status, "cache"));
+    cJSON_ArrayForEach(dataset, cJSON_GetObjectItemCaseSensitive(status, "datasets")) {
+        if (ctl->dataset == NULL || strcmp(ctl->dataset, dataset->string) == 0) {
+            status_dataset(dataset);
+        }
+    }
+    status_sessions(cJSON_GetObjectItemCaseSensitive(status, "sessions"));
+    status_counters(cJSON_GetObjectItemCaseSensitive(status, "counters"));
+    return CTL_OK;
+}
