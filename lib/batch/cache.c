@@ -136,7 +136,7 @@ static void shard_grow_locked(struct cache_shard *shard, struct amb_budget *budg
     struct amb_cache_entry **old = shard->buckets, **buckets;
     struct cache_ghost *ghosts;
 
-    if (!amb_budget_take(budget, n_buckets * each)) {
+    if (!amb_budget_acquire(budget, n_buckets * each)) {
         return;
     }
     buckets = amb_calloc(n_buckets, sizeof *buckets);
@@ -144,7 +144,7 @@ static void shard_grow_locked(struct cache_shard *shard, struct amb_budget *budg
     if (buckets == NULL || ghosts == NULL) {
         amb_free(buckets);
         amb_free(ghosts);
-        amb_budget_give(budget, n_buckets * each);
+        amb_budget_release(budget, n_buckets * each);
         return;
     }
     amb_free(shard->ghosts); /* forgotten: while the table grows there is room for newcomers anyway */
@@ -159,7 +159,7 @@ static void shard_grow_locked(struct cache_shard *shard, struct amb_budget *budg
         }
     }
     amb_free(old);
-    amb_budget_give(budget, n_old * each);
+    amb_budget_release(budget, n_old * each);
 }
 
 /* ---- room for a newcomer ---------------------------------------------------------------------------------- */
@@ -382,7 +382,7 @@ static bool cache_new_shards(struct amb_cache *cache) {
         cache->n_shards *= 2;
     }
     bytes = sizeof *cache + cache->n_shards * sizeof *cache->shards + 64;
-    if (!amb_budget_take(&cache->budget, bytes)) {
+    if (!amb_budget_acquire(&cache->budget, bytes)) {
         cache->n_shards = 0; /* smaller than its own book-keeping: holds nothing */
         return true;
     }

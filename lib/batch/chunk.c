@@ -11,7 +11,7 @@
 
 #include "base/size.h"
 
-bool amb_budget_take(struct amb_budget *budget, size_t bytes) {
+bool amb_budget_acquire(struct amb_budget *budget, size_t bytes) {
     size_t used = atomic_load_explicit(&budget->used_bytes, memory_order_relaxed);
 
     do {
@@ -23,7 +23,7 @@ bool amb_budget_take(struct amb_budget *budget, size_t bytes) {
     return true;
 }
 
-void amb_budget_give(struct amb_budget *budget, size_t bytes) {
+void amb_budget_release(struct amb_budget *budget, size_t bytes) {
     size_t before = atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
 
     assert(before >= bytes);
@@ -62,14 +62,14 @@ struct amb_chunk *amb_chunk_new(struct amb_budget *budget, size_t entry_bytes, s
         size_t bytes, data_offset;
         struct amb_chunk *chunk;
 
-        if (!chunk_measure(&bytes, &data_offset, entry_bytes, n_entries) || !amb_budget_take(budget, bytes)) {
+        if (!chunk_measure(&bytes, &data_offset, entry_bytes, n_entries) || !amb_budget_acquire(budget, bytes)) {
             continue;
         }
         chunk = chunk_map(bytes, data_offset, entry_bytes, n_entries);
         if (chunk != NULL) {
             return chunk;
         }
-        amb_budget_give(budget, bytes);
+        amb_budget_release(budget, bytes);
     }
     return NULL;
 }
@@ -78,6 +78,6 @@ struct amb_chunk *amb_chunk_free(struct amb_chunk *chunk, struct amb_budget *bud
     size_t bytes = chunk->bytes;
 
     munmap(chunk, bytes);
-    amb_budget_give(budget, bytes);
+    amb_budget_release(budget, bytes);
     return NULL;
 }

@@ -16,8 +16,8 @@ struct amb_budget {
 };
 
 /* Charge before taking memory; false, and nothing charged, where that would go above capacity. */
-bool amb_budget_take(struct amb_budget *budget, size_t bytes);
-void amb_budget_give(struct amb_budget *budget, size_t bytes);
+bool amb_budget_acquire(struct amb_budget *budget, size_t bytes);
+void amb_budget_release(struct amb_budget *budget, size_t bytes);
 
 struct amb_chunk;
 

@@ -16,6 +16,14 @@
 #define AMB_LATENT_CHANNELS_MAX 64u
 #define AMB_PROBE_SAMPLES       1024u /* samples looked at by the probes; not tuned */
 
+/* Values of draw->replaced and of the field `replaced`. */
+enum amb_replaced {
+    AMB_REPLACED_NO = 0,
+    AMB_REPLACED_YES = 1,        /* a cause in the bytes: the same in every run                          */
+    AMB_REPLACED_UNREADABLE = 2, /* `sequential`: nothing in its place; planes, weight 0, labels -1      */
+    AMB_REPLACED_TRANSIENT = 3,  /* a fault of the moment: another run may deliver the sample itself     */
+};
+
 /* One dataset as the filler sees it: immutable while fills that use it are in flight. All borrowed. */
 struct amb_dataset {
     struct amb_catalog *catalog;
@@ -23,7 +31,7 @@ struct amb_dataset {
     struct amb_transform transform;    /* images */
     uint64_t transform_hash;           /* of everything that decides stored bytes; part of the cache key */
     uint64_t noise_seed;
-    float latent_scale[AMB_LATENT_CHANNELS_MAX], latent_shift[AMB_LATENT_CHANNELS_MAX];
+    float latent_scale[AMB_LATENT_CHANNELS_MAX], latent_shift[AMB_LATENT_CHANNELS_MAX]; /* of latents: 1, 0 if unset */
     struct amb_cache *cache;
     struct amb_quarantine *quarantine;
 };
@@ -47,8 +55,10 @@ void amb_fill_keys_get(struct amb_fill_keys *out, uint64_t noise_seed, uint64_t 
 struct amb_filler {
     struct amb_decoder *decoder;
     struct amb_buf payload, stored, scratch, member;
-    uint64_t n_decoded, n_replaced, n_transient, n_members_unread, read_bytes;
-    uint64_t read_ns, decode_ns, noise_ns; /* CLOCK_MONOTONIC, for stalls by cause */
+    uint64_t n_decoded, n_replaced;          /* rows with `replaced` set                           */
+    uint64_t n_transient, n_members_unread;  /* faults, retries apart; members lost to errors      */
+    uint64_t read_bytes;
+    uint64_t read_ns, decode_ns, noise_ns;   /* CLOCK_MONOTONIC; decode with the transform         */
 };
 int amb_filler_init(struct amb_filler *filler, const struct amb_codec_limits *limits, struct amb_error *err);
 void amb_filler_deinit(struct amb_filler *filler);
