@@ -1,0 +1,119 @@
+/*
+ * Store: one file for each index, named by the hash of what it was made of. Nothing is ever updated.
+ *
+ * There is no fsync: after a power cut a file may be short or hold zeros, its checksum then fails, and the
+ * shard is scanned again. A thousand fsyncs at the first start would cost more than that.
+ */
+#include "shard/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int store_path(char path[PATH_MAX], const char *dir, const struct amb_hash128 *name) {
+    char text[AMB_HASH128_TEXT_BYTES];
+    int n;
+
+    amb_hash128_text(text, name);
+    n = snprintf(path, PATH_MAX, "%s/%s.idx", dir, text);
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const struct amb_hash128 *name) {
+    char path[PATH_MAX];
+    struct stat st;
+    void *map;
+    int fd, r = store_path(path, dir, name);
+
+    if (r < 0) {
+        return r;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+        close(fd);
+        return -EINVAL;
+    }
+    map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    r = map == MAP_FAILED ? -errno : 0;
+    close(fd);
+    if (r == 0) {
+        *image = map;
+        *image_bytes = (size_t)st.st_size;
+    }
+    return r;
+}
+
+static int store_write_all(int fd, const uint8_t *p, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t n = write(fd, p, bytes);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return -errno;
+        }
+        p += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t *image, size_t image_bytes,
+                  struct amb_error *err) {
+    char path[PATH_MAX], temp[PATH_MAX];
+    int fd, n, r = store_path(path, dir, name);
+
+    n = snprintf(temp, sizeof temp, "%s/tmp-XXXXXX", dir);
+    if (r < 0 || n < 0 || n >= PATH_MAX) {
+        return amb_fail(err, -ENAMETOOLONG, "index cache: path too long: %s", dir);
+    }
+    fd = mkostemp(temp, O_CLOEXEC);
+    if (fd < 0) {
+        return amb_fail(err, -errno, "index cache: cannot write in %s: %s", dir, strerror(errno));
+    }
+    r = store_write_all(fd, image, image_bytes);
+    if (close(fd) != 0 && r == 0) {
+        r = -errno;
+    }
+    if (r == 0 && rename(temp, path) != 0) {
+        r = -errno;
+    }
+    if (r < 0) {
+        unlink(temp);
+        return amb_fail(err, r, "index cache: cannot write %s: %s", path, strerror(-r));
+    }
+    return 0;
+}
+
+int amb_store_init(const char *dir, struct amb_error *err) {
+    char path[PATH_MAX];
+    size_t n = strlen(dir);
+
+    if (n == 0 || n >= sizeof path) {
+        return amb_fail(err, -ENAMETOOLONG, "index cache: a path of %zu bytes", n);
+    }
+    memcpy(path, dir, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != '\0') {
+            continue;
+        }
+        path[i] = '\0';
+        if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+            return amb_fail(err, -errno, "index cache: cannot make %s: %s", path, strerror(errno));
+        }
+        if (i < n) {
+            path[i] = '/';
+        }
+    }
+    return 0;
+}
