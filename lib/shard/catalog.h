@@ -57,6 +57,14 @@ struct amb_catalog_report {
     uint64_t index_bytes, names_bytes; /* of all shards                                                       */
     char first_without_image[256];     /* "" if none: shard and key                                           */
     char first_bad_shard[256];
+    uint64_t n_bad_labels;             /* .cls or JSON fields that are no label: the sample has none          */
+    char first_bad_label[256];
+    uint64_t n_hidden;                 /* further pictures of one key, "a.png" beside "a.jpg": not samples     */
+    char first_hidden[256];
+    uint64_t n_symlinks;               /* inside folders, never followed                                      */
+    uint64_t n_repeated;               /* keys repeated under key_scope_shard: bad samples, all but the first */
+    uint64_t n_uncached;               /* indexes that could not be written to cache_dir; kept in memory      */
+    int uncached_code;                 /* -E... of the first of them                                          */
 };
 
 struct amb_sample_info {
@@ -67,7 +75,7 @@ struct amb_sample_info {
     size_t key_bytes;
     int64_t label;                     /* AMB_LABEL_NONE if none                                              */
     int64_t corruption_label;
-    uint64_t offset;                   /* of the payload in the shard; 0 in a folder                          */
+    uint64_t offset;                   /* of the payload in a tar; 0 elsewhere, and where finding it takes a walk */
     uint64_t payload_bytes;            /* as stored                                                           */
     uint32_t checksum;                 /* the container's own, 0 if it has none                               */
 };
@@ -105,7 +113,7 @@ uint32_t amb_catalog_label_width(const struct amb_catalog *cat);
 
 void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat, uint32_t i_sample);
 struct amb_hash128 amb_catalog_uid(const struct amb_catalog *cat, uint32_t i_sample);
-/* Copy the vector label, label_width floats. */
+/* Copy the vector label, label_width floats; zeros where the sample's shard has no labels. */
 void amb_catalog_get_label(float *out, const struct amb_catalog *cat, uint32_t i_sample);
 
 /* Outcomes of the readers. */
@@ -118,13 +126,15 @@ enum amb_catalog_outcome {
  *
  * payload: reserved and filled by the call, n_bytes set.
  * Errors:  AMB_ERR_CHANGED the file is not the one indexed; -EIO unreadable; AMB_ERR_FORMAT, AMB_ERR_CHECKSUM,
- *          AMB_ERR_LIMIT for the bytes. -EIO is transient, the others are causes in the bytes.
+ *          AMB_ERR_LIMIT for the bytes; AMB_ERR_DUPLICATE a key repeated under key_scope_shard.
+ *          -EIO and -ENOMEM are transient, the others are causes in the bytes.
  * Thread:  any; no lock, no allocation beyond payload's growth.
  */
 int amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                      struct amb_error *err);
 
-/* Read what lies beside the picture: ext without dot, "txt", "json", "t5.npy". 0 or AMB_CATALOG_E_MISSING. */
+/* Read what lies beside the picture: ext without dot, in any case: "txt", "json", "t5.npy". 0 or
+ * AMB_CATALOG_E_MISSING; errors as above. Thread: any. */
 int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             const char *ext, struct amb_error *err);
 

@@ -1,0 +1,417 @@
+#include "test-archive.h"
+
+#include "base/alloc.h"
+#include "shard/catalog-private.h"
+#include "shard/guard.h"
+
+static const char *const no_excludes[1];
+
+static int open_with(struct amb_catalog **cat, const char *const *patterns, size_t n, const char *cache,
+                     struct amb_catalog_report *report, struct amb_error *err) {
+    struct amb_source_options source = {
+        .name = "main", .patterns = patterns, .n_patterns = n, .repeat = 1, .corruption_label = 7};
+    struct amb_catalog_options options = {.cache_dir = cache, .n_threads = 2, .excludes = no_excludes};
+
+    return amb_catalog_open(cat, &source, 1, &options, report, err);
+}
+
+static int open_one(struct amb_catalog **cat, const char *pattern, struct amb_error *err) {
+    return open_with(cat, &pattern, 1, NULL, NULL, err);
+}
+
+static void write_pair(const char *path, const char *first, const char *second) {
+    struct amb_buf tar = AMB_BUF_NULL;
+    char name[300];
+
+    snprintf(name, sizeof name, "%s.png", first);
+    test_tar_file(&tar, name, first);
+    snprintf(name, sizeof name, "%s.cls", first);
+    test_tar_file(&tar, name, "3\n");
+    snprintf(name, sizeof name, "%s.png", second);
+    test_tar_file(&tar, name, second);
+    snprintf(name, sizeof name, "%s.json", second);
+    test_tar_file(&tar, name, "{\"a\": 1}");
+    test_tar_end(&tar);
+    test_write_buf(path, &tar);
+}
+
+static void assert_read(const struct amb_catalog *cat, uint32_t i, const char *text) {
+    struct amb_buf buf = AMB_BUF_NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    assert_ok(amb_catalog_read(&buf, cat, i, &err), err);
+    assert_int_equal(buf.n_bytes, strlen(text));
+    assert_memory_equal(buf.data, text, buf.n_bytes);
+    amb_buf_deinit(&buf);
+}
+
+static void assert_key(const struct amb_catalog *cat, uint32_t i, const char *key) {
+    struct amb_sample_info info;
+
+    amb_catalog_get(&info, cat, i);
+    assert_int_equal(info.key_bytes, strlen(key));
+    assert_memory_equal(info.key, key, info.key_bytes);
+}
+
+TEST(samples_are_numbered_in_the_order_of_patterns) {
+    const char *folder = test_folder_new();
+    const char *patterns[] = {test_path(folder, "b.tar"), test_path(folder, "{a,c}.tar")};
+    struct amb_catalog *cat;
+    struct amb_sample_info info;
+    struct amb_error err = AMB_ERROR_NULL;
+    uint32_t first, count;
+
+    write_pair(test_path(folder, "a.tar"), "a0", "a1");
+    write_pair(test_path(folder, "b.tar"), "b0", "b1");
+    write_pair(test_path(folder, "c.tar"), "x/c0", "x/c1");
+    assert_ok(open_with(&cat, patterns, 2, NULL, NULL, &err), err);
+    assert_int_equal(amb_catalog_count(cat), 6);
+    assert_key(cat, 0, "b0");
+    assert_key(cat, 3, "a1");
+    assert_key(cat, 5, "x/c1");
+    assert_read(cat, 5, "x/c1");
+    amb_catalog_get(&info, cat, 4);
+    assert_int_equal(info.label, 3);
+    assert_int_equal(info.corruption_label, 7);
+    assert_int_equal(info.i_shard, 2);
+    amb_catalog_get(&info, cat, 5);
+    assert_int_equal(info.label, AMB_LABEL_NONE);
+    amb_catalog_shard(cat, 1, NULL, &first, &count);
+    assert_int_equal(first, 2);
+    assert_int_equal(count, 2);
+    assert_int_equal(amb_catalog_key_bytes_max(cat), 4);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* The same bytes with and without cache, and from a cache that was damaged at every byte of the header and
+ * more. */
+TEST(damaged_cache_is_rebuilt) {
+    const char *folder = test_folder_new();
+    const char *pattern = test_path(folder, "a.tar"), *cache = test_path(folder, "cache/deep");
+    struct amb_catalog *cat;
+    struct amb_catalog_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_hash128 digest, again;
+    char command[600];
+
+    write_pair(pattern, "a0", "a1");
+    assert_ok(open_with(&cat, &pattern, 1, cache, &report, &err), err);
+    digest = amb_catalog_digest(cat);
+    assert_int_equal(report.n_indexed, 1);
+    amb_catalog_unref(cat);
+    for (int round = 0; round < 40; round++) {
+        assert_ok(open_with(&cat, &pattern, 1, cache, &report, &err), err);
+        again = amb_catalog_digest(cat);
+        assert_int_equal(report.n_cached, round % 2 == 0 ? 1 : 0);
+        assert_memory_equal(&again, &digest, sizeof digest);
+        assert_read(cat, 1, "a1");
+        amb_catalog_unref(cat);
+        if (round % 2 == 0) {
+            /* flip one byte of each file, at another place each time; or cut it */
+            snprintf(command, sizeof command,
+                     round < 36 ? "for f in '%s'/*.idx; do printf '\\377' | dd of=\"$f\" bs=1 seek=%d "
+                                  "conv=notrunc 2>/dev/null; done"
+                                : "for f in '%s'/*.idx; do truncate -s %d \"$f\"; done",
+                     cache, round < 36 ? round * 37 % 1100 : (round - 36) * 500);
+            assert_int_equal(system(command), 0);
+        }
+    }
+    test_folder_free(folder);
+}
+
+TEST(repeated_key_names_both_places) {
+    const char *folder = test_folder_new();
+    const char *pattern = test_path(folder, "*.tar");
+    struct amb_catalog *cat = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(test_path(folder, "a.tar"), "same", "a1");
+    write_pair(test_path(folder, "b.tar"), "b0", "same");
+    assert_int_equal(open_one(&cat, pattern, &err), AMB_ERR_DUPLICATE);
+    assert_non_null(strstr(err.message, "'same'"));
+    assert_non_null(strstr(err.message, "a.tar"));
+    assert_non_null(strstr(err.message, "b.tar"));
+    test_folder_free(folder);
+}
+
+/* With key_scope: shard the shard's name is part of the key; what is repeated even so is bad, the first is
+ * not. */
+TEST(key_scope_shard_tells_equal_keys_apart) {
+    const char *folder = test_folder_new();
+    const char *patterns[] = {test_path(folder, "[ab].tar"), test_path(folder, "sub/a.tar")};
+    const char *exclude = "main/b.tar/only";
+    struct amb_source_options source = {
+        .name = "main", .patterns = patterns, .n_patterns = 2, .repeat = 1, .key_scope_shard = true};
+    struct amb_catalog_options options = {.excludes = &exclude, .n_excludes = 1};
+    struct amb_catalog_report report;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf buf = AMB_BUF_NULL;
+    uint32_t i = 99;
+
+    mkdir(test_path(folder, "sub"), 0700);
+    write_pair(test_path(folder, "a.tar"), "d/same", "a1");
+    write_pair(test_path(folder, "b.tar"), "d/same", "only");
+    write_pair(test_path(folder, "sub/a.tar"), "d/same", "a2");
+    assert_ok(amb_catalog_open(&cat, &source, 1, &options, &report, &err), err);
+    assert_int_equal(report.n_repeated, 1);
+    assert_int_equal(report.n_excluded, 1);
+    assert_int_equal(amb_catalog_count(cat), 5);
+    assert_key(cat, 0, "a.tar/d/same");
+    assert_key(cat, 2, "b.tar/d/same");
+    assert_read(cat, 2, "d/same");
+    assert_read(cat, 4, "a2");
+    assert_int_equal(amb_catalog_read(&buf, cat, 3, &err), AMB_ERR_DUPLICATE);
+    assert_int_equal(amb_catalog_find(&i, cat, "b.tar/d/same", 12), 1);
+    assert_int_equal(i, 2);
+    assert_int_equal(amb_catalog_find(&i, cat, "d/same.png", 10), 3);
+    assert_int_equal(i, 0);
+    assert_int_equal(amb_catalog_find(&i, cat, "only", 4), 0);
+    amb_buf_deinit(&buf);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+TEST(names_are_found_by_the_first_rule_that_matches) {
+    const char *folder = test_folder_new();
+    const char *left = test_path(folder, "left.tar"), *right = test_path(folder, "right.tar");
+    struct amb_source_options sources[] = {
+        {.name = "main", .patterns = &left, .n_patterns = 1, .repeat = 1},
+        {.name = "main2", .patterns = &right, .n_patterns = 1, .repeat = 2.5}};
+    static const struct {
+        const char *name;
+        uint32_t n, first;
+    } cases[] = {
+        {"main/x/cat", 1, 0}, {"main2/x/cat", 1, 2},
+        {"x/cat", 2, 0},      {"x/cat.png", 2, 0},
+        {"cat.png", 2, 0},    {"dog.v1.png", 1, 1},
+        {"dog.v1", 1, 1},     {"dog", 1, 1},
+        {"y/bee.png", 1, 3},  {"bee", 1, 3},
+        {"bee.jpg", 0, 0},    {"ox", 0, 0},
+        {"main/ox", 0, 0},    {"", 0, 0},
+        {"/", 0, 0},          {"main/", 0, 0},
+        {".png", 0, 0},
+    };
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(left, "x/cat", "dog.v1");
+    write_pair(right, "x/cat", "y/bee");
+    assert_ok(amb_catalog_open(&cat, sources, 2, NULL, NULL, &err), err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t sample = 0, n = amb_catalog_find(&sample, cat, cases[i].name, strlen(cases[i].name));
+
+        if (n != cases[i].n || sample != cases[i].first) {
+            fail_msg("'%s': %u matches, first %u", cases[i].name, n, sample);
+        }
+    }
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* Cut the file under the map: the copy faults, the fault is caught, and only that is what happens. */
+TEST(truncation_under_the_map_is_caught) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar");
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf tar = AMB_BUF_NULL, buf = AMB_BUF_NULL;
+    static char big[100000];
+    uint64_t before = amb_guard_count();
+    size_t i_shard;
+    uint32_t i;
+
+    memset(big, 'x', sizeof big - 1);
+    test_tar_file(&tar, "a.png", "small");
+    test_tar_file(&tar, "b.png", big);
+    test_tar_end(&tar);
+    test_write_buf(path, &tar);
+    assert_ok(open_one(&cat, path, &err), err);
+    assert_non_null(catalog_locate(&i_shard, &i, cat, 1)->shard.map.base);
+    assert_int_equal(truncate(path, 4096), 0);
+    assert_int_equal(amb_catalog_read(&buf, cat, 1, &err), AMB_ERR_CHANGED);
+    assert_int_equal(amb_guard_count(), before); /* fstat saw it first */
+    /* straight to the map, as if the file were cut between fstat and copy */
+    assert_int_equal(amb_buf_reserve(&buf, 50000), 0);
+    assert_int_equal(
+        amb_map_copy(buf.data, &catalog_locate(&i_shard, &i, cat, 1)->shard.map, 2048, 50000, &err),
+        AMB_ERR_CHANGED);
+    assert_int_equal(amb_guard_count(), before + 1);
+    amb_buf_deinit(&buf);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* Same size, same mtime, other header: the checksum of the header tells. A newer mtime: fstat tells. */
+TEST(replaced_in_place_is_noticed_and_rename_is_not) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar"), *next = test_path(folder, "next.tar");
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf buf = AMB_BUF_NULL;
+
+    write_pair(path, "a0", "a1");
+    assert_ok(open_one(&cat, path, &err), err);
+    write_pair(next, "z0", "z1");
+    assert_int_equal(rename(next, path), 0);
+    assert_read(cat, 1, "a1"); /* the old inode lives on */
+    amb_catalog_unref(cat);
+
+    assert_ok(open_one(&cat, path, &err), err);
+    write_pair(path, "q0", "q1"); /* through the same inode, times put back */
+    assert_int_equal(amb_catalog_read(&buf, cat, 1, &err), AMB_ERR_CHANGED);
+    assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+    assert_int_equal(amb_catalog_read(&buf, cat, 0, &err), AMB_ERR_CHANGED);
+    assert_int_equal(amb_catalog_read_member(&buf, cat, 0, "cls", &err), AMB_ERR_CHANGED);
+    amb_buf_deinit(&buf);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* Counted over 1,000 reads with a buffer that has grown to the largest. */
+TEST(reads_allocate_nothing_once_warm) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar");
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf buf = AMB_BUF_NULL;
+    uint64_t n_allocs;
+
+    write_pair(path, "a0", "a1");
+    assert_ok(open_one(&cat, path, &err), err);
+    assert_int_equal(amb_buf_reserve(&buf, 4096), 0);
+    assert_read(cat, 0, "a0");
+    n_allocs = amb_alloc_count();
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_ok(amb_catalog_read(&buf, cat, i % 2, &err), err);
+        amb_catalog_read_member(&buf, cat, i % 2, "cls", &err);
+    }
+    assert_int_equal(amb_alloc_count(), n_allocs);
+    amb_buf_deinit(&buf);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+TEST(bad_shards_are_left_out_only_if_asked) {
+    const char *folder = test_folder_new();
+    const char *pattern = test_path(folder, "*.tar");
+    struct amb_source_options source = {.name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+    struct amb_catalog_report report;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(test_path(folder, "a.tar"), "a0", "a1");
+    test_write(test_path(folder, "b.tar"), "rubbish", 7);
+    write_pair(test_path(folder, "c.tar"), "c0", "c1");
+    assert_int_equal(amb_catalog_open(&cat, &source, 1, NULL, NULL, &err), AMB_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "b.tar"));
+    source.skip_bad_shards = true;
+    assert_ok(amb_catalog_open(&cat, &source, 1, NULL, &report, &err), err);
+    assert_int_equal(report.n_bad_shards, 1);
+    assert_non_null(strstr(report.first_bad_shard, "b.tar"));
+    assert_int_equal(amb_catalog_count(cat), 4);
+    assert_key(cat, 2, "c0");
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* Same samples in other shards at other paths: same digest; one label changed: another. */
+TEST(digest_is_of_samples_not_of_places) {
+    const char *folder = test_folder_new();
+    const char *one = test_path(folder, "one.tar"),
+               *two[] = {test_path(folder, "t0.tar"), test_path(folder, "t1.tar")};
+    struct amb_catalog *a, *b;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf tar = AMB_BUF_NULL;
+    struct amb_hash128 x, y;
+
+    for (int round = 0; round < 2; round++) {
+        test_tar_file(&tar, "a.png", "aa");
+        test_tar_file(&tar, "b.png", "bbb");
+        test_tar_file(&tar, "b.cls", "5");
+        test_tar_end(&tar);
+        test_write_buf(one, &tar);
+        test_tar_file(&tar, "a.png", "aa");
+        test_tar_end(&tar);
+        test_write_buf(two[0], &tar);
+        test_tar_file(&tar, "b.png", "bbb");
+        test_tar_file(&tar, "b.cls", round == 0 ? "5" : "6");
+        test_tar_end(&tar);
+        test_write_buf(two[1], &tar);
+        assert_ok(open_one(&a, one, &err), err);
+        assert_ok(open_with(&b, two, 2, NULL, NULL, &err), err);
+        x = amb_catalog_digest(a);
+        y = amb_catalog_digest(b);
+        assert_int_equal(amb_hash128_equal(&x, &y), round == 0);
+        amb_catalog_unref(a);
+        amb_catalog_unref(b);
+    }
+    test_folder_free(folder);
+}
+
+/* Excluding any subset leaves the others in order, found and readable; from the cache as well. */
+TEST(excluded_samples_leave_no_hole) {
+    const char *folder = test_folder_new();
+    const char *pattern = test_path(folder, "a.tar"), *cache = test_path(folder, "cache");
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf tar = AMB_BUF_NULL;
+    char name[16];
+
+    for (char c = '0'; c < '8'; c++) {
+        snprintf(name, sizeof name, "k%c.png", c);
+        test_tar_file(&tar, name, name);
+    }
+    test_tar_end(&tar);
+    test_write_buf(pattern, &tar);
+    for (unsigned set = 0; set < 255; set += 3) {
+        char texts[8][16];
+        const char *excludes[9] = {"main/nobody"};
+        struct amb_source_options source = {
+            .name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+        struct amb_catalog_options options = {.cache_dir = cache, .excludes = excludes, .n_excludes = 1};
+        struct amb_catalog_report report;
+        struct amb_catalog *cat;
+        uint32_t i = 0;
+
+        for (unsigned k = 0; k < 8; k++) {
+            if ((set >> k & 1) != 0) {
+                snprintf(texts[k], sizeof texts[k], "main/k%u", k);
+                excludes[options.n_excludes++] = texts[k];
+            }
+        }
+        for (int again = 0; again < 2; again++, i = 0) {
+            assert_ok(amb_catalog_open(&cat, &source, 1, &options, &report, &err), err);
+            assert_int_equal(report.n_excluded, __builtin_popcount(set));
+            for (unsigned k = 0; k < 8; k++) {
+                uint32_t found;
+
+                snprintf(name, sizeof name, "k%u.png", k);
+                assert_int_equal(amb_catalog_find(&found, cat, name, 6), (set >> k & 1) == 0);
+                if ((set >> k & 1) == 0) {
+                    assert_int_equal(found, i);
+                    assert_read(cat, i++, name);
+                }
+            }
+            assert_int_equal(amb_catalog_count(cat), i);
+            amb_catalog_unref(cat);
+        }
+    }
+    test_folder_free(folder);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(samples_are_numbered_in_the_order_of_patterns),
+    cmocka_unit_test(damaged_cache_is_rebuilt),
+    cmocka_unit_test(repeated_key_names_both_places),
+    cmocka_unit_test(key_scope_shard_tells_equal_keys_apart),
+    cmocka_unit_test(names_are_found_by_the_first_rule_that_matches),
+    cmocka_unit_test(truncation_under_the_map_is_caught),
+    cmocka_unit_test(replaced_in_place_is_noticed_and_rename_is_not),
+    cmocka_unit_test(reads_allocate_nothing_once_warm),
+    cmocka_unit_test(bad_shards_are_left_out_only_if_asked),
+    cmocka_unit_test(digest_is_of_samples_not_of_places),
+    cmocka_unit_test(excluded_samples_leave_no_hole),
+};
+
+TEST_MAIN(tests)
