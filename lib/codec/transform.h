@@ -1,17 +1,33 @@
 #pragma once
 /* Transform: decoded picture -> u8 planes of the dataset's size. Deterministic: no random crops. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "base/image.h"
 #include "codec/decode.h"
 
+/*
+ * w, h are the picture's sides, W, H the wanted ones. Where W = H each is, byte for byte, what the tool named does.
+ *
+ *   none                    w = W and h = H, else an error; nothing is resized
+ *   center-crop             EDM, StyleGAN (dataset_tool.py): the largest central rectangle of the aspect W : H (the
+ *                           central square of the short side), from ((w - cw) / 2, (h - ch) / 2) rounded down; resize
+ *   center-crop-dhariwal    ADM, EDM: halve by the box filter while w >= 2 W and h >= 2 H; resize by bicubic so that
+ *                           W x H is just covered, sides rounded half to even; cut the centre, its corner rounded down
+ *   shortest+crop           torchvision's Resize and CenterCrop: resize so that W x H is just covered, the longer side
+ *                           rounded down; cut the centre, its corner rounded half to even
+ *   squash                  resize to W x H
+ *
+ * What a config leaves open is the daemon's affair; the tools' own filters are: center-crop lanczos,
+ * center-crop-dhariwal box and bicubic (fixed: `resample` is not looked at), shortest+crop bicubic, squash lanczos.
+ */
 enum amb_crop {
-    AMB_CROP_NONE,                 /* the size must fit already: else AMB_ERR_FORMAT                         */
-    AMB_CROP_CENTER,               /* EDM center-crop: central square of the short side, then resize         */
-    AMB_CROP_CENTER_DHARIWAL,      /* EDM center-crop-dhariwal: box halvings, bicubic, central crop          */
-    AMB_CROP_SHORTEST,             /* shortest+crop: resize the short side, then central crop                */
-    AMB_CROP_SQUASH,               /* resize, aspect ignored                                                 */
+    AMB_CROP_NONE,
+    AMB_CROP_CENTER,
+    AMB_CROP_CENTER_DHARIWAL,
+    AMB_CROP_SHORTEST,
+    AMB_CROP_SQUASH,
     AMB_CROP_N,
 };
 
