@@ -53,7 +53,7 @@ static inline void test_write_buf(const char *path, struct amb_buf *buf) {
     amb_buf_deinit(buf);
 }
 
-/* A header as tar has it; `size` is put as text into the size field. */
+/* A header as tar has it; `size` is text, or 12 bytes in base 256. */
 static inline void test_tar_header(struct amb_buf *tar, const char *name, const char *size, char type) {
     uint8_t h[512] = {0};
     unsigned sum = 0;
@@ -62,7 +62,7 @@ static inline void test_tar_header(struct amb_buf *tar, const char *name, const 
     memcpy(h + 100, "0000644", 8);
     memcpy(h + 108, "0000000", 8);
     memcpy(h + 116, "0000000", 8);
-    memcpy(h + 124, size, amb_size_min(strlen(size), 12));
+    memcpy(h + 124, size, (size[0] & 0x80) != 0 ? 12 : amb_size_min(strlen(size), 12));
     memcpy(h + 136, "14540000000", 12);
     h[156] = (uint8_t)type;
     memcpy(h + 257,
