@@ -12,7 +12,8 @@ static int open_tar(struct amb_shard *shard, struct amb_buf *tar, struct amb_err
 
     test_write_buf(path, tar);
     r = amb_shard_init(shard, path, &plain, err);
-    test_folder_free(folder); /* the inode lives on below the map */
+    unlink(path); /* the inode lives on below the map */
+    rmdir(folder);
     return r;
 }
 

@@ -11,7 +11,8 @@ static int open_zip(struct amb_shard *shard, struct amb_buf *zip, struct amb_err
 
     test_write_buf(path, zip);
     r = amb_shard_init(shard, path, &options, err);
-    test_folder_free(folder);
+    unlink(path);
+    rmdir(folder);
     return r;
 }
 
