@@ -1,0 +1,29 @@
+"""ambientd: sigma-matched, already noised batches for diffusion trainers, through shared memory.
+
+    import ambientd
+    with ambientd.start("shards/*.tar", annotations="a.jsonl", size=32) as server:
+        loader = ambientd.Loader(server.address, batch_size=256, fields=["x_t", "x_tn", "s_t", "s_tn"])
+        for batch in loader:
+            ...  # batch.x_t, batch["x_t"], batch.state
+"""
+from ._version import __version__
+from .batch import Batch
+from .client import Client
+from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, BusyError, ChangedError, ChecksumError,
+                     ConfigError, DaemonOSError, DeniedError, DisconnectedError, DuplicateError, ExhaustedError,
+                     ForkError, FormatError, GapError, HoardError, LimitError, NotFoundError, ProtocolError, QuotaError,
+                     ServerError, StateError, UnsupportedError, VersionError)
+from .fields import Keys, Members
+from .loader import Loader
+from .schedule import Constant, LogitNormal, LogNormal, LogUniform, Schedule, Table, Uniform
+from .server import Server, start
+from . import loss
+
+__all__ = [
+    "AmbientError", "AmbientTimeoutError", "AmbientWarning", "Batch", "BusyError", "ChangedError", "ChecksumError",
+    "Client", "ConfigError", "Constant", "DaemonOSError", "DeniedError", "DisconnectedError", "DuplicateError",
+    "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Keys", "LimitError", "Loader",
+    "LogNormal", "LogUniform", "LogitNormal", "Members", "NotFoundError", "ProtocolError", "QuotaError", "Schedule",
+    "Server", "ServerError", "StateError", "Table", "Uniform", "UnsupportedError", "VersionError", "__version__",
+    "loss", "start",
+]

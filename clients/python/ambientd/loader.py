@@ -1,0 +1,420 @@
+"""Loader: an endless, numbered stream of batches, resumable from the state of any of them.
+
+What the loader remembers is the last batch it yielded. Everything else follows from that: whatever was prefetched, lost
+to an interruption or to a daemon that died is drawn again, the same bytes, by subscribing anew with that batch's state.
+So there is one repair for all troubles, and `_take` checks that steps follow each other without a hole.
+"""
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from types import TracebackType
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, TypeVar
+
+import numpy as np
+
+from . import ranks, wire
+from .address import default_address
+from .batch import Batch, parse_state
+from .connection import CutError
+from .convert import converter
+from .device import mover
+from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, ConfigError, DisconnectedError, ForkError,
+                     HoardError, ProtocolError, StateError)
+from .fields import field_request, framework_name
+from .options import stream_options
+from .schedule import LogNormal, Schedule
+from .session import Session
+from .slab import Lease
+
+T = TypeVar("T")
+
+DEFAULT_FIELDS = ("x_t", "x_tn", "sigma_t", "sigma_tn")
+
+
+class Loader:
+    """Batches of one stream, by iteration. Connects when first needed, so errors of the daemon come then.
+
+    address       the daemon's socket (None: AMBIENTD_SOCKET, else this user's default), or a Server
+    batch_size    samples of this rank in each step; or global_batch_size, which world_size divides
+    fields        "x_t", "x_t:f16", "member:txt", {"name", "dtype", "max_bytes", "overflow"}
+    schedule, process ("ve", "vp", "flow"), policy ("pass", "uniform", "sequential"), seed, s_max, gaps, xflip
+                  what decides the draws: part of the state, compared at resume
+    framework     what arrays are: "numpy", "torch", "jax", "auto"
+    rank, world_size   else from torch.distributed, RANK/WORLD_SIZE, SLURM, Open MPI, MPICH
+    slots         batches in shared memory: those you hold, the others are filled ahead
+    weight        of the field "weight": "edm", "velocity", "none"
+    follow        take new generations as they come; only ever done by a single rank
+    moves         make exactly these moves ({"step", "dataset", "annotations"}), as `loader.moves` reported them
+    steps, passes end each iteration behind so many steps, or passes over the data
+    device        copy the arrays there ("cuda": asynchronously, out of pinned slots)
+    strict        refuse a state of other codec versions instead of warning
+    hoard         when your arrays hold every slot: "error", or "copy" the batch that would take the last one
+    timeout       seconds to wait for a batch, None for ever
+    reconnect     seconds to wait for a daemon that went away; the stream goes on where it was
+
+    An iteration over an endless stream goes on where the last one stopped. With `steps` or `passes` each iteration is
+    as long, from the present state on. With policy "sequential" each one begins at the first sample.
+    """
+
+    def __init__(self, address: Any = None, batch_size: int | None = None,
+                 fields: Iterable[str | dict[str, Any]] = DEFAULT_FIELDS, *,
+                 schedule: Schedule | None = LogNormal(-1.2, 1.2), process: str = "ve", policy: str = "pass", seed: int = 0,
+                 framework: str = "numpy", rank: int | None = None, world_size: int | None = None,
+                 global_batch_size: int | None = None, slots: int = 4, weight: str | None = None,
+                 s_max: float | None = None, gaps: str | None = None, xflip: bool = False, follow: bool = True,
+                 moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None, passes: float | None = None,
+                 device: Any = None, dataset: str | None = None, strict: bool = False, hoard: str = "error",
+                 timeout: float | None = 300.0, reconnect: float = 0.0) -> None:
+        self.address = default_address(getattr(address, "address", address))
+        self.rank, self.world_size = ranks.resolve(rank, world_size)
+        self._check_sizes(batch_size, global_batch_size, slots, steps, passes)
+        if hoard not in ("error", "copy"):
+            raise ConfigError(f'hoard is {hoard!r}; it is "error" or "copy"')
+        self.framework = framework_name(framework)
+        self.steps, self.passes, self.policy = steps, passes, policy
+        self.timeout, self.reconnect = timeout, reconnect
+        self.moves: list[dict[str, Any]] = []  # made so far: what Loader(moves=...) replays
+        self._copy = hoard == "copy"
+        self._convert = converter(self.framework)
+        self._mover = mover(self.framework, device)
+        self._subscribe: dict[str, Any] = {
+            "options": stream_options(schedule=schedule, process=process, policy=policy, seed=seed, s_max=s_max,
+                                      gaps=gaps, xflip=xflip),
+            "fields": [field_request(field) for field in ([fields] if isinstance(fields, str) else fields)],
+            "rank": self.rank, "world_size": self.world_size, "slots": slots,
+            "follow": bool(follow) and self.world_size == 1 and moves is None,
+            **({"batch_size": batch_size} if global_batch_size is None else {"global_batch_size": global_batch_size}),
+            **{key: value for key, value in (("dataset", dataset), ("weight", weight), ("strict", strict or None),
+                                             ("moves", None if moves is None else [dict(move) for move in moves]))
+               if value is not None},
+        }
+        self._session: Session | None = None        # the stream
+        self._requests: Session | None = None       # mode "request"
+        self._base: dict[str, Any] | None = None    # the state to start from; None: the beginning
+        self._yielded: wire.Lend | None = None      # the last batch since then
+        self._q = 0                                 # requests yielded
+        self._staged: tuple[wire.Lend, Batch] | None = None  # on its way to the device
+        self._resumed = False                       # a loaded state waits for its iteration
+        self._iteration: object | None = None       # the newest one's token
+        self._end_step: int | None = None           # behind which this iteration ends
+        self._length: int | None = None             # of this iteration
+        self._advances: dict[int, dict[str, Any]] = {}  # accepted by the daemon
+        self._warned: set[str] = set()
+
+    @staticmethod
+    def _check_sizes(batch_size: int | None, global_batch_size: int | None, slots: int, steps: int | None,
+                     passes: float | None) -> None:
+        if (batch_size is None) == (global_batch_size is None):
+            raise ConfigError("give batch_size (of each rank) or global_batch_size, one of them")
+        for name, value in (("batch_size", batch_size), ("global_batch_size", global_batch_size), ("slots", slots),
+                            ("steps", steps)):
+            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
+                raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1 on")
+        if steps is not None and passes is not None:
+            raise ConfigError(f"steps={steps} and passes={passes}; give one of them")
+        if passes is not None and not passes > 0:
+            raise ConfigError(f"passes is {passes!r}; it must be positive")
+
+    # -- iteration --------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._ends:
+            self._retry(self._restart)
+        self._resumed = False
+        self._iteration = token = object()
+        return _Iteration(self, token)
+
+    def __len__(self) -> int:
+        if not self._ends:
+            raise TypeError("the stream is endless and has no len(); give steps= or passes=")
+        if self.steps is not None and self.policy != "sequential":
+            return self.steps
+        if self._length is None:
+            self._retry(self._restart)
+        if self._length is None:
+            raise TypeError("the daemon does not know the length of this stream")
+        return self._length
+
+    @property
+    def _ends(self) -> bool:
+        return self.steps is not None or self.passes is not None or self.policy == "sequential"
+
+    def _restart(self) -> None:
+        """Be at the start of a finite iteration; a session that has yielded nothing is as good as new."""
+        session = self._session
+        if self.policy == "sequential" and not self._resumed and (self._yielded or self._base) is not None:
+            self._close_stream()
+            self._base = self._yielded = None
+        elif session is not None and (self._expected(session) != session.first_step or session.end is not None):
+            self._close_stream()
+        self._end_step = None
+        session = self._stream()
+        steps = session.reply.get("steps")
+        self._length = None if steps is None else int(steps)
+        self._end_step = None if steps is None else session.first_step + int(steps)
+
+    def _next(self) -> Batch | None:
+        """The next batch, None at the end of the iteration."""
+        for repaired in (False, True):
+            if self._end_step is not None and self._yielded is not None and self._yielded.step + 1 >= self._end_step:
+                break
+            session = self._stream()
+            taken = self._take(session)
+            if taken is None and self._expected(session) > session.last_step:
+                break
+            if taken is not None and taken[0].step == self._expected(session):
+                return self._yield(session, *taken)
+            # An interruption lost a batch on its way here: draw it again.
+            self._close_stream()
+            if repaired:
+                raise ProtocolError(f"the daemon lent {f'step {taken[0].step}' if taken else 'no more'}, expected "
+                                    f"step {self._expected(session)}")
+        self._length = self._end_step = None
+        return None
+
+    def _expected(self, session: Session) -> int:
+        return session.first_step if self._yielded is None else self._yielded.step + 1
+
+    def _take(self, session: Session) -> tuple[wire.Lend, Batch] | None:
+        staged, self._staged = self._staged, None
+        taken = staged or self._make(session)
+        if taken is None or self._mover is None:
+            return taken
+        if staged is None:
+            self._mover.start(taken[1])
+        self._mover.finish(taken[1])
+        if session.pending:  # copy the next one while this one is trained on
+            self._staged = self._make(session)
+            if self._staged is not None:
+                self._mover.start(self._staged[1])
+        return taken
+
+    def _make(self, session: Session) -> tuple[wire.Lend, Batch] | None:
+        try:
+            taken = session.take(self.timeout)
+        except (AmbientTimeoutError, HoardError, ForkError):
+            raise
+        except AmbientError:  # the session is over; iterating again makes another
+            self._close_stream()
+            raise
+        if taken is None:
+            return None
+        lend, lease = taken
+        slot = lease.bytes()
+        if self._copy and session.held() >= session.n_slots:
+            slot = slot.copy()
+        state, q = lend.state, self._q
+        return lend, Batch(lend, session.fields, slot, self._convert, lambda: {**parse_state(state), "q": q})
+
+    def _yield(self, session: Session, lend: wire.Lend, batch: Batch) -> Batch:
+        if batch.moved:
+            before = self._present(session)
+            self.moves.append({"step": lend.step, "dataset": before["dataset"], "annotations": before["annotations"]})
+        self._yielded = lend  # from here on it counts as yielded
+        return batch
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state after the last batch yielded, whatever was prefetched: JSON values, at most 8 KiB."""
+        if self._yielded is None and self._base is None:
+            self._retry(self._stream)
+        return {**self._present(self._session), "q": self._q}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on behind the batch that this state came with. Iterations begun before are over."""
+        if not isinstance(state, Mapping) or "k" not in state:
+            raise StateError(f"a state is the dict of batch.state or state_dict(); found {type(state).__name__}")
+        self.close()
+        self._base = json.loads(wire.dumps(dict(state)))
+        self._q = int(state.get("q", 0))
+        self._yielded, self._resumed, self._iteration = None, True, None
+        self._length = self._end_step = None
+        self._advances.clear()
+
+    get_state = state_dict
+    set_state = load_state_dict
+
+    def _present(self, session: Session | None) -> dict[str, Any]:
+        """The state after the last batch yielded, q aside."""
+        if self._yielded is not None:
+            return parse_state(self._yielded.state)
+        if self._base is not None:
+            return dict(self._base)
+        assert session is not None
+        return dict(session.reply["state"])
+
+    # -- requests and generations -----------------------------------------------------------------------------
+
+    def request(self, sigmas: Any, scale: str = "s") -> Batch:
+        """Samples that fit the given noise levels, at most batch_size; scale "s" (VE) or "t" (native).
+
+        A sequence apart: the stream does not move. GapError.sigmas lists levels that no sample admits.
+        """
+        if scale not in ("s", "t"):
+            raise ConfigError(f'scale is {scale!r}; it is "s" (VE scale) or "t" (native level)')
+        levels = np.asarray(sigmas, dtype=np.float64).reshape(-1).tolist()
+        lend, lease, session = self._retry(lambda: self._ask(levels, ("s", "t").index(scale)))
+        slot = lease.bytes()
+        if self._copy and session.held() >= session.n_slots:
+            slot = slot.copy()
+        batch = Batch(lend, session.fields, slot, self._convert)
+        if self._mover is not None:
+            self._mover.start(batch)
+            self._mover.finish(batch)
+        self._q += 1  # from here on it counts as yielded
+        return batch
+
+    def _ask(self, levels: list[float], scale: int) -> tuple[wire.Lend, Lease, Session]:
+        session = self._requests
+        for opened in (self._session, session):
+            if opened is not None:
+                opened.check_process()
+        if session is None or not session.usable:
+            session = self._requests = self._open({"mode": "request"})
+        state = self._present(session)
+        try:
+            lend, lease = session.request(levels, scale, self._q, state["dataset"], state["annotations"], self.timeout)
+        except DisconnectedError:
+            self._requests = None
+            raise
+        if lend.step != self._q or lend.count != len(levels):
+            raise ProtocolError(f"request {self._q} of {len(levels)} sigmas was answered by {lend.step}, {lend.count}")
+        return lend, lease, session
+
+    def generations(self) -> dict[str, Any]:
+        """Generations of the dataset and of its annotations, oldest first."""
+        dataset = self._subscribe.get("dataset")
+        answer: dict[str, Any] = self._retry(lambda: self._stream().query(wire.GENERATIONS, dataset=dataset))
+        return answer
+
+    def advance(self, step: int, dataset: str | None = None, annotations: str | None = None) -> dict[str, Any]:
+        """Move to other generations from `step` on; None keeps the present one. Every rank must call it alike.
+
+        Returns once the daemon has prepared and checked them. On an error nothing moves: then every rank calls
+        cancel_advance(step).
+        """
+        asked = {"step": step, "dataset": dataset, "annotations": annotations}
+        move: dict[str, Any] = self._stream().call(wire.ADVANCE, wire.dumps(asked), timeout=self.timeout)
+        self._advances[step] = {**asked, **move}
+        return move
+
+    def cancel_advance(self, step: int) -> None:
+        """Take back an advance that some rank could not make."""
+        self._stream().query(wire.CANCEL_ADVANCE, step=step)
+        self._advances.pop(step, None)
+
+    # -- sessions ---------------------------------------------------------------------------------------------
+
+    def _stream(self) -> Session:
+        """The stream's session; a new one, behind the last batch yielded, where there is none that works."""
+        session = self._session
+        if session is not None:
+            session.check_process()
+            if session.usable or session.failed:  # what a failed one still has pending comes first
+                return session
+            self._close_stream()
+        session = self._session = self._open(self._bounds())
+        return session
+
+    def _bounds(self) -> dict[str, Any]:
+        """Where a subscription ends, and the moves that lie ahead."""
+        made = -1 if self._yielded is None else self._yielded.step
+        bounds: dict[str, Any] = {}
+        if self._end_step is not None and self._yielded is not None:
+            bounds["steps"] = self._end_step - self._yielded.step - 1
+        elif self.steps is not None:
+            bounds["steps"] = self.steps
+        elif self.passes is not None:
+            bounds["passes"] = self.passes
+        ahead = [move for step, move in sorted(self._advances.items()) if step > made]
+        if ahead:  # accepted by a daemon that went away since
+            bounds["moves"] = [*self._subscribe.get("moves", []), *ahead]
+            bounds["follow"] = False
+        return bounds
+
+    def _open(self, more: dict[str, Any]) -> Session:
+        subscribe = {**self._subscribe, **more}
+        if self._yielded is not None or self._base is not None:
+            subscribe["state"] = {**self._present(None), "q": self._q}
+        session = Session(self.address, subscribe, self.timeout)
+        for warning in session.reply.get("warnings", []):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                warnings.warn(str(warning), AmbientWarning, stacklevel=2)
+        if self._mover is not None:
+            self._mover.attach(session.slab)
+            session.reclaim = self._mover.wait
+        return session
+
+    def _retry(self, action: Callable[[], T]) -> T:
+        """Do it again: at once behind an interruption, for `reconnect` seconds where the daemon went away."""
+        give_up = None
+        while True:
+            try:
+                return action()
+            except CutError:
+                self._close_stream()
+            except DisconnectedError:
+                self._close_stream()
+                now = time.monotonic()
+                give_up = now + self.reconnect if give_up is None else give_up
+                if now >= give_up:
+                    raise
+                time.sleep(min(0.2, give_up - now))
+
+    def _close_stream(self) -> None:
+        self._staged = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """Close the connections; arrays in use stay valid. The state is kept, and iterating connects again."""
+        self._close_stream()
+        session, self._requests = self._requests, None
+        if session is not None:
+            session.close()
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the daemon answered to the subscription: fields, keys of the noise, gap, steps, entries of a pass."""
+        return self._retry(self._stream).reply
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Loader {self.address} rank {self.rank} of {self.world_size}>"
+
+
+class _Iteration:
+    """One `for` loop. A newer one ends it."""
+
+    def __init__(self, loader: Loader, token: object) -> None:
+        self._loader = loader  # which does not hold this: no cycle
+        self._token = token
+        self._ended = False
+
+    def __iter__(self) -> _Iteration:
+        return self
+
+    def __next__(self) -> Batch:
+        loader = self._loader
+        if loader._iteration is not self._token:
+            raise RuntimeError("this iteration is over: another one of the same loader, or load_state_dict(), came "
+                               "after it")
+        batch = None if self._ended else loader._retry(loader._next)
+        if batch is None:
+            self._ended = True
+            raise StopIteration
+        return batch
+
+    def __len__(self) -> int:
+        return len(self._loader)

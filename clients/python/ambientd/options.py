@@ -1,0 +1,43 @@
+"""Options: what decides the draws of a stream, as the protocol carries it (proto/state.md)."""
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ConfigError
+from .fields import nearest
+from .schedule import Schedule
+
+PROCESSES = ("ve", "vp", "flow")
+POLICIES = ("pass", "uniform", "sequential")
+GAPS = ("truncate", "error")
+
+
+def stream_options(*, schedule: Schedule | None, process: str, policy: str, seed: int, s_max: float | None,
+                   gaps: str | None, xflip: bool) -> dict[str, Any]:
+    """Checked as far as a client can; what is None keeps the daemon's default."""
+    _one_of("process", process, PROCESSES)
+    _one_of("policy", policy, POLICIES)
+    if gaps is not None:
+        _one_of("gaps", gaps, GAPS)
+    if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < 2**64:
+        raise ConfigError(f"seed is {seed!r}; it must be a whole number from 0 to 2^64 - 1")
+    if s_max is not None and not s_max > 1:
+        raise ConfigError(f"s_max is {s_max!r}; it must be above 1, or None")
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise ConfigError(f"schedule is {schedule!r}; it must be one of ambientd.LogNormal, LogUniform, Uniform, "
+                          "LogitNormal, Table, Constant")
+    options: dict[str, Any] = {"seed": int(seed), "process": process, "policy": policy}
+    if schedule is not None:
+        options["schedule"] = schedule.to_json()
+    if s_max is not None:
+        options["s_max"] = float(s_max)
+    if gaps is not None:
+        options["gaps"] = gaps
+    if xflip:
+        options["xflip"] = True
+    return options
+
+
+def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}{nearest(str(value), known)}; allowed: {', '.join(known)}")

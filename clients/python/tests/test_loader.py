@@ -1,0 +1,436 @@
+"""Loader against a fake daemon: order, ends, resume, repair, requests, generations."""
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import ambientd
+from fakedaemon import FP0, FP1, FakeDaemon
+
+
+def make(daemon, **more):
+    more = {"batch_size": 4, "fields": ["x_t", "s_t", "index"], **more}
+    return ambientd.Loader(daemon.path, **more)
+
+
+def steps(batches):
+    return [batch.step for batch in batches]
+
+
+def take(loader, n):
+    """Indices of the next n batches, as lists."""
+    taken = []
+    for batch in loader:
+        taken.append(batch.index.tolist())
+        if len(taken) == n:
+            return taken
+    return taken
+
+
+def test_batches_carry_what_the_daemon_wrote(daemon):
+    loader = make(daemon, fields=["x_t", "s_t", "index", "label", "key", "member:txt", "member:clip.npy", "u8", "seeds"])
+    iterator = iter(loader)
+    for n in range(20):
+        batch = next(iterator)
+        numbers = np.arange(4 * n, 4 * n + 4)
+        assert batch.step == n and batch.count == 4
+        assert batch.x_t.shape == (4, 1, 2, 2) and batch.x_t.dtype == np.float32
+        assert (batch["x_t"] == numbers.reshape(4, 1, 1, 1)).all()
+        assert batch.index.tolist() == numbers.tolist() and batch.s_t.tolist() == (numbers + 0.5).tolist()
+        assert batch.key == [f"key-{i}" for i in numbers] and batch.key[-1] == f"key-{numbers[-1]}"
+        cut = [None if i % 3 == 2 else (b"member " + str(i).encode() * 2)[:8] for i in numbers]
+        assert list(batch["member:txt"]) == cut and batch.member_txt[1:3] == cut[1:3]
+        assert batch["member:txt"].truncated.tolist() == [c is not None for c in cut]
+        assert batch.missing("member:clip.npy").tolist() == [i % 3 == 2 for i in numbers]
+        assert batch["member:clip.npy"].shape == (4, 2)
+        assert batch.seeds.shape == (4, 4) and batch.seeds.dtype == np.uint64
+
+
+def test_arrays_are_writable_views_aligned_to_pages(daemon):
+    batch = next(iter(make(daemon)))
+    assert batch.x_t.flags.writeable and batch.x_t.ctypes.data % 4096 == 0 and not batch.x_t.flags.owndata
+    batch.x_t += 1
+    assert batch["x_t"][0, 0, 0, 0] == 1
+
+
+def test_frames_may_come_byte_by_byte(daemon):
+    daemon.dribble = True
+    assert take(make(daemon), 5) == [list(range(4 * n, 4 * n + 4)) for n in range(5)]
+
+
+def test_an_unknown_field_of_a_batch_names_the_fields(daemon):
+    batch = next(iter(make(daemon)))
+    with pytest.raises(AttributeError, match="no field 'x_tt', did you mean 'x_t'.*s_t, index"):
+        batch.x_tt
+    with pytest.raises(KeyError, match="no field 'noise'"):
+        batch["noise"]
+    assert dict(batch).keys() == {"x_t", "s_t", "index"} and "x_t" in batch and len(batch) == 3
+    assert not hasattr(batch, "__array__")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"fields": ["x_tt"]}, "did you mean 'x_t'"),
+    ({"fields": ["member:"]}, "by its extension"),
+    ({"process": "VE"}, "process is 'VE'"),
+    ({"policy": "random"}, "allowed: pass, uniform, sequential"),
+    ({"gaps": "skip"}, "gaps"),
+    ({"seed": -1}, "seed is -1"),
+    ({"seed": 2**64}, "seed"),
+    ({"s_max": 1.0}, "above 1"),
+    ({"schedule": "edm"}, "LogNormal"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"batch_size": None}, "batch_size"),
+    ({"global_batch_size": 8}, "one of them"),
+    ({"steps": 1, "passes": 1}, "one of them"),
+    ({"rank": 1}, "both or neither"),
+    ({"rank": 2, "world_size": 2}, "below the world size"),
+    ({"hoard": "wait"}, "hoard"),
+    ({"framework": "tensorflow"}, "framework"),
+    ({"device": "cuda"}, "live on the host"),
+])
+def test_a_bad_argument_is_a_config_error_that_says_why(daemon, arguments, message):
+    with pytest.raises(ambientd.ConfigError, match=message):
+        make(daemon, **arguments)
+    with pytest.raises(ValueError):  # also for who does not know our classes
+        make(daemon, **arguments)
+
+
+def test_the_daemons_error_is_typed(daemon):
+    daemon.refuse = {"code": "gap", "message": "no sample admits", "gap": [0.0, 0.002], "mass": 0.03}
+    with pytest.raises(ambientd.GapError, match="no sample admits") as caught:
+        next(iter(make(daemon)))
+    assert caught.value.gap == (0.0, 0.002) and caught.value.mass == 0.03
+
+
+def test_nobody_listens(tmp_path):
+    with pytest.raises(ambientd.DisconnectedError, match="no daemon answers"):
+        next(iter(ambientd.Loader(str(tmp_path / "none"), 4)))
+    with pytest.raises(ConnectionError, match="at most 107"):
+        next(iter(ambientd.Loader("/tmp/" + "x" * 200, 4)))
+
+
+def test_warnings_of_the_daemon_are_shown_once(daemon):
+    daemon.warnings = ["another libjpeg"]
+    loader = make(daemon)
+    with pytest.warns(ambientd.AmbientWarning, match="another libjpeg"):
+        next(iter(loader))
+
+
+# -- order, ends, resume ---------------------------------------------------------------------------------------
+
+
+def test_an_endless_stream_goes_on_after_break(daemon):
+    loader = make(daemon)
+    first = take(loader, 3)
+    assert first + take(loader, 3) == [list(range(4 * n, 4 * n + 4)) for n in range(6)]
+    assert daemon.sessions == 1
+    with pytest.raises(TypeError, match="endless"):
+        len(loader)
+
+
+def test_steps_end_each_iteration_and_the_next_goes_on(daemon):
+    loader = make(daemon, steps=5)
+    assert len(loader) == 5
+    assert steps(loader) == [0, 1, 2, 3, 4]
+    assert steps(loader) == [5, 6, 7, 8, 9]
+    iterator = iter(loader)
+    assert next(iterator).step == 10
+    assert steps(loader) == [11, 12, 13, 14, 15]  # a new loop is a whole one
+    with pytest.raises(RuntimeError, match="over"):
+        next(iterator)
+
+
+def test_an_ended_iterator_stays_ended(daemon):
+    iterator = iter(make(daemon, steps=2))
+    assert steps(iterator) == [0, 1]
+    assert next(iterator, None) is None and next(iterator, None) is None
+
+
+def test_sequential_begins_anew_and_its_last_batch_is_short(daemon):
+    daemon.total = 10
+    loader = make(daemon, policy="sequential")
+    assert len(loader) == 3
+    for _ in range(3):
+        rows = [batch.index.tolist() for batch in loader]
+        assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    iterator = iter(loader)
+    assert next(iterator).step == 0 and len(loader) == 3
+    assert [batch.x_t.shape[0] for batch in loader] == [4, 4, 2]
+    loader.load_state_dict({**loader.state_dict(), "k": 4, "step": 1})
+    assert len(loader) == 2
+    assert steps(loader) == [1, 2] and steps(loader) == [0, 1, 2]
+
+
+def test_passes_are_asked_for(daemon):
+    loader = make(daemon, passes=2)
+    next(iter(loader))
+    assert daemon.subscribes[-1]["passes"] == 2 and "steps" not in daemon.subscribes[-1]
+
+
+def test_the_state_is_that_of_the_last_batch_yielded(daemon):
+    loader = make(daemon, slots=8)
+    assert loader.state_dict()["step"] == 0
+    iterator = iter(loader)
+    for n in range(5):
+        batch = next(iterator)
+        time.sleep(0.01)  # time to prefetch
+        assert batch.state["step"] == n + 1 and loader.state_dict() == batch.state == loader.get_state()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_resume_goes_on_behind_the_state(daemon, started):
+    loader = make(daemon)
+    all_rows = take(loader, 10)
+    other = make(daemon)
+    states = [batch.state for batch in make(daemon, steps=10)]
+    for n in (0, 3, 8):
+        resumed = make(daemon)
+        if started:
+            take(resumed, 2)
+        resumed.load_state_dict(states[n])
+        assert resumed.state_dict() == states[n]
+        assert take(resumed, 9 - n) == all_rows[n + 1:]
+        other.set_state(states[n])
+        assert take(other, 1) == [all_rows[n + 1]]
+
+
+def test_loading_a_state_ends_the_iteration(daemon):
+    loader = make(daemon)
+    iterator = iter(loader)
+    state = next(iterator).state
+    next(iterator)
+    loader.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="load_state_dict"):
+        next(iterator)
+    assert next(iter(loader)).step == 1
+
+
+@pytest.mark.parametrize("bad", [None, [], {}, "state", {"model": 1}])
+def test_what_is_no_state_is_refused(daemon, bad):
+    with pytest.raises(ambientd.StateError, match="a state is"):
+        make(daemon).load_state_dict(bad)
+
+
+def test_ranks_come_from_arguments_or_launchers(daemon, monkeypatch):
+    def resolved():
+        loader = make(daemon)
+        return loader.rank, loader.world_size
+
+    assert resolved() == (0, 1)
+    for rank, size in (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+                       ("SLURM_PROCID", "SLURM_NTASKS"), ("RANK", "WORLD_SIZE")):
+        monkeypatch.setenv(rank, "1")
+        assert rank == "PMI_RANK" or resolved() != (1, 3)  # half a pair is none
+        monkeypatch.setenv(size, "3")
+        assert resolved() == (1, 3)
+        monkeypatch.setenv(size, "4")  # so that the next launcher is seen to win
+    loader = make(daemon, rank=0, world_size=2)
+    assert (loader.rank, loader.world_size) == (0, 2)
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ambientd.ConfigError, match="no integers"):
+        make(daemon)
+
+
+def test_the_union_over_ranks_is_the_stream(daemon):
+    whole = take(make(daemon, batch_size=8), 3)
+    parts = [take(make(daemon, batch_size=None, global_batch_size=8, rank=rank, world_size=2), 3) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*parts)] == whole
+    assert [asked["follow"] for asked in daemon.subscribes] == [True, False, False]
+
+
+# -- repair ------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_daemon_is_an_error_and_the_stream_goes_on_later(daemon):
+    daemon.die_at = 5
+    loader = make(daemon)
+    taken = []
+    with pytest.raises(ambientd.DisconnectedError, match="state is kept"):
+        for batch in loader:
+            taken.append(batch.step)
+    assert taken == [0, 1, 2, 3, 4]  # what had arrived is delivered first
+    for batch in loader:
+        taken.append(batch.step)
+        if len(taken) == 12:
+            break
+    assert taken == list(range(12))
+
+
+def test_reconnect_goes_on_as_if_nothing_had_been(tmp_path):
+    path = str(tmp_path / "s")
+    first = FakeDaemon(path)
+    loader = ambientd.Loader(path, 4, fields=["index"], steps=30, reconnect=10)
+    rows = []
+
+    def restart():
+        first.stop()
+        time.sleep(0.3)
+        restarted.append(FakeDaemon(path))
+
+    restarted = []
+    thread = None
+    for batch in loader:
+        rows.append(batch.index.tolist())
+        if batch.step == 9:
+            thread = threading.Thread(target=restart)
+            thread.start()
+            thread.join()
+    assert rows == [list(range(4 * n, 4 * n + 4)) for n in range(30)]
+    assert len(loader) == 30 and 16 < restarted[0].subscribes[0]["steps"] <= 20
+    restarted[0].stop()
+
+
+def test_an_error_that_ends_the_stream_is_typed_and_comes_in_its_place(daemon):
+    daemon.error_at = 3
+    loader = make(daemon)
+    taken = []
+    with pytest.raises(ambientd.ExhaustedError, match="all 64 bad"):
+        for batch in loader:
+            taken.append(batch.step)
+    assert taken == [0, 1, 2]
+    daemon.error_at = None
+    assert next(iter(loader)).step == 3
+
+
+def test_a_timeout_is_an_error_after_which_the_stream_goes_on(daemon):
+    daemon.hold_at = 2
+    loader = make(daemon, timeout=0.2)
+    iterator = iter(loader)
+    next(iterator), next(iterator)
+    with pytest.raises(TimeoutError):
+        next(iterator)
+    assert daemon.bad == []
+
+
+def test_a_child_process_may_not_use_the_parents_loader(daemon):
+    loader = make(daemon)
+    batch = next(iter(loader))
+    client = ambientd.Client(daemon.path)
+    client.ping()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        said = []
+        for use in (lambda: next(iter(loader)), client.ping, lambda: loader.request([1.0])):
+            try:
+                use()
+                said.append("nothing")
+            except ambientd.ForkError as error:
+                said.append("ForkError" if "after the fork" in str(error) else str(error))
+            except BaseException as error:
+                said.append(repr(error))
+        del batch  # must not give the parent's slot back
+        fresh = ambientd.Loader(daemon.path, 4, fields=["index"])
+        said.append(str(next(iter(fresh)).step))
+        os.write(write, ",".join(said).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read, 1000).decode() == "ForkError,ForkError,ForkError,0"
+    os.close(read), os.close(write)
+    assert batch.index.tolist() == [0, 1, 2, 3]
+    assert take(loader, 6) == [list(range(4 * n, 4 * n + 4)) for n in range(1, 7)]
+
+
+# -- requests and generations ----------------------------------------------------------------------------------
+
+
+def test_requests_are_a_sequence_apart(daemon):
+    loader = make(daemon)
+    iterator = iter(loader)
+    next(iterator)
+    for q in range(6):
+        batch = loader.request([0.5, 1.5], scale="t" if q == 3 else "s")
+        assert batch.step == q and batch.count == 2 and batch.index.tolist() == [1000 * (q + 1), 1000 * (q + 1) + 1]
+        assert loader.state_dict()["q"] == q + 1
+    assert [request[:2] for request in daemon.requests] == [(int(q == 3), q) for q in range(6)]
+    assert {request[2:4] for request in daemon.requests} == {(FP0, FP0)}
+    assert next(iterator).step == 1
+    with pytest.raises(AttributeError, match="no state"):
+        batch.state
+
+
+def test_a_refused_request_leaves_its_number(daemon):
+    loader = make(daemon)
+    assert loader.request(np.array([1.0], np.float32)).step == 0
+    with pytest.raises(ambientd.GapError) as caught:
+        loader.request([0.0001, 1.0, 0.0002])
+    assert caught.value.sigmas == [0.0001, 0.0002]
+    assert loader.state_dict()["q"] == 1 and loader.request([1.0]).step == 1
+    for bad in ([], [1.0] * 5):
+        with pytest.raises(ambientd.ConfigError, match="1 to the batch size, 4"):
+            loader.request(bad)
+    with pytest.raises(ambientd.ConfigError, match="scale"):
+        loader.request([1.0], scale="sigma")
+
+
+def test_requests_resume_at_their_number(daemon):
+    loader = make(daemon)
+    next(iter(loader))
+    loader.request([1.0])
+    state = loader.state_dict()
+    other = make(daemon)
+    other.load_state_dict(state)
+    assert other.request([1.0]).step == 1
+    assert next(iter(other)).state["q"] == 2
+
+
+def test_requests_name_the_fingerprints_of_the_state_last_yielded(daemon):
+    daemon.move_at = 2
+    loader = make(daemon, slots=8)
+    iterator = iter(loader)
+    next(iterator)
+    time.sleep(0.05)
+    loader.request([1.0])
+    next(iterator), next(iterator)
+    loader.request([1.0])
+    assert [request[3] for request in daemon.requests] == [FP0, FP1]
+
+
+def test_moves_are_reported(daemon):
+    daemon.move_at = 2
+    loader = make(daemon)
+    moved = [batch.moved for batch in (next(iter(loader)) for _ in range(4))]
+    assert moved == [False, False, True, False]
+    assert loader.moves[0]["step"] == 2
+
+
+def test_an_advance_survives_the_daemon(daemon):
+    loader = make(daemon, follow=False)
+    iterator = iter(loader)
+    next(iterator)
+    assert loader.advance(9, annotations=FP1) == {"step": 9, "dataset": FP0, "annotations": FP1}
+    with pytest.raises(ambientd.NotFoundError):
+        loader.advance(10, annotations="22" * 16)
+    loader.advance(11, annotations=FP0)
+    loader.cancel_advance(11)
+    daemon.drop_all()
+    with pytest.raises(ambientd.DisconnectedError):
+        for batch in iterator:
+            pass
+    moved = [batch.step for batch in (next(iter(loader)) for _ in range(12)) if batch.moved]
+    assert moved == [9]
+    assert [move["step"] for move in daemon.subscribes[-1]["moves"]] == [9]
+
+
+def test_moves_are_passed_on_and_exclude_follow(daemon):
+    moves = [{"step": 3, "dataset": FP0, "annotations": FP1}]
+    loader = make(daemon, moves=moves)
+    moved = [batch.step for batch in (next(iter(loader)) for _ in range(5)) if batch.moved]
+    assert moved == [3] and daemon.subscribes[0]["moves"] == moves and daemon.subscribes[0]["follow"] is False
+
+
+def test_generations(daemon):
+    assert make(daemon).generations()["dataset"][0]["fingerprint"] == FP0
+
+
+def test_options_go_out_as_the_protocol_wants_them(daemon):
+    loader = make(daemon, seed=2**63, schedule=ambientd.Table([0, 1], [0.1, 10]), process="flow", policy="uniform",
+                  s_max=8, gaps="error", xflip=True, weight="velocity", dataset="main", strict=True)
+    next(iter(loader))
+    asked = daemon.subscribes[0]
+    assert asked["options"] == {
+        "seed": str(2**63), "process": "flow", "policy": "uniform", "s_max": 8.0, "gaps": "error", "xflip": True,
+        "schedule": {"kind": "table", "scale": "s", "table": [[0.0, 0.1], [1.0, 10.0]]}}
+    assert (asked["weight"], asked["dataset"], asked["strict"], asked["slots"]) == ("velocity", "main", True, 4)
