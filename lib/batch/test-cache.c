@@ -15,8 +15,10 @@ static struct amb_cache_key key_of(uint64_t set, uint32_t i) {
 
 /* The bytes of an entry follow from its key and size, so any reader can check them. */
 static void bytes_of(uint8_t *data, size_t bytes, uint64_t set, uint32_t i) {
-    for (size_t j = 0; j < bytes; j++) {
-        data[j] = (uint8_t)(set * 131 + i * 31 + j * 7 + (j >> 8));
+    uint64_t word = (set << 32 | i) * UINT64_C(0x9E3779B97F4A7C15);
+
+    for (size_t j = 0; j < bytes; j += sizeof word, word += UINT64_C(0x9E3779B97F4A7C15)) {
+        memcpy(data + j, &word, bytes - j < sizeof word ? bytes - j : sizeof word);
     }
 }
 
