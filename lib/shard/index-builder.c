@@ -209,10 +209,17 @@ static void builder_store_header(uint8_t *image, const struct amb_index_builder 
     ambp_store_u64le(p + 16, notes->n_bad_labels);
     ambp_store_u64le(p + 24, notes->n_symlinks);
     ambp_store_u64le(p + 32, notes->n_hidden);
-    p += INDEX_NOTES_TEXTS;
-    memcpy(p, notes->first_without_image, AMB_INDEX_TEXT_BYTES);
-    memcpy(p + AMB_INDEX_TEXT_BYTES, notes->first_bad_label, AMB_INDEX_TEXT_BYTES);
-    memcpy(p + 2 * AMB_INDEX_TEXT_BYTES, notes->first_hidden, AMB_INDEX_TEXT_BYTES);
+}
+
+static int builder_push_texts(struct amb_index_builder *builder) {
+    const char *texts[] = {builder->notes.first_without_image, builder->notes.first_bad_label,
+                           builder->notes.first_hidden};
+    int r = 0;
+
+    for (size_t i = 0; i < 3 && r == 0; i++) {
+        r = amb_buf_push(&builder->section[AMB_INDEX_TEXTS], texts[i], strlen(texts[i]) + 1);
+    }
+    return r;
 }
 
 int amb_index_encode(uint8_t **image, size_t *image_bytes, struct amb_index_builder *builder,
@@ -223,11 +230,14 @@ int amb_index_encode(uint8_t **image, size_t *image_bytes, struct amb_index_buil
 
     _Static_assert(INDEX_AT_SECTIONS + 16 * AMB_INDEX_SECTION_N == INDEX_AT_NOTES,
                    "sections end at the notes");
-    _Static_assert(INDEX_AT_NOTES + INDEX_NOTES_TEXTS + 3 * AMB_INDEX_TEXT_BYTES <= INDEX_HEADER_BYTES,
-                   "notes fit the header");
+    _Static_assert(INDEX_AT_NOTES + 40 == INDEX_HEADER_BYTES, "notes end the header");
     if (!builder->any_side) {
         amb_buf_deinit(&builder->section[AMB_INDEX_SIDE_FIRST]);
-    } else if (builder_push_u32(builder, AMB_INDEX_SIDE_FIRST, builder->n_side) < 0) {
+    }
+    if (builder_push_texts(builder) < 0) {
+        return amb_fail(err, -ENOMEM, "index: out of memory");
+    }
+    if (builder->any_side && builder_push_u32(builder, AMB_INDEX_SIDE_FIRST, builder->n_side) < 0) {
         return amb_fail(err, -ENOMEM, "index: out of memory");
     }
     for (size_t i = 0; i < AMB_INDEX_SECTION_N; i++) {

@@ -85,15 +85,39 @@ static int index_check(const uint8_t *image, size_t image_bytes, const struct am
     return 0;
 }
 
-static void index_decode_notes(struct amb_index *out, const uint8_t *p) {
+/* The three texts must end inside their section. */
+static int index_decode_texts(struct amb_index *out, struct amb_error *err) {
+    const char **texts[] = {&out->first_without_image, &out->first_bad_label, &out->first_hidden};
+    const char *p = (const char *)out->section[AMB_INDEX_TEXTS],
+               *end = p + out->section_bytes[AMB_INDEX_TEXTS];
+
+    for (size_t i = 0; i < 3; i++) {
+        const char *zero = p < end ? memchr(p, '\0', (size_t)(end - p)) : NULL;
+
+        if (zero == NULL) {
+            return amb_fail(err, AMB_ERR_FORMAT, "index: its texts are not ended");
+        }
+        *texts[i] = p;
+        p = zero + 1;
+    }
+    return 0;
+}
+
+static void index_decode_counts(struct amb_index *out, const uint8_t *image) {
+    const uint8_t *p = image + INDEX_AT_COUNTS;
+
+    out->n_samples = ambp_load_u32le(p);
+    out->format = ambp_load_u32le(p + 4);
+    out->label_width = ambp_load_u32le(p + 8);
+    out->prefix_bytes = ambp_load_u32le(p + 12);
+    out->key_bytes_max = ambp_load_u32le(p + 16);
+    out->has_integers = ambp_load_u32le(p + 20) != 0;
+    p = image + INDEX_AT_NOTES;
     out->n_members = ambp_load_u64le(p);
     out->n_without_image = ambp_load_u64le(p + 8);
     out->n_bad_labels = ambp_load_u64le(p + 16);
     out->n_symlinks = ambp_load_u64le(p + 24);
     out->n_hidden = ambp_load_u64le(p + 32);
-    out->first_without_image = (const char *)p + INDEX_NOTES_TEXTS;
-    out->first_bad_label = out->first_without_image + AMB_INDEX_TEXT_BYTES;
-    out->first_hidden = out->first_bad_label + AMB_INDEX_TEXT_BYTES;
 }
 
 int amb_index_decode(struct amb_index *out, uint8_t *image, size_t image_bytes, bool is_mapped,
@@ -105,17 +129,14 @@ int amb_index_decode(struct amb_index *out, uint8_t *image, size_t image_bytes, 
     if (r < 0) {
         return r;
     }
-    index.n_samples = ambp_load_u32le(image + INDEX_AT_COUNTS);
-    index.format = ambp_load_u32le(image + INDEX_AT_COUNTS + 4);
-    index.label_width = ambp_load_u32le(image + INDEX_AT_COUNTS + 8);
-    index.prefix_bytes = ambp_load_u32le(image + INDEX_AT_COUNTS + 12);
-    index.key_bytes_max = ambp_load_u32le(image + INDEX_AT_COUNTS + 16);
-    index.has_integers = ambp_load_u32le(image + INDEX_AT_COUNTS + 20) != 0;
-    index_decode_notes(&index, image + INDEX_AT_NOTES);
+    index_decode_counts(&index, image);
     if (index.format >= AMB_SHARD_FORMAT_N) {
         return amb_fail(err, AMB_ERR_FORMAT, "index: format %u", index.format);
     }
     r = index_decode_sections(&index, err);
+    if (r == 0) {
+        r = index_decode_texts(&index, err);
+    }
     if (r < 0) {
         return r;
     }
@@ -211,5 +232,5 @@ bool amb_index_side(uint64_t *place, const char **ext, const struct amb_index *i
 
 uint64_t amb_index_names_bytes(const struct amb_index *index) {
     return index->section_bytes[AMB_INDEX_NAMES] + index->section_bytes[AMB_INDEX_BLOCKS] +
-           index->section_bytes[AMB_INDEX_SIDE_EXT];
+           index->section_bytes[AMB_INDEX_SIDE_EXT] + index->section_bytes[AMB_INDEX_TEXTS];
 }

@@ -15,7 +15,7 @@
 #define AMB_INDEX_RECORD_BYTES 16u
 #define AMB_INDEX_SAMPLES_MAX  10000000u   /* DESIGN section 9: archive entries per shard */
 #define AMB_INDEX_LABEL_NONE   0xFFFFFFu   /* in the 24 bits of a record */
-#define AMB_INDEX_TEXT_BYTES   240u        /* what fits a header of 1 KiB */
+#define AMB_INDEX_TEXT_BYTES   256u        /* of a text in the notes, with its end; not tuned */
 #define AMB_INDEX_BYTES_OVER   0xFFFFFFFFu /* payload of 4 GiB - 1 or more: no sample is read from it */
 
 /*
@@ -37,6 +37,7 @@ enum amb_index_section {
     AMB_INDEX_SIDE, /* u64 place (zip: central directory entry; folder: identity hash), u32 offset in SIDE_EXT
                      */
     AMB_INDEX_SIDE_EXT, /* extensions, each ended by a zero byte */
+    AMB_INDEX_TEXTS,    /* the three texts of the notes, each ended by a zero byte */
     AMB_INDEX_SECTION_N,
 };
 
@@ -94,7 +95,7 @@ uint32_t amb_index_checksum(const struct amb_index *index, uint32_t i);
 /* The k-th member beside the picture in a zip or folder; false past the last. *ext is borrowed. */
 bool amb_index_side(uint64_t *place, const char **ext, const struct amb_index *index, uint32_t i, uint32_t k);
 
-/* Bytes of NAMES, BLOCKS and SIDE_EXT; of everything else. */
+/* Bytes of NAMES, BLOCKS, SIDE_EXT and TEXTS. */
 uint64_t amb_index_names_bytes(const struct amb_index *index);
 
 /* Collects samples in order; then one image. One thread. */

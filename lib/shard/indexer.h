@@ -9,8 +9,9 @@
 #include "shard/label.h"
 #include "shard/member.h"
 
-#define AMB_RUN_MEMBERS_MAX 256u /* of one sample; more are frames named a.0001.png, a.0002.png; not tuned   \
-                                  */
+#define AMB_RUN_MEMBERS_MAX                                                                                  \
+    256u /* of one sample; more are frames named a.0001.png, a.0002.png; not tuned                           \
+          */
 #define AMB_SIDE_TEXT_MAX (1u << 20) /* .cls and .json read while indexing; not tuned */
 
 /* Borrowed strings. */

@@ -400,6 +400,32 @@ TEST(excluded_samples_leave_no_hole) {
     test_folder_free(folder);
 }
 
+/* DESIGN section 4: 16 bytes a sample beyond names; a shard adds its header once. */
+TEST(index_costs_16_bytes_a_sample) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar");
+    struct amb_catalog_report report;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_buf tar = AMB_BUF_NULL;
+    char name[16];
+
+    for (unsigned i = 0; i < 5000; i++) {
+        snprintf(name, sizeof name, "%06u.png", i);
+        test_tar_file(&tar, name, "x");
+        snprintf(name, sizeof name, "%06u.cls", i);
+        test_tar_file(&tar, name, "999");
+    }
+    test_tar_end(&tar);
+    test_write_buf(path, &tar);
+    assert_ok(open_with(&cat, &path, 1, NULL, &report, &err), err);
+    assert_int_equal(report.n_samples, 5000);
+    assert_in_range(report.index_bytes, 16 * 5000, 16 * 5000 + 320);
+    assert_in_range(report.names_bytes, 10 * 5000, 12 * 5000 + 8);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(samples_are_numbered_in_the_order_of_patterns),
     cmocka_unit_test(damaged_cache_is_rebuilt),
@@ -412,6 +438,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bad_shards_are_left_out_only_if_asked),
     cmocka_unit_test(digest_is_of_samples_not_of_places),
     cmocka_unit_test(excluded_samples_leave_no_hole),
+    cmocka_unit_test(index_costs_16_bytes_a_sample),
 };
 
 TEST_MAIN(tests)
