@@ -43,8 +43,7 @@ struct amb_catalog *amb_catalog_ref(struct amb_catalog *cat) {
 }
 
 struct amb_catalog *amb_catalog_unref(struct amb_catalog *cat) {
-    if (cat != NULL && atomic_fetch_sub_explicit(&cat->n_refs, 1, memory_order_release) == 1) {
-        atomic_thread_fence(memory_order_acquire);
+    if (cat != NULL && atomic_fetch_sub_explicit(&cat->n_refs, 1, memory_order_acq_rel) == 1) {
         catalog_free(cat);
     }
     return NULL;

@@ -6,9 +6,9 @@
  * thread is copying, and the address lies inside that map. Any other SIGBUS is a bug or somebody's kill: the
  * default action is put back and takes effect, so that it is never hidden.
  *
- * The handler runs with SA_NODEFER, so the mask is the same after the jump and sigsetjmp need not save it
- * (that would be two system calls a copy). It runs on an alternate stack of its thread, because sanitizers
- * and libraries may have asked for that; one that is there already is kept.
+ * sigsetjmp saves no signal mask, which would be a system call at each copy; the handler puts back the mask
+ * of what it interrupted before it jumps, whatever is blocked while it runs. It runs on an alternate stack of
+ * its thread, because sanitizers and libraries may have asked for that; one that is there already is kept.
  */
 #include "shard/guard.h"
 
@@ -18,7 +18,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
+#include <ucontext.h>
 
 #include "base/alloc.h"
 
@@ -41,11 +41,12 @@ static int guard_errno;
 static void guard_on_sigbus(int signal_number, siginfo_t *info, void *context) {
     struct guard *self = &guard_self;
     const uint8_t *address = info->si_addr;
+    const ucontext_t *interrupted = context;
 
-    (void)context;
     if (info->si_code > 0 && self->map != NULL && address >= self->map &&
         address < self->map + self->map_bytes) {
         atomic_fetch_add_explicit(&n_faults, 1, memory_order_relaxed);
+        pthread_sigmask(SIG_SETMASK, &interrupted->uc_sigmask, NULL);
         siglongjmp(self->jump, 1);
     }
     signal(signal_number, SIG_DFL);
@@ -67,8 +68,7 @@ static void guard_init(void) {
 
 /* Set at each call, not once: test frameworks and crash reporters put their own handlers there in between. */
 int amb_guard_install(struct amb_error *err) {
-    struct sigaction action = {.sa_sigaction = guard_on_sigbus,
-                               .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = guard_on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     int code;
 
     pthread_once(&guard_once, guard_init);

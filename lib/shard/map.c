@@ -26,8 +26,9 @@
 #include "shard/guard.h"
 
 #define MAP_FRESH_NS                                                                                         \
-    UINT64_C(100000000)     /* file times move in ticks of 1 to 10 ms; ten ticks of the slowest */
-#define MAP_SPARE_FILES 64u /* sockets, logs, index files being written; not tuned */
+    UINT64_C(100000000) /* file times move in ticks of 1 to 10 ms; ten ticks of the slowest */
+#define MAP_SKEW_NS     UINT64_C(60000000000) /* times further ahead are no clock of a server, but nonsense */
+#define MAP_SPARE_FILES 64u                   /* sockets, logs, index files being written; not tuned */
 
 /* statfs(2); those that headers of Debian 12 do not name are written out. */
 static const uint32_t remote_magics[] = {
@@ -62,7 +63,7 @@ bool amb_identity_fresh(uint64_t mtime_ns) {
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    return mtime_ns + MAP_FRESH_NS > map_ns(&now);
+    return mtime_ns + MAP_FRESH_NS > map_ns(&now) && mtime_ns < map_ns(&now) + MAP_SKEW_NS;
 }
 
 static bool map_is_remote(int fd) {

@@ -6,6 +6,7 @@
  */
 #include "shard/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,7 +15,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define STORE_TEMP_S  3600          /* no index takes an hour to write; not tuned */
+#define STORE_TOUCH_S 86400         /* a file in use gets a new time at most daily */
+#define STORE_KEEP_S  (90 * 86400L) /* unused for so long: its shard was replaced; not tuned */
 
 static int store_path(char path[PATH_MAX], const char *dir, const struct amb_hash128 *name) {
     char text[AMB_HASH128_TEXT_BYTES];
@@ -23,6 +29,10 @@ static int store_path(char path[PATH_MAX], const char *dir, const struct amb_has
     amb_hash128_text(text, name);
     n = snprintf(path, PATH_MAX, "%s/%s.idx", dir, text);
     return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static bool store_older(const struct stat *st, time_t seconds) {
+    return st->st_mtime + seconds < time(NULL);
 }
 
 int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const struct amb_hash128 *name) {
@@ -41,6 +51,9 @@ int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const 
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
         close(fd);
         return -EINVAL;
+    }
+    if (store_older(&st, STORE_TOUCH_S)) {
+        futimens(fd, NULL); /* may fail on a cache of somebody else; then he prunes it */
     }
     map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     r = map == MAP_FAILED ? -errno : 0;
@@ -95,6 +108,26 @@ int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t
     return 0;
 }
 
+static void store_prune(const char *path) {
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        return;
+    }
+    for (entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        const char *name = entry->d_name, *dot = strrchr(name, '.');
+        bool is_temp = strncmp(name, "tmp-", 4) == 0, is_index = dot != NULL && strcmp(dot, ".idx") == 0;
+        struct stat st;
+
+        if ((is_temp || is_index) && fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            store_older(&st, is_temp ? STORE_TEMP_S : STORE_KEEP_S)) {
+            unlinkat(dirfd(dir), name, 0);
+        }
+    }
+    closedir(dir);
+}
+
 int amb_store_init(const char *dir, struct amb_error *err) {
     char path[PATH_MAX];
     size_t n = strlen(dir);
@@ -115,5 +148,6 @@ int amb_store_init(const char *dir, struct amb_error *err) {
             path[i] = '/';
         }
     }
+    store_prune(dir);
     return 0;
 }

@@ -20,5 +20,5 @@ int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const 
 int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t *image, size_t image_bytes,
                   struct amb_error *err);
 
-/* Make the folder and its parents, mode 0700. */
+/* Make the folder and its parents, mode 0700; remove what crashes and shards long gone have left in it. */
 int amb_store_init(const char *dir, struct amb_error *err);

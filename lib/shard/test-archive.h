@@ -29,9 +29,9 @@ static inline void test_folder_free(const char *folder) {
 }
 
 static inline const char *test_path(const char *folder, const char *name) {
-    static char paths[8][512];
+    static char paths[32][512]; /* so many are valid at a time */
     static unsigned i;
-    char *path = paths[i++ % 8];
+    char *path = paths[i++ % 32];
 
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;

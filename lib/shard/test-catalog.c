@@ -1,5 +1,11 @@
 #include "test-archive.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
 #include "base/alloc.h"
 #include "shard/catalog-private.h"
 #include "shard/guard.h"
@@ -400,6 +406,188 @@ TEST(excluded_samples_leave_no_hole) {
     test_folder_free(folder);
 }
 
+/* More shards than the soft limit of open files allows: it is raised; the hard limit is named. */
+TEST(limit_of_open_files_is_raised_or_named) {
+    const char *folder = test_folder_new();
+    char pattern[128];
+    struct rlimit old, low;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    int status;
+    pid_t pid;
+
+    for (unsigned i = 0; i < 100; i++) {
+        char name[16], key[16];
+
+        snprintf(name, sizeof name, "%02u.tar", i);
+        snprintf(key, sizeof key, "x%02u", i);
+        write_pair(test_path(folder, name), key, name);
+    }
+    snprintf(pattern, sizeof pattern, "%s/{00..99}.tar", folder);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = (struct rlimit){40, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_ok(open_one(&cat, pattern, &err), err);
+    assert_int_equal(amb_catalog_count_shards(cat), 100);
+    amb_catalog_unref(cat);
+    pid = fork();
+    if (pid == 0) {
+        low.rlim_cur = low.rlim_max = 90;
+        if (setrlimit(RLIMIT_NOFILE, &low) != 0) {
+            _exit(2);
+        }
+        _exit(open_one(&cat, pattern, &err) == -EMFILE && strstr(err.message, "LimitNOFILE") != NULL ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+        print_message("the hard limit cannot be lowered here: its message is not tried\n");
+    } else {
+        assert_int_equal(status, 0);
+    }
+    setrlimit(RLIMIT_NOFILE, &old);
+    test_folder_free(folder);
+}
+
+/* Left-overs of a crash and indexes that nobody used for months go; those in use stay. */
+TEST(old_files_of_the_cache_are_removed) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar"), *cache = test_path(folder, "cache");
+    struct timespec month[2], year[2];
+    struct amb_catalog_report report;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    time_t now = time(NULL);
+
+    month[0] = month[1] = (struct timespec){now - 30 * 86400, 0};
+    year[0] = year[1] = (struct timespec){now - 365 * 86400, 0};
+    write_pair(path, "a0", "a1");
+    assert_ok(open_with(&cat, &path, 1, cache, &report, &err), err);
+    amb_catalog_unref(cat);
+    test_write(test_path(folder, "cache/tmp-abcdef"), "x", 1);
+    test_write(test_path(folder, "cache/0123.idx"), "x", 1);
+    test_write(test_path(folder, "cache/young.idx"), "x", 1);
+    test_write(test_path(folder, "cache/somebody's.txt"), "x", 1);
+    assert_int_equal(utimensat(AT_FDCWD, test_path(folder, "cache/young.idx"), month, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, test_path(folder, "cache/0123.idx"), year, 0), 0);
+    assert_ok(open_with(&cat, &path, 1, cache, &report, &err), err);
+    assert_int_equal(report.n_cached, 1);
+    amb_catalog_unref(cat);
+    assert_int_equal(access(test_path(folder, "cache/tmp-abcdef"), F_OK), -1);
+    assert_int_equal(access(test_path(folder, "cache/0123.idx"), F_OK), -1);
+    assert_int_equal(access(test_path(folder, "cache/young.idx"), F_OK), 0);
+    assert_int_equal(access(test_path(folder, "cache/somebody's.txt"), F_OK), 0);
+    test_folder_free(folder);
+}
+
+/* A cache folder that cannot be written is no reason not to start. */
+TEST(full_cache_costs_only_the_cache) {
+    const char *folder = test_folder_new();
+    const char *path = test_path(folder, "a.tar");
+    struct amb_catalog_report report;
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(path, "a0", "a1");
+    assert_ok(open_with(&cat, &path, 1, "/proc/self", &report, &err), err);
+    assert_int_equal(report.n_uncached, 1);
+    assert_true(report.uncached_code < 0);
+    assert_read(cat, 0, "a0");
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+static void count_progress(void *opaque, size_t n_done, size_t n_shards, uint64_t n_samples) {
+    size_t *last = opaque;
+
+    assert_in_range(n_done, *last, n_shards);
+    assert_true(n_samples <= 2 * n_done);
+    *last = n_done;
+}
+
+TEST(progress_ends_at_all_shards) {
+    const char *folder = test_folder_new();
+    const char *patterns[] = {test_path(folder, "a.tar"), test_path(folder, "b.tar")};
+    size_t last = 0;
+    struct amb_source_options source = {.name = "main", .patterns = patterns, .n_patterns = 2, .repeat = 1};
+    struct amb_catalog_options options = {.progress = count_progress, .opaque = &last};
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(patterns[0], "a0", "a1");
+    write_pair(patterns[1], "b0", "b1");
+    assert_ok(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), err);
+    assert_int_equal(last, 2);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* Threads that read while one of them truncates: every read ends in the right bytes or in an error. */
+struct reader {
+    const struct amb_catalog *cat;
+    const char *path;
+    size_t bytes;
+    unsigned n_wrong, n_ok;
+};
+
+static void *read_often(void *opaque) {
+    struct reader *reader = opaque;
+    struct amb_buf buf = AMB_BUF_NULL;
+    struct amb_error err;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        int r = amb_catalog_read(&buf, reader->cat, i % 2, &err);
+
+        if (r == 0) {
+            reader->n_ok++;
+            for (size_t k = 0; k < buf.n_bytes; k++) {
+                reader->n_wrong += buf.data[k] != 'x';
+            }
+        } else {
+            reader->n_wrong += r != AMB_ERR_CHANGED && r != -EIO;
+        }
+    }
+    amb_buf_deinit(&buf);
+    return NULL;
+}
+
+static void *cut_once(void *opaque) {
+    struct reader *reader = opaque;
+
+    usleep(2000);
+    assert_int_equal(truncate(reader->path, 6000), 0);
+    return NULL;
+}
+
+TEST(truncation_under_readers_gives_errors_not_wrong_bytes) {
+    static char big[20001];
+
+    memset(big, 'x', sizeof big - 1);
+    for (unsigned round = 0; round < 10; round++) {
+        const char *folder = test_folder_new();
+        struct reader readers[3] = {{.path = test_path(folder, "a.tar")}};
+        struct amb_buf tar = AMB_BUF_NULL;
+        struct amb_catalog *cat;
+        struct amb_error err = AMB_ERROR_NULL;
+        pthread_t threads[3];
+
+        test_tar_file(&tar, "a.png", big);
+        test_tar_file(&tar, "b.png", big);
+        test_tar_end(&tar);
+        test_write_buf(readers[0].path, &tar);
+        assert_ok(open_one(&cat, readers[0].path, &err), err);
+        readers[1].cat = readers[2].cat = cat;
+        pthread_create(&threads[0], NULL, cut_once, &readers[0]);
+        pthread_create(&threads[1], NULL, read_often, &readers[1]);
+        pthread_create(&threads[2], NULL, read_often, &readers[2]);
+        for (size_t i = 0; i < 3; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        assert_int_equal(readers[1].n_wrong + readers[2].n_wrong, 0);
+        amb_catalog_unref(cat);
+        test_folder_free(folder);
+    }
+}
+
 /* DESIGN section 4: 16 bytes a sample beyond names; a shard adds its header once. */
 TEST(index_costs_16_bytes_a_sample) {
     const char *folder = test_folder_new();
@@ -438,6 +626,11 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(bad_shards_are_left_out_only_if_asked),
     cmocka_unit_test(digest_is_of_samples_not_of_places),
     cmocka_unit_test(excluded_samples_leave_no_hole),
+    cmocka_unit_test(limit_of_open_files_is_raised_or_named),
+    cmocka_unit_test(old_files_of_the_cache_are_removed),
+    cmocka_unit_test(full_cache_costs_only_the_cache),
+    cmocka_unit_test(progress_ends_at_all_shards),
+    cmocka_unit_test(truncation_under_readers_gives_errors_not_wrong_bytes),
     cmocka_unit_test(index_costs_16_bytes_a_sample),
 };
 
