@@ -44,6 +44,8 @@ def mover(framework: str, device: Any) -> Any:
 class _Torch:
     """Devices without pinned memory of ours: a copy that has finished when it returns."""
 
+    ahead = False  # whether a batch may be started before it is asked for
+
     def __init__(self, torch: Any, device: Any) -> None:
         self._torch, self._device = torch, device
 
@@ -58,9 +60,6 @@ class _Torch:
 
     def wait(self) -> bool:
         return False
-
-    def collect(self) -> None:
-        pass
 
     def close(self) -> None:
         pass
@@ -94,6 +93,8 @@ class _Jax(_Torch):
 
 class Cuda:
     """Asynchronous copies out of pinned slots."""
+
+    ahead = True
 
     def __init__(self, torch: Any, device: Any) -> None:
         self._torch = torch

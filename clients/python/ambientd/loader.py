@@ -95,6 +95,7 @@ class Loader:
         self._base: dict[str, Any] | None = None    # the state to start from; None: the beginning
         self._yielded: wire.Lend | None = None      # the last batch since then
         self._q = 0                                 # requests yielded
+        self._under: tuple[str, str] | None = None  # fingerprints of the batch last yielded
         self._staged: tuple[wire.Lend, Batch] | None = None  # on its way to the device
         self._resumed = False                       # a loaded state waits for its iteration
         self._iteration: object | None = None       # the newest one's token
@@ -146,7 +147,7 @@ class Loader:
         session = self._session
         if self.policy == "sequential" and not self._resumed and (self._yielded or self._base) is not None:
             self._close_stream()
-            self._base = self._yielded = None
+            self._base = self._yielded = self._under = None
         elif session is not None and (self._expected(session) != session.first_step or session.end is not None):
             self._close_stream()
         self._end_step = None
@@ -185,7 +186,7 @@ class Loader:
         if staged is None:
             self._mover.start(taken[1])
         self._mover.finish(taken[1])
-        if session.pending:  # copy the next one while this one is trained on
+        if self._mover.ahead and session.pending:  # copy the next one while this one is trained on
             self._staged = self._make(session)
             if self._staged is not None:
                 self._mover.start(self._staged[1])
@@ -209,9 +210,14 @@ class Loader:
         return lend, Batch(lend, session.fields, slot, self._convert, lambda: {**parse_state(state), "q": q})
 
     def _yield(self, session: Session, lend: wire.Lend, batch: Batch) -> Batch:
-        if batch.moved:
+        if batch.moved or self._under is None or lend.step == session.first_step:
             before = self._present(session)
-            self.moves.append({"step": lend.step, "dataset": before["dataset"], "annotations": before["annotations"]})
+            under = before["dataset"], before["annotations"]
+            # A move that was settled just before a repair comes without a flag.
+            batch.moved = batch.moved or self._under not in (None, under)
+            if batch.moved:
+                self.moves.append({"step": lend.step, "dataset": under[0], "annotations": under[1]})
+            self._under = under
         self._yielded = lend  # from here on it counts as yielded
         return batch
 
@@ -230,7 +236,7 @@ class Loader:
         self.close()
         self._base = json.loads(wire.dumps(dict(state)))
         self._q = int(state.get("q", 0))
-        self._yielded, self._resumed, self._iteration = None, True, None
+        self._yielded, self._under, self._resumed, self._iteration = None, None, True, None
         self._length = self._end_step = None
         self._advances.clear()
 
@@ -331,7 +337,8 @@ class Loader:
             bounds["passes"] = self.passes
         ahead = [move for step, move in sorted(self._advances.items()) if step > made]
         if ahead:  # accepted by a daemon that went away since
-            bounds["moves"] = [*self._subscribe.get("moves", []), *ahead]
+            moves = {move["step"]: move for move in [*self._subscribe.get("moves", []), *ahead]}
+            bounds["moves"] = [moves[step] for step in sorted(moves)]
             bounds["follow"] = False
         return bounds
 
@@ -377,6 +384,8 @@ class Loader:
         session, self._requests = self._requests, None
         if session is not None:
             session.close()
+        if self._mover is not None:
+            self._mover.close()
 
     @property
     def info(self) -> dict[str, Any]:

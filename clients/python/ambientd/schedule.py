@@ -72,7 +72,7 @@ class Uniform(Schedule):
 class LogitNormal(Schedule):
     """logit t ~ N(mean, std^2): flow matching as in Stable Diffusion 3 (arXiv 2403.03206, section 3.1)."""
 
-    kind = "logit-normal"
+    kind = "logitnormal"
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, scale: str = "t") -> None:
         _positive("std", std)

@@ -33,6 +33,7 @@ class FakeDaemon:
         self.hold_at = None         # lend nothing from this step on
         self.error_at = None        # END reason error instead of this step
         self.move_at = None         # this step is the first under FP1
+        self.settle_at = None       # the same, as a daemon that died would have it: no flag
         self.dribble = False        # send byte by byte
         self.refuse = None          # ERROR object that answers SUBSCRIBE
         self.warnings = []
@@ -248,8 +249,10 @@ class _Session:
                 return
             flags = 0
             moves = {**stream["moves"], **self.advances}
+            if step + 1 in moves or step + 1 in (daemon.move_at, daemon.settle_at):
+                state["annotations"] = moves.get(step + 1) or FP1
             if daemon.move_at == step or step in moves:
-                flags, state["annotations"] = wire.LEND_MOVED, moves.get(step) or FP1
+                flags = wire.LEND_MOVED
             count, total = stream["batch"], stream["batch"] * stream["world"]
             if daemon.total is not None and stream["left"] is not None:
                 count = max(0, min(count, daemon.total - state["k"] - stream["rank"] * count))

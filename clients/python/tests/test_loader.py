@@ -393,7 +393,15 @@ def test_moves_are_reported(daemon):
     loader = make(daemon)
     moved = [batch.moved for batch in (next(iter(loader)) for _ in range(4))]
     assert moved == [False, False, True, False]
-    assert loader.moves[0]["step"] == 2
+    assert loader.moves == [{"step": 2, "dataset": FP0, "annotations": FP1}]
+
+
+def test_a_move_settled_before_a_repair_is_reported_once(daemon):
+    """The daemon dies between the state that names new fingerprints and the first batch under them."""
+    daemon.settle_at, daemon.die_at = 4, 4
+    loader = make(daemon, reconnect=5)
+    moved = [batch.step for _, batch in zip(range(10), loader) if batch.moved]
+    assert moved == [4] and loader.moves == [{"step": 4, "dataset": FP0, "annotations": FP1}]
 
 
 def test_an_advance_survives_the_daemon(daemon):
