@@ -28,13 +28,14 @@ struct amb_sampler;
 struct amb_sampler_report {
     double gap_lo, gap_hi, gap_mass; /* mass of the schedule on levels that no sample admits */
     uint32_t n_intervals;
-    uint64_t n_entries;              /* of one pass over everything: sum of repeat-weighted samples */
+    uint64_t n_entries;              /* of one pass over everything: sum over samples of repeat; `sequential`: samples */
 };
 
 /**
  * Cut the s axis into intervals and check that the schedule is admitted.
  *
- * orders:  a reference is kept.
+ * orders:  a reference is kept; made with amb_stream_options_buffer(options). `sequential` asks nothing of the gap, so
+ *          a sampler for requests alone is best made with that policy.
  * Errors:  AMB_ERR_GAP (gaps=error, or more mass than AMB_SAMPLER_GAP_MASS) with the gap, its mass and the nearest
  *          levels that are admitted; AMB_ERR_CONFIG.
  * report:  may be NULL; filled also on AMB_ERR_GAP.
@@ -52,6 +53,9 @@ enum amb_sampler_outcome {
  *
  * draws:    n of them, or NULL: only advance (cheap where the policy allows).
  * n_drawn:  n, or fewer at the end of `sequential`.
+ * Returns:  0, AMB_SAMPLER_E_END, or AMB_ERR_STATE: the state has cursors for another number of intervals than this
+ *           generation (it is damaged).
+ * Stack:    about 100 KiB; allocates nothing.
  * Thread:   any, one caller for each state.
  */
 int amb_sampler_draw(struct amb_draw *draws, size_t *n_drawn, const struct amb_sampler *sampler,
@@ -62,9 +66,9 @@ enum { AMB_SAMPLER_E_NONE = 2 };
 int amb_sampler_request(struct amb_draw *out, const struct amb_sampler *sampler, uint64_t rank, uint64_t q, uint64_t j,
                         double s);
 
-/* Replacement j (0..63) of a draw whose sample is bad: a uniform draw at its sigma; sets replaced = 1.
+/* Replacement j (0..63) of a draw whose sample is bad: a uniform draw at its sigma; sets replaced = 1. Not for `sequential`.
  * Everything but the sample, sigma_min, sigma_max and s_n stays. Thread: any (workers). */
 void amb_sampler_replace(struct amb_draw *draw, const struct amb_sampler *sampler, unsigned j);
 
-/* Begin a new generation: cursors are cleared (new passes in all intervals); k, step and q stay. */
+/* Begin a new generation: new passes in all intervals, numbered behind all passes so far; k, step and q stay. */
 void amb_sampler_adopt(struct amb_state *state, const struct amb_sampler *sampler);

@@ -48,7 +48,7 @@ struct amb_cursor {
 
 struct amb_state {
     uint64_t k, step, q;
-    uint32_t n_cursors;                /* 0 until the first draw of a generation */
+    uint32_t n_cursors;                /* one for each interval; 0 until the first draw of `pass` */
     struct amb_cursor cursors[AMB_STATE_INTERVALS_MAX];
     struct amb_hash128 dataset, annotations; /* fingerprints under which the next draw is made */
     char codecs[AMB_STATE_CODECS_BYTES];
@@ -57,14 +57,21 @@ struct amb_state {
 
 double amb_stream_options_buffer(const struct amb_stream_options *options); /* sqrt(1 + 1/(s_max-1)) or 1 */
 
-/* JSON of the options alone, as the protocol carries them: {"seed":0,"process":"ve",...}. Unknown keys are refused
- * with the nearest known one (AMB_ERR_CONFIG). */
+/**
+ * JSON of the options alone, as the protocol carries them: {"seed":0,"process":"ve",...} (proto/state.md).
+ *
+ * out:      keys that are absent keep what *out holds; the caller sets AMB_STREAM_OPTIONS_DEFAULT first.
+ * Errors:   AMB_ERR_CONFIG with the nearest known key or what is allowed, AMB_ERR_UNSUPPORTED (a curriculum),
+ *           AMB_ERR_FORMAT (no JSON); *out is then as it was.
+ */
 int amb_stream_options_decode(struct amb_stream_options *out, const char *json, size_t bytes, struct amb_error *err);
+/* Canonical; returns as amb_state_encode. */
 int amb_stream_options_encode(char *out, size_t out_bytes, const struct amb_stream_options *options);
 
 /* Canonical JSON: same state, same bytes. Returns its length (without terminator) or -ENOSPC. No allocation. */
 int amb_state_encode(char *out, size_t out_bytes, const struct amb_state *state);
-/* AMB_ERR_VERSION format unknown; AMB_ERR_STATE damaged. Any key order and spacing is accepted. */
+/* AMB_ERR_VERSION format unknown; AMB_ERR_UNSUPPORTED a curriculum; AMB_ERR_STATE damaged. Any key order and spacing is
+ * accepted, every key must be there. */
 int amb_state_decode(struct amb_state *out, const char *json, size_t bytes, struct amb_error *err);
 
 /* AMB_ERR_STATE that names the first option that differs and both values, else 0. */
