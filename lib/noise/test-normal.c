@@ -1,0 +1,156 @@
+#include "base/test.h"
+
+#include <math.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/boxmuller.h"
+#include "base/philox.h"
+#include "noise/normal.h"
+
+#define SEED 0x5eed0001u
+
+static uint64_t word(uint64_t i) {
+    struct amb_philox_block block = amb_philox(SEED, i, 77);
+
+    return amb_philox_u64(&block, 0);
+}
+
+/* Element e of (key, counter) by the sentence in normal.h. */
+static float element(size_t e, uint64_t key, uint64_t counter) {
+    size_t g = e / 64, r = e % 64;
+    struct amb_philox_block b = amb_philox(key, 16 * g + r % 16, counter);
+    float pair[2];
+
+    amb_boxmuller(pair, b.w[r / 32 * 2], b.w[r / 32 * 2 + 1]);
+    return pair[r / 16 % 2];
+}
+
+/* Every path gives the bits of the sentence: random keys and places, all lengths up to three groups, and the place
+ * where the block number leaves its low word. Nothing behind the n elements is written. */
+TEST(paths_give_the_bits_of_the_definition) {
+    static const size_t places[] = {0, 64, 128 * 64, ((size_t)1 << 34) - 64, ((size_t)1 << 34) - 128, (size_t)1 << 40};
+    float out[64 * 3 + 1], want[64 * 3];
+
+    for (unsigned path = 0; path < AMB_PATH_N; path++) {
+        if (!amb_path_available((enum amb_path)path)) {
+            printf("%s: not on this processor\n", amb_path_name((enum amb_path)path));
+            continue;
+        }
+        amb_path_select((enum amb_path)path);
+        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+            uint64_t key = word(2 * i), counter = word(2 * i + 1);
+
+            for (size_t e = 0; e < 64 * 3; e++) {
+                want[e] = element(places[i] + e, key, counter);
+            }
+            for (size_t n = 0; n <= 64 * 3; n++) {
+                memset(out, 0x55, sizeof out);
+                amb_normal_fill(out, places[i], n, key, counter);
+                assert_memory_equal(out, want, n * sizeof *out);
+                assert_int_equal(((uint8_t *)(out + n))[0], 0x55);
+            }
+        }
+    }
+}
+
+/* A long array, where every exponent of the radius and every octant of the angle comes up: 2^22 elements. */
+TEST(paths_agree_on_many) {
+    enum { N = 1 << 22 };
+    float *want = malloc(N * sizeof *want), *out = malloc(N * sizeof *out);
+
+    assert_non_null(want);
+    assert_non_null(out);
+    amb_path_select(AMB_PATH_SCALAR);
+    amb_normal_fill(want, 0, N, word(100), word(101));
+    for (unsigned path = AMB_PATH_SCALAR + 1; path < AMB_PATH_N; path++) {
+        if (amb_path_available((enum amb_path)path)) {
+            amb_path_select((enum amb_path)path);
+            memset(out, 0, N * sizeof *out);
+            amb_normal_fill(out, 0, N, word(100), word(101));
+            assert_memory_equal(out, want, N * sizeof *out);
+            printf("%s: %d equal\n", amb_path_name((enum amb_path)path), N);
+        }
+    }
+    free(want);
+    free(out);
+}
+
+static char *load_golden(void) {
+    const char *dir = getenv("AMBIENTD_GOLDEN");
+    char path[4096], *text;
+    FILE *file;
+    long bytes;
+
+    snprintf(path, sizeof path, "%s/noise.json", dir != NULL ? dir : "proto/golden");
+    file = fopen(path, "rb");
+    if (file == NULL) {
+        fail_msg("cannot open %s: run from the repository root or set AMBIENTD_GOLDEN", path);
+    }
+    fseek(file, 0, SEEK_END);
+    bytes = ftell(file);
+    rewind(file);
+    text = calloc(1, (size_t)bytes + 1);
+    assert_int_equal(fread(text, 1, (size_t)bytes, file), (size_t)bytes);
+    fclose(file);
+    return text;
+}
+
+static uint64_t hex(const cJSON *row, const char *name) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, name);
+
+    assert_true(cJSON_IsString(item));
+    return strtoull(item->valuestring, NULL, 16);
+}
+
+static uint64_t fnv1a(const float *x, size_t n) {
+    const uint8_t *bytes = (const uint8_t *)x;
+    uint64_t sum = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < n * sizeof *x; i++) {
+        sum = (sum ^ bytes[i]) * 0x100000001b3u;
+    }
+    return sum;
+}
+
+/* proto/golden/noise.json: the first values as bit patterns, and a sum over the first 4,096; on every path. */
+TEST(golden_values_are_reproduced) {
+    static float out[4096];
+    char *text = load_golden();
+    cJSON *root = cJSON_Parse(text);
+    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "normals"), *row, *bits;
+    int n_rows = 0;
+
+    free(text);
+    assert_true(cJSON_IsArray(rows));
+    cJSON_ArrayForEach(row, rows) {
+        for (unsigned path = 0; path < AMB_PATH_N; path++) {
+            size_t i = 0;
+
+            if (!amb_path_available((enum amb_path)path)) {
+                continue;
+            }
+            amb_path_select((enum amb_path)path);
+            amb_normal_fill(out, 0, 4096, hex(row, "key"), hex(row, "counter"));
+            cJSON_ArrayForEach(bits, cJSON_GetObjectItemCaseSensitive(row, "bits")) {
+                uint32_t got;
+
+                memcpy(&got, &out[i++], sizeof got);
+                assert_int_equal(got, (uint32_t)strtoul(bits->valuestring, NULL, 16));
+            }
+            assert_int_equal(i, 16);
+            assert_int_equal(fnv1a(out, 4096), hex(row, "fnv1a64_4096"));
+        }
+        n_rows++;
+    }
+    assert_true(n_rows >= 4);
+    cJSON_Delete(root);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(paths_give_the_bits_of_the_definition),
+    cmocka_unit_test(paths_agree_on_many),
+    cmocka_unit_test(golden_values_are_reproduced),
+};
+
+TEST_MAIN(tests)
