@@ -24,7 +24,7 @@ void *amb_arena_acquire(struct amb_arena *arena, size_t bytes);
 /* True if p came from acquire: then nobody frees it. */
 bool amb_arena_owns(const struct amb_arena *arena, const void *p);
 
-/* All that was acquired is gone. Grows, up to AMB_ARENA_BYTES, where it fell short. */
+/* All that was acquired is gone. Grows where it fell short, but not once it has AMB_ARENA_BYTES. */
 void amb_arena_reset(struct amb_arena *arena);
 
 void amb_arena_deinit(struct amb_arena *arena); /* idempotent */

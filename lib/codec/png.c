@@ -43,7 +43,7 @@ static void png_on_error(png_structp png, png_const_charp message) {
     struct png_job *job = png_get_error_ptr(png);
     int code = AMB_ERR_FORMAT;
 
-    if (strstr(message, "CRC") != NULL) {
+    if (strstr(message, "CRC") != NULL || strstr(message, "data check") != NULL) { /* of a chunk, of zlib's stream */
         code = AMB_ERR_CHECKSUM;
     } else if (strstr(message, "emory") != NULL) { /* "Out of memory", "insufficient memory" */
         code = -ENOMEM;
