@@ -58,12 +58,13 @@ def _jax_converter() -> Converter:
         import jax.numpy as jnp
     except ImportError as error:
         raise ConfigError(f'framework="jax", but jax cannot be imported: {error}') from None
+    config: Any = jax.config
     brain = bfloat16()  # jax depends on ml_dtypes
 
     def convert(array: np.ndarray, dtype: str) -> Any:
         if dtype == "bf16":
             return jnp.array(array.view(np.dtype(brain)))
-        if array.dtype.itemsize == 8 and not jax.config.jax_enable_x64:
+        if array.dtype.itemsize == 8 and not config.jax_enable_x64:
             return jnp.array(array)  # jax narrows to 32 bits by its own rule
         try:
             return jax.dlpack.from_dlpack(array)

@@ -70,7 +70,7 @@ class _Jax(_Torch):
 
     def __init__(self, device: Any) -> None:
         import jax
-        self._jax = jax
+        self._jax: Any = jax
         if isinstance(device, str):
             kind, _, index = device.partition(":")
             try:
