@@ -184,12 +184,13 @@ class Connection:
                 self._rest = b""
                 self._send.clear()
                 return True
+            self._send_torn = True
             if not self._rest:
                 try:
                     self._rest = self.encode(self._send.popleft())
                 except IndexError:
+                    self._send_torn = False
                     return True
-            self._send_torn = True
             try:
                 n_sent = self._socket.send(self._rest, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             except BlockingIOError:
