@@ -360,3 +360,15 @@ def test_training_survives_kills_with_the_same_curve(shards, tmp_path):
         trainer.wait()
     subprocess.run(command("killed", "--resume"), env=environment, check=True, stdout=subprocess.DEVNULL)
     assert (tmp_path / "killed.txt").read_text() == (tmp_path / "whole.txt").read_text()
+
+
+def test_a_daemon_outlives_the_thread_that_started_it(shards):
+    """Linux counts the death of the starting thread as the parent's."""
+    started = []
+    thread = threading.Thread(target=lambda: started.append(ambientd.start(shards[0], size=16)))
+    thread.start()
+    thread.join()
+    with started[0] as server:
+        time.sleep(0.3)
+        assert server.running
+        server.client().ping()

@@ -63,7 +63,7 @@ class Loader:
                  schedule: Schedule | None = LogNormal(-1.2, 1.2), process: str = "ve", policy: str = "pass", seed: int = 0,
                  framework: str = "numpy", rank: int | None = None, world_size: int | None = None,
                  global_batch_size: int | None = None, slots: int = 4, weight: str | None = None,
-                 s_max: float | None = None, gaps: str | None = None, xflip: bool = False, follow: bool = True,
+                 s_max: float | None = None, gaps: str = "truncate", xflip: bool = False, follow: bool = True,
                  moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None, passes: float | None = None,
                  device: Any = None, dataset: str | None = None, strict: bool = False, hoard: str = "error",
                  timeout: float | None = 300.0, reconnect: float = 0.0) -> None:

@@ -13,12 +13,13 @@ GAPS = ("truncate", "error")
 
 
 def stream_options(*, schedule: Schedule | None, process: str, policy: str, seed: int, s_max: float | None,
-                   gaps: str | None, xflip: bool) -> dict[str, Any]:
-    """Checked as far as a client can; what is None keeps the daemon's default."""
+                   gaps: str, xflip: bool) -> dict[str, Any]:
+    """Checked as far as a client can. All are sent, so that a state with another value of any is refused; without a
+    schedule the state's holds, or the daemon's default.
+    """
     _one_of("process", process, PROCESSES)
     _one_of("policy", policy, POLICIES)
-    if gaps is not None:
-        _one_of("gaps", gaps, GAPS)
+    _one_of("gaps", gaps, GAPS)
     if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < 2**64:
         raise ConfigError(f"seed is {seed!r}; it must be a whole number from 0 to 2^64 - 1")
     if s_max is not None and not s_max > 1:
@@ -26,16 +27,9 @@ def stream_options(*, schedule: Schedule | None, process: str, policy: str, seed
     if schedule is not None and not isinstance(schedule, Schedule):
         raise ConfigError(f"schedule is {schedule!r}; it must be one of ambientd.LogNormal, LogUniform, Uniform, "
                           "LogitNormal, Table, Constant")
-    options: dict[str, Any] = {"seed": int(seed), "process": process, "policy": policy}
-    if schedule is not None:
-        options["schedule"] = schedule.to_json()
-    if s_max is not None:
-        options["s_max"] = float(s_max)
-    if gaps is not None:
-        options["gaps"] = gaps
-    if xflip:
-        options["xflip"] = True
-    return options
+    return {"seed": int(seed), "process": process, "policy": policy, "gaps": gaps, "xflip": bool(xflip),
+            "s_max": None if s_max is None else float(s_max),
+            **({} if schedule is None else {"schedule": schedule.to_json()})}
 
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:

@@ -59,11 +59,11 @@ class LogUniform(Schedule):
 
 
 class Uniform(Schedule):
-    """The level ~ U(lo, hi)."""
+    """The level ~ U(lo, hi); for flow usually Uniform(0, 1, scale="t")."""
 
     kind = "uniform"
 
-    def __init__(self, lo: float, hi: float, scale: str = "t") -> None:
+    def __init__(self, lo: float, hi: float, scale: str = "s") -> None:
         if not lo >= 0:
             raise ConfigError(f"lo is {lo!r}; it must be at least 0")
         super().__init__(scale, **_ordered(lo, hi))
@@ -96,7 +96,7 @@ class Table(Schedule):
             raise ConfigError("the probabilities of a table must rise from 0 to 1")
         if not level[0] >= 0 or not math.isfinite(level[-1]) or any(not a <= b for a, b in zip(level, level[1:])):
             raise ConfigError("the levels of a table must not fall, begin at 0 or more, and be finite")
-        super().__init__(scale, table=[[a, b] for a, b in zip(p, level)])
+        super().__init__(scale, points=[[a, b] for a, b in zip(p, level)])
 
 
 class Constant(Schedule):

@@ -5,17 +5,20 @@ their end stands in the exception where it does not start.
 """
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Iterable
+from typing import Any, Iterable, Mapping
 
 from .client import Client
 from .connection import PATH_MAX
@@ -27,6 +30,7 @@ _TAIL_BYTES = 4096
 
 
 def start(*patterns: str | os.PathLike[str], annotations: str | os.PathLike[str] | None = None, size: Any = None,
+          config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
           binary: str | os.PathLike[str] | None = None, timeout: float = 600.0, env: dict[str, str] | None = None,
           **options: Any) -> Server:
     """Start `ambientd serve` on shards and wait until it answers.
@@ -34,29 +38,37 @@ def start(*patterns: str | os.PathLike[str], annotations: str | os.PathLike[str]
     patterns     tar, zip or folder; globs and brace lists
     annotations  annotations.jsonl
     size         side of the square image, or "WxH", as the daemon's --size
+    config       instead of all these: a configuration file, or what would stand in one; its socket is replaced
     options      any other option of `ambientd serve`, with _ for -: transform="center-crop", label=True for a bare
                  --label, a list for an option that is repeated
     binary       the daemon; else AMBIENTD_BIN, `ambientd` in PATH, build/daemon/ambientd of the repository
     timeout      seconds for the first start, in which shards are indexed
     """
-    return Server(patterns, {"annotations": annotations, "size": size, **options}, binary=binary, timeout=timeout,
-                  env=env)
+    return Server(patterns, {"annotations": annotations, "size": size, **options}, config=config, binary=binary,
+                  timeout=timeout, env=env)
 
 
 class Server:
     """A running private daemon: `address` for Loader and Client. A context manager."""
 
     def __init__(self, patterns: Iterable[str | os.PathLike[str]], options: dict[str, Any], *,
+                 config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
                  binary: str | os.PathLike[str] | None = None, timeout: float = 600.0,
                  env: dict[str, str] | None = None) -> None:
-        command = [find_binary(binary), "serve", *(os.fspath(pattern) for pattern in patterns)]
+        words = [*(os.fspath(pattern) for pattern in patterns), *_flags(options)]
+        if config is not None and words:
+            raise ConfigError(f"config= stands alone; {' '.join(words)} belongs into the configuration")
+        command = [find_binary(binary), "serve"]
         self._folder = _private_folder()
         self.address = os.path.join(self._folder, _SOCKET)
         self.log_path = os.path.join(self._folder, "stderr.log")
-        self._command = command
-        command += ["--socket", self.address, "--parent-death", *_flags(options)]
         try:
-            self._process, ready = _spawn(command, self.log_path, env)
+            if config is not None:
+                words = ["--config", _config_file(config, self._folder, self.address)]
+            else:
+                words += ["--socket", self.address]
+            self._command = [*command, *words, "--parent-death"]
+            self._process, ready = _spawn_lasting(self._command, self.log_path, env)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -150,6 +162,22 @@ def _private_folder() -> str:
     raise ConfigError(f"no temporary directory whose sockets' paths have at most {PATH_MAX} bytes; set TMPDIR")
 
 
+def _config_file(config: str | os.PathLike[str] | Mapping[str, Any], folder: str, address: str) -> str:
+    """A copy with our socket. What is no JSON object goes to the daemon as it is, whose error has line and column."""
+    if isinstance(config, Mapping):
+        tree = dict(config)
+    else:
+        try:
+            tree = json.loads(Path(config).read_text())
+        except (OSError, ValueError):
+            return os.fspath(config)
+        if not isinstance(tree, dict):
+            return os.fspath(config)
+    path = os.path.join(folder, "config.json")
+    Path(path).write_text(json.dumps({**tree, "socket": address}))
+    return path
+
+
 def _flags(options: dict[str, Any]) -> list[str]:
     flags: list[str] = []
     for name, value in options.items():
@@ -162,6 +190,20 @@ def _flags(options: dict[str, Any]) -> list[str]:
         for item in value if isinstance(value, (list, tuple)) else (value,):
             flags += [flag, os.fspath(item) if isinstance(item, os.PathLike) else str(item)]
     return flags
+
+
+def _spawn_lasting(command: list[str], log_path: str,
+                   env: dict[str, str] | None) -> tuple[subprocess.Popen[bytes], int]:
+    """Linux tells a child that its parent died when the *thread* that made it ends, so that one must last."""
+    global _keeper
+    if threading.current_thread() is threading.main_thread():
+        return _spawn(command, log_path, env)
+    if _keeper is None or _keeper[0] != os.getpid():
+        _keeper = (os.getpid(), ThreadPoolExecutor(1, "ambientd-keeper"))
+    return _keeper[1].submit(_spawn, command, log_path, env).result()
+
+
+_keeper: tuple[int, ThreadPoolExecutor] | None = None
 
 
 def _spawn(command: list[str], log_path: str, env: dict[str, str] | None) -> tuple[subprocess.Popen[bytes], int]:

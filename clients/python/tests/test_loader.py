@@ -440,5 +440,5 @@ def test_options_go_out_as_the_protocol_wants_them(daemon):
     asked = daemon.subscribes[0]
     assert asked["options"] == {
         "seed": str(2**63), "process": "flow", "policy": "uniform", "s_max": 8.0, "gaps": "error", "xflip": True,
-        "schedule": {"kind": "table", "scale": "s", "table": [[0.0, 0.1], [1.0, 10.0]]}}
+        "schedule": {"kind": "table", "scale": "s", "points": [[0.0, 0.1], [1.0, 10.0]]}}
     assert (asked["weight"], asked["dataset"], asked["strict"], asked["slots"]) == ("velocity", "main", True, 4)

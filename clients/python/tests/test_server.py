@@ -12,17 +12,19 @@ import ambientd
 import ambientd.server
 
 FAKE = f"""#!{sys.executable}
-import os, signal, sys, time
+import json, os, signal, sys, time
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
 from fakedaemon import FakeDaemon
 arguments = sys.argv[1:]
 def value(flag): return arguments[arguments.index(flag) + 1]
+def socket():
+    return value("--socket") if "--socket" in arguments else json.load(open(value("--config")))["socket"]
 print("arguments", arguments, flush=True)
 if "--fail" in arguments:
     sys.exit("config: unknown option --fail")
 if "--slow" in arguments:
     time.sleep(60)
-FakeDaemon(value("--socket"))
+FakeDaemon(socket())
 os.write(int(value("--ready-fd")), b"ready\\n")
 if "--stubborn" in arguments:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -60,8 +62,20 @@ def test_the_daemon_lives_as_long_as_the_block(binary):
     assert not alive(pid) and not os.path.exists(folder) and not server.running
     server.stop()
     arguments = said.split("arguments ")[1]
-    assert arguments.startswith("['serve', 'a.tar', 'b-{0..3}.tar', '--socket', ")
-    assert "'--parent-death', '--annotations', 'a.jsonl', '--size', '32', '--no-cache', '--exclude', 'x', '--exclude', 'y'" in arguments
+    assert arguments.startswith("['serve', 'a.tar', 'b-{0..3}.tar', '--annotations', 'a.jsonl', '--size', '32', "
+                                "'--no-cache', '--exclude', 'x', '--exclude', 'y', '--socket', ")
+    assert "'--parent-death', '--ready-fd', " in arguments
+
+
+def test_a_configuration_gets_the_private_socket(binary, tmp_path):
+    (tmp_path / "c.json").write_text('{"workers": 2, "socket": "/elsewhere"}')
+    for config in (tmp_path / "c.json", {"workers": 2}):
+        with ambientd.start(config=config) as server:
+            server.client().ping()
+            said = Path(os.path.dirname(server.address), "config.json").read_text()
+            assert said == f'{{"workers": 2, "socket": "{server.address}"}}'
+    with pytest.raises(ambientd.ConfigError, match="stands alone; a.tar --size 3 belongs"):
+        ambientd.start("a.tar", size=3, config={})
 
 
 def test_a_daemon_that_does_not_start_says_why(binary):
@@ -134,3 +148,14 @@ def test_a_long_temporary_directory_is_avoided(binary, monkeypatch, tmp_path):
 def test_a_terminals_interrupt_is_not_the_daemons(binary):
     with ambientd.start("a.tar") as server:
         assert os.getpgid(server.pid) != os.getpgid(0)
+
+
+def test_a_daemon_started_by_a_thread_is_the_child_of_one_that_lasts(binary):
+    import threading
+    started = []
+    thread = threading.Thread(target=lambda: started.append(ambientd.start("a.tar")))
+    thread.start()
+    thread.join()
+    with started[0] as server:
+        server.client().ping()
+        assert any(t.name.startswith("ambientd-keeper") for t in threading.enumerate())
