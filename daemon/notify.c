@@ -1,0 +1,51 @@
+/*
+ * Notify: one datagram to the path or abstract name in NOTIFY_SOCKET, as sd_notify(3) documents the protocol.
+ *
+ * Failure is not an error of ours: the service manager notices a missing READY=1 by itself.
+ */
+#include "daemon/notify.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+void ambd_notify(const char *text) {
+    AMB_CLEANUP(amb_fd_closep) int fd = -1;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t n;
+
+    if (path == NULL || (path[0] != '/' && path[0] != '@')) {
+        return;
+    }
+    n = strlen(path);
+    if (n >= sizeof address.sun_path) {
+        return;
+    }
+    memcpy(address.sun_path, path, n);
+    if (path[0] == '@') {
+        address.sun_path[0] = '\0';
+    }
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return;
+    }
+    if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (path[0] == '/'))) < 0) {
+        return; /* see above */
+    }
+}
+
+uint64_t ambd_notify_watchdog_ns(void) {
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+
+    if (usec == NULL || (pid != NULL && strtoll(pid, NULL, 10) != getpid())) {
+        return 0;
+    }
+    return strtoull(usec, NULL, 10) * 1000;
+}
