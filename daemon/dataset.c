@@ -1,0 +1,253 @@
+/*
+ * Dataset: opened once at start; afterwards shards never change, annotations move by generations.
+ *
+ * The ledger belongs to the clerk's desk; what leaves it is an immutable generation, which belongs to the loop. A
+ * generation that nobody pins stays for a while (limits.generations_kept), so that the state of a stream that died
+ * can name it.
+ *
+ * Not here: shape and fingerprint (dataset-shape.c).
+ */
+#include "daemon/dataset.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "daemon/dataset-shape.h"
+
+static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_dir, amb_catalog_progress progress,
+                                void *opaque, struct amb_error *err) {
+    const struct ambd_dataset_config *config = dataset->config;
+    AMB_CLEANUP(amb_freep) struct amb_source_options *sources = amb_calloc(config->n_sources, sizeof *sources);
+    struct amb_catalog_options options = {
+        .cache_dir = cache_dir,
+        .excludes = config->excludes,
+        .n_excludes = config->n_excludes,
+        .progress = progress,
+        .opaque = opaque,
+    };
+
+    if (sources == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %zu sources", config->n_sources);
+    }
+    for (size_t i = 0; i < config->n_sources; i++) {
+        sources[i] = config->sources[i].options;
+    }
+    return amb_catalog_open(&dataset->fill.catalog, sources, config->n_sources, &options, &dataset->report, err);
+}
+
+static int dataset_get_sources(struct ambd_dataset *dataset, struct amb_error *err) {
+    dataset->n_sources = amb_catalog_count_sources(dataset->fill.catalog);
+    dataset->sources = amb_calloc(dataset->n_sources, sizeof *dataset->sources);
+    if (dataset->sources == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %zu sources", dataset->n_sources);
+    }
+    for (size_t i = 0; i < dataset->n_sources; i++) {
+        struct amb_orders_source *source = &dataset->sources[i];
+
+        amb_catalog_source(dataset->fill.catalog, i, &source->first, &source->count, &source->repeat);
+    }
+    return 0;
+}
+
+/* A ledger of the defaults, the configuration's entries and the imported files. */
+static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports *reports,
+                                    struct ambd_dataset *dataset, struct amb_error *err) {
+    const struct ambd_dataset_config *config = dataset->config;
+    AMB_CLEANUP(amb_freep) struct amb_annotation *defaults = amb_calloc(config->n_sources, sizeof *defaults);
+    AMB_CLEANUP(amb_freep) struct amb_import_report *report = amb_calloc(1, sizeof *report);
+    struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
+    struct amb_ledger *ledger = NULL;
+    int r;
+
+    if (defaults == NULL || report == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for annotations");
+    }
+    for (size_t i = 0; i < config->n_sources; i++) {
+        defaults[i] = config->sources[i].default_annotation;
+    }
+    r = amb_ledger_new(&ledger, dataset->fill.catalog, defaults, err);
+    r = r < 0 ? r : ambd_annotator_apply(reports, ledger, dataset->fill.catalog, config->annotations, err);
+    for (size_t i = 0; r == 0 && i < dataset->n_imports; i++) {
+        r = amb_import_jsonl(report, ledger, dataset->imports[i], &options, err);
+    }
+    if (r < 0) {
+        amb_ledger_free(ledger);
+        return r;
+    }
+    *out = ledger;
+    return 0;
+}
+
+static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir, const struct amb_codec_limits *limits,
+                         amb_catalog_progress progress, void *opaque, struct amb_error *err) {
+    int r = dataset_open_catalog(dataset, cache_dir, progress, opaque, err);
+
+    r = r < 0 ? r : dataset_get_sources(dataset, err);
+    r = r < 0 ? r : ambd_dataset_shape_get(&dataset->fill, dataset->config, limits, err);
+    r = r < 0 ? r : amb_quarantine_new(&dataset->fill.quarantine, amb_catalog_count(dataset->fill.catalog), err);
+    r = r < 0 ? r : ambd_dataset_fingerprint_get(&dataset->fingerprint, &dataset->fill, dataset->config, err);
+    r = r < 0 ? r : dataset_read_annotations(&dataset->ledger, &dataset->reports, dataset, err);
+    r = r < 0 ? r : ambd_generation_new(&dataset->current, dataset->ledger, 1, err);
+    if (r < 0) {
+        return r;
+    }
+    dataset->oldest = dataset->current;
+    dataset->last_number = 1;
+    dataset->last_fingerprint = dataset->current->annotations->fingerprint;
+    ambd_shelf_keep(&dataset->shelf, dataset->current->annotations);
+    return 0;
+}
+
+int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config, const char *cache_dir,
+                      const struct amb_codec_limits *limits, struct amb_cache *cache,
+                      amb_catalog_progress progress, void *opaque, struct amb_error *err) {
+    struct ambd_dataset *dataset = amb_calloc(1, sizeof *dataset);
+    int r;
+
+    if (dataset == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a dataset");
+    }
+    dataset->name = config->name;
+    dataset->config = config;
+    dataset->number = 1;
+    dataset->fill.cache = cache;
+    ambd_shelf_init(&dataset->shelf);
+    r = dataset_build(dataset, cache_dir, limits, progress, opaque, err);
+    if (r < 0) {
+        ambd_dataset_close(dataset);
+        return r;
+    }
+    *out = dataset;
+    return 0;
+}
+
+struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
+    if (dataset == NULL) {
+        return NULL;
+    }
+    ambd_shelf_deinit(&dataset->shelf);
+    while (dataset->oldest != NULL) {
+        struct ambd_generation *newer = dataset->oldest->newer;
+
+        ambd_generation_free(dataset->oldest);
+        dataset->oldest = newer;
+    }
+    for (size_t i = 0; i < dataset->n_imports; i++) {
+        amb_free(dataset->imports[i]);
+    }
+    amb_free(dataset->imports);
+    ambd_reports_deinit(&dataset->reports);
+    amb_ledger_free(dataset->ledger);
+    amb_quarantine_free(dataset->fill.quarantine);
+    amb_free(dataset->sources);
+    amb_catalog_unref(dataset->fill.catalog);
+    amb_free(dataset);
+    return NULL;
+}
+
+static int dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
+    int r = ambd_generation_new(&out->generation, dataset->ledger, dataset->last_number + 1, err);
+
+    if (r < 0) {
+        return r;
+    }
+    if (amb_hash128_equal(&out->generation->annotations->fingerprint, &dataset->last_fingerprint)) {
+        out->generation = ambd_generation_free(out->generation);
+        return 0;
+    }
+    dataset->last_number++;
+    dataset->last_fingerprint = out->generation->annotations->fingerprint;
+    return 0;
+}
+
+static int dataset_remember(struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
+    char **imports = amb_realloc(dataset->imports, (dataset->n_imports + 1) * sizeof *imports);
+
+    if (imports == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a path");
+    }
+    dataset->imports = imports;
+    imports[dataset->n_imports] = amb_strdup(path);
+    if (imports[dataset->n_imports] == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a path");
+    }
+    dataset->n_imports++;
+    return 0;
+}
+
+int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report, struct ambd_dataset *dataset,
+                        const char *path, struct amb_error *err) {
+    struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
+    int r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
+
+    r = r < 0 ? r : dataset_remember(dataset, path, err);
+    return r < 0 ? r : dataset_mint(out, dataset, err);
+}
+
+int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
+    struct amb_ledger *ledger = NULL;
+    int r = dataset_read_annotations(&ledger, &out->reports, dataset, err);
+
+    if (r < 0) {
+        return r;
+    }
+    amb_ledger_free(dataset->ledger);
+    dataset->ledger = ledger;
+    return dataset_mint(out, dataset, err);
+}
+
+static void dataset_sweep(struct ambd_dataset *dataset, uint64_t n_kept) {
+    struct ambd_generation **at;
+    uint64_t n_idle = 0;
+
+    for (struct ambd_generation *g = dataset->oldest; g != dataset->current; g = g->newer) {
+        n_idle += g->n_pins == 0;
+    }
+    for (at = &dataset->oldest; *at != dataset->current && n_idle > n_kept;) {
+        struct ambd_generation *generation = *at;
+
+        if (generation->n_pins > 0) {
+            at = &generation->newer;
+            continue;
+        }
+        *at = generation->newer;
+        ambd_generation_free(generation);
+        n_idle--;
+    }
+}
+
+void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted, uint64_t n_kept) {
+    struct ambd_generation *generation = minted->generation;
+
+    minted->generation = NULL;
+    if (generation == NULL) {
+        return;
+    }
+    dataset->current->newer = generation;
+    dataset->current = generation;
+    ambd_shelf_keep(&dataset->shelf, generation->annotations);
+    dataset_sweep(dataset, n_kept);
+}
+
+struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const struct amb_hash128 *fingerprint) {
+    struct ambd_generation *found = NULL;
+
+    for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
+        if (amb_hash128_equal(&g->annotations->fingerprint, fingerprint)) {
+            found = g; /* the newest of equal ones */
+        }
+    }
+    return found;
+}
+
+struct ambd_generation *ambd_dataset_pin(struct ambd_generation *generation) {
+    generation->n_pins++;
+    return generation;
+}
+
+void ambd_dataset_unpin(struct ambd_dataset *dataset, struct ambd_generation *generation, uint64_t n_kept) {
+    generation->n_pins--;
+    dataset_sweep(dataset, n_kept);
+}
