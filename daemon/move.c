@@ -1,0 +1,366 @@
+/*
+ * Moves of a stream from one generation of annotations to the next.
+ *
+ * Three ways ask for them: `follow` (the newest prepared generation, at the first step not yet settled), `moves` of
+ * the subscription (exactly these), ADVANCE (all ranks at one step). All end in the list of moves, which the drawing
+ * side reads ahead and the lending side settles. Whatever is drawn for a step behind a change of the list is thrown
+ * away.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/log.h"
+#include "daemon/stream.h"
+#include "daemon/text.h"
+#include "proto/json.h"
+
+enum prepare_for {
+    PREPARE_FOLLOW,
+    PREPARE_MOVE,    /* of the subscription's list */
+    PREPARE_ADVANCE,
+};
+
+struct prepare {
+    struct ambd_task task;
+    struct ambd_stream *stream;
+    enum prepare_for what;
+    uint32_t id;                        /* of ADVANCE */
+    struct ambd_move_request request;
+    struct ambd_generation *generation; /* pinned */
+    struct ambd_target *target;
+    struct amb_sampler_report report;
+    struct amb_error error;
+};
+
+static uint64_t stream_kept(const struct ambd_stream *stream) {
+    return stream->server->config->limits.generations_kept;
+}
+
+struct ambd_move *ambd_stream_find_move(struct ambd_stream *stream, uint64_t step) {
+    for (size_t i = 0; i < stream->n_moves; i++) {
+        if (stream->moves[i].step == step) {
+            return &stream->moves[i];
+        }
+    }
+    return NULL;
+}
+
+static void move_remove(struct ambd_stream *stream, struct ambd_move *move) {
+    size_t i = (size_t)(move - stream->moves);
+
+    ambd_target_unref(move->target, stream_kept(stream));
+    memmove(move, move + 1, (stream->n_moves - i - 1) * sizeof *move);
+    stream->n_moves--;
+}
+
+void ambd_stream_forget_moves(struct ambd_stream *stream) {
+    while (stream->n_moves > 0) {
+        move_remove(stream, &stream->moves[stream->n_moves - 1]);
+    }
+}
+
+int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_target *target,
+                         const struct ambd_move_request *request, bool advance, struct amb_error *err) {
+    size_t i = 0;
+
+    if (stream->n_moves == stream->moves_capacity) {
+        size_t capacity = 2 * stream->moves_capacity + 4;
+        struct ambd_move *moves = amb_realloc(stream->moves, capacity * sizeof *moves);
+
+        if (moves == NULL) {
+            return amb_fail(err, -ENOMEM, "no memory for a move");
+        }
+        stream->moves = moves;
+        stream->moves_capacity = capacity;
+    }
+    while (i < stream->n_moves && stream->moves[i].step < step) {
+        i++;
+    }
+    memmove(&stream->moves[i + 1], &stream->moves[i], (stream->n_moves - i) * sizeof *stream->moves);
+    stream->moves[i] = (struct ambd_move){.step = step, .target = target, .request = *request, .advance = advance};
+    stream->n_moves++;
+    return 0;
+}
+
+void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state) {
+    struct ambd_move *move = ambd_stream_find_move(stream, state->step);
+    char text[AMB_HASH128_TEXT_BYTES];
+
+    if (move == NULL || move->target == NULL) {
+        return; /* not before the last step (stream.c waits for it) */
+    }
+    state->annotations = move->target->generation->annotations->fingerprint;
+    amb_sampler_adopt(state, move->target->sampler);
+    stream->target->generation->n_streams--;
+    move->target->generation->n_streams++;
+    ambd_target_unref(stream->target, stream_kept(stream));
+    stream->target = ambd_target_ref(move->target);
+    stream->moved = true;
+    stream->last_advance = move->advance ? move->step : stream->last_advance;
+    stream->server->counters.moves++;
+    amb_hash128_text(text, &state->annotations);
+    ambd_log_client(stream->uid, AMBD_INFO, "stream.moved session=%llu step=%llu annotations=%s generation=%llu",
+                    (unsigned long long)stream->session->id, (unsigned long long)move->step, text,
+                    (unsigned long long)move->target->generation->number);
+    move_remove(stream, move);
+}
+
+/* Preparing */
+
+static void prepare_run(struct ambd_task *task) {
+    struct prepare *prepare = (struct prepare *)task;
+
+    ambd_target_new(&prepare->target, prepare->generation, &prepare->stream->subscription, &prepare->stream->layout,
+                    &prepare->report, &prepare->error);
+}
+
+/* The first step whose fingerprints the client has not been told. */
+static uint64_t stream_first_free_step(const struct ambd_stream *stream) {
+    return stream->next_lend + 1;
+}
+
+static void prepare_finish_follow(struct prepare *prepare) {
+    struct ambd_stream *stream = prepare->stream;
+    uint64_t step = stream_first_free_step(stream);
+    struct ambd_move_request request = {.step = step};
+
+    stream->follow_number = prepare->generation->number;
+    if (prepare->target == NULL) {
+        stream->server->counters.moves_refused++;
+        stream->refused = prepare->error;
+        ambd_log(AMBD_WARN, "stream.stays session=%llu generation=%llu code=%s reason=\"%s\"",
+                 (unsigned long long)stream->session->id, (unsigned long long)stream->follow_number,
+                 amb_error_name(prepare->error.code), prepare->error.message);
+        return;
+    }
+    stream->refused = AMB_ERROR_NULL;
+    while (stream->n_moves > 0) {
+        ambd_stream_discard_from(stream, stream->moves[0].step);
+        move_remove(stream, &stream->moves[0]);
+    }
+    if (ambd_stream_schedule(stream, step, prepare->target, &request, false, NULL) == 0) {
+        prepare->target = NULL;
+        ambd_stream_discard_from(stream, step);
+    }
+}
+
+static void prepare_finish_move(struct prepare *prepare) {
+    struct ambd_move *move = ambd_stream_find_move(prepare->stream, prepare->request.step);
+
+    if (prepare->target == NULL) {
+        ambd_stream_fail(prepare->stream, &prepare->error);
+    } else if (move != NULL && move->target == NULL) {
+        move->target = prepare->target;
+        prepare->target = NULL;
+    }
+}
+
+static char *advance_answer(const struct ambd_stream *stream, const struct prepare *prepare) {
+    cJSON *json = cJSON_CreateObject();
+    char text[AMB_HASH128_TEXT_BYTES];
+
+    ambp_json_add_u64(json, "step", prepare->request.step);
+    amb_hash128_text(text, &stream->subscription.dataset->fingerprint);
+    cJSON_AddStringToObject(json, "dataset", text);
+    amb_hash128_text(text, &prepare->request.annotations);
+    cJSON_AddStringToObject(json, "annotations", text);
+    return ambd_json_print(json);
+}
+
+static int advance_check_step(const struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
+    if (step < stream_first_free_step(stream)) {
+        return amb_fail(err, AMB_ERR_STATE,
+                        "ADVANCE to step %llu, but the fingerprints of step %llu are settled; the first free step is %llu",
+                        (unsigned long long)step, (unsigned long long)stream->next_lend,
+                        (unsigned long long)stream_first_free_step(stream));
+    }
+    return 0;
+}
+
+static void prepare_finish_advance(struct prepare *prepare) {
+    struct ambd_stream *stream = prepare->stream;
+    cJSON *detail = NULL;
+    int r = prepare->target == NULL ? prepare->error.code : 0;
+
+    r = r < 0 ? r : advance_check_step(stream, prepare->request.step, &prepare->error);
+    r = r < 0 ? r
+              : ambd_stream_schedule(stream, prepare->request.step, prepare->target, &prepare->request, true,
+                                     &prepare->error);
+    if (r == 0) {
+        prepare->target = NULL;
+        ambd_stream_discard_from(stream, prepare->request.step);
+        ambd_session_reply(stream->session, prepare->id, advance_answer(stream, prepare));
+        return;
+    }
+    if (r == AMB_ERR_GAP) {
+        detail = ambd_gap_encode(&prepare->report);
+    }
+    ambd_session_fail(stream->session, prepare->id, &prepare->error, detail, false);
+}
+
+static void prepare_done(struct ambd_task *task) {
+    static void (*const finishers[])(struct prepare *) = {
+        [PREPARE_FOLLOW] = prepare_finish_follow,
+        [PREPARE_MOVE] = prepare_finish_move,
+        [PREPARE_ADVANCE] = prepare_finish_advance,
+    };
+    struct prepare *prepare = (struct prepare *)task;
+    struct ambd_stream *stream = prepare->stream;
+    struct ambd_session *session = stream->session;
+    bool built = prepare->target != NULL, advance = prepare->what == PREPARE_ADVANCE;
+
+    stream->preparing_move = prepare->what == PREPARE_MOVE ? false : stream->preparing_move;
+    stream->following = prepare->what == PREPARE_FOLLOW ? false : stream->following;
+    if (!stream->abandoned && !stream->ended) {
+        finishers[prepare->what](prepare);
+    } else if (!stream->abandoned && advance) {
+        amb_fail(&prepare->error, AMB_ERR_STATE, "ADVANCE of a stream that has ended");
+        ambd_session_fail(session, prepare->id, &prepare->error, NULL, false);
+    }
+    if (!built) {
+        ambd_dataset_unpin(stream->subscription.dataset, prepare->generation, stream_kept(stream));
+    }
+    ambd_target_unref(prepare->target, stream_kept(stream)); /* unless a move has taken it */
+    amb_free(prepare);
+    if (advance) {
+        ambd_session_set_busy(session, false);
+    }
+    ambd_stream_follow(stream);
+    if (!ambd_stream_drop(stream)) {
+        ambd_session_pump(session);
+    }
+}
+
+static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint32_t id,
+                        const struct ambd_move_request *request, struct ambd_generation *generation,
+                        struct amb_error *err) {
+    struct prepare *prepare = amb_calloc(1, sizeof *prepare);
+
+    if (prepare == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory to prepare a generation");
+    }
+    prepare->task = (struct ambd_task){.run = prepare_run, .done = prepare_done};
+    prepare->stream = stream;
+    prepare->what = what;
+    prepare->id = id;
+    prepare->request = *request;
+    prepare->request.annotations = generation->annotations->fingerprint;
+    prepare->generation = ambd_dataset_pin(generation);
+    ambd_stream_hold(stream);
+    ambd_desk_push(&stream->server->builder, &prepare->task);
+    return 0;
+}
+
+int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_dataset *dataset,
+                                const struct ambd_move_request *request, struct ambd_generation *present,
+                                struct amb_error *err) {
+    char asked[AMB_HASH128_TEXT_BYTES], known[AMB_HASH128_TEXT_BYTES];
+
+    if (request->has_dataset && !amb_hash128_equal(&request->dataset, &dataset->fingerprint)) {
+        amb_hash128_text(asked, &request->dataset);
+        amb_hash128_text(known, &dataset->fingerprint);
+        return amb_fail(err, AMB_ERR_STATE,
+                        "fingerprint %s of the dataset is not that of dataset '%s', which is %s: other samples, labels, "
+                        "sources, size, transform, excludes or noise seed",
+                        asked, dataset->name, known);
+    }
+    *out = request->has_annotations ? ambd_dataset_find(dataset, &request->annotations) : present;
+    if (*out == NULL) {
+        amb_hash128_text(asked, &request->annotations);
+        amb_hash128_text(known, &dataset->current->annotations->fingerprint);
+        return amb_fail(err, AMB_ERR_NOT_FOUND,
+                        "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl status`); import the "
+                        "file they came from, or start a new stream",
+                        dataset->name, asked, known);
+    }
+    return 0;
+}
+
+/* The generation on which the stream stands just before `step`, as far as moves are known. */
+static struct ambd_generation *stream_present(struct ambd_stream *stream, uint64_t step) {
+    struct ambd_generation *present = stream->target->generation;
+
+    for (size_t i = 0; i < stream->n_moves && stream->moves[i].step < step; i++) {
+        present = stream->moves[i].target != NULL ? stream->moves[i].target->generation : present;
+    }
+    return present;
+}
+
+void ambd_stream_prepare_moves(struct ambd_stream *stream) {
+    struct amb_error err = AMB_ERROR_NULL;
+    struct ambd_generation *generation;
+    struct ambd_move *move = NULL;
+    int r;
+
+    for (size_t i = 0; i < stream->n_moves && move == NULL; i++) {
+        move = stream->moves[i].target == NULL ? &stream->moves[i] : NULL;
+    }
+    if (move == NULL || stream->preparing_move || move->step >= stream->end_step ||
+        move->step > stream->next_lend + stream->subscription.n_slots) {
+        return;
+    }
+    r = ambd_stream_find_generation(&generation, stream->subscription.dataset, &move->request,
+                                    stream_present(stream, move->step), &err);
+    r = r < 0 ? r : prepare_push(stream, PREPARE_MOVE, 0, &move->request, generation, &err);
+    if (r < 0) {
+        ambd_stream_fail(stream, &err);
+        return;
+    }
+    stream->preparing_move = true;
+}
+
+void ambd_stream_follow(struct ambd_stream *stream) {
+    struct ambd_dataset *dataset = stream->subscription.dataset;
+    struct ambd_move_request request = {0};
+
+    if (!stream->subscription.follow || !stream->ready || stream->ended || stream->abandoned || stream->following ||
+        dataset->current->number <= stream->follow_number) {
+        return;
+    }
+    stream->following = prepare_push(stream, PREPARE_FOLLOW, 0, &request, dataset->current, NULL) == 0;
+}
+
+int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct ambd_move_request *request,
+                        struct amb_error *err) {
+    struct ambd_generation *generation;
+    int r;
+
+    if (stream->subscription.request_mode || stream->ended) {
+        return amb_fail(err, AMB_ERR_STATE, "ADVANCE of a %s", stream->ended ? "stream that has ended" : "session that only "
+                                                                              "answers requests");
+    }
+    if (stream->subscription.follow || stream->subscription.n_moves > 0) {
+        return amb_fail(err, AMB_ERR_CONFIG, "ADVANCE of a stream with '%s'; subscribe with follow=false and without moves",
+                        stream->subscription.follow ? "follow" : "moves");
+    }
+    r = advance_check_step(stream, request->step, err);
+    if (r < 0) {
+        return r;
+    }
+    if (ambd_stream_find_move(stream, request->step) != NULL) {
+        return amb_fail(err, AMB_ERR_BUSY, "a move at step %llu is set already; CANCEL_ADVANCE it first",
+                        (unsigned long long)request->step);
+    }
+    r = ambd_stream_find_generation(&generation, stream->subscription.dataset, request,
+                                    stream_present(stream, request->step), err);
+    r = r < 0 ? r : prepare_push(stream, PREPARE_ADVANCE, id, request, generation, err);
+    if (r == 0) {
+        ambd_session_set_busy(stream->session, true);
+    }
+    return r;
+}
+
+int ambd_stream_cancel_advance(struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
+    struct ambd_move *move = ambd_stream_find_move(stream, step);
+
+    if (move == NULL && stream->last_advance == step && step != UINT64_MAX) {
+        return amb_fail(err, AMB_ERR_STATE, "the move at step %llu was made: the state before it was lent",
+                        (unsigned long long)step);
+    }
+    if (move != NULL && move->advance) {
+        move_remove(stream, move);
+        ambd_stream_discard_from(stream, step);
+    }
+    return 0;
+}

@@ -1,0 +1,157 @@
+/*
+ * Open: shards, shapes and annotations before the first client; what is odd but allowed is logged as a warning here,
+ * what is not allowed stops the start.
+ */
+#include "daemon/open.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/log.h"
+#include "daemon/progress.h"
+
+static unsigned cores(void) {
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+
+    return n > 0 ? (unsigned)n : 1;
+}
+
+/* The folder of shard indexes, made if need be; NULL: indexes live in memory. */
+static const char *open_cache_dir(const struct ambd_config *config, char *text, size_t bytes) {
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct amb_error err = AMB_ERROR_NULL;
+
+    if (config->cache_dir != NULL) {
+        snprintf(text, bytes, "%s", config->cache_dir);
+    } else if (config->state_dir != NULL) {
+        snprintf(text, bytes, "%s/index", config->state_dir);
+    } else if (xdg != NULL && xdg[0] == '/') {
+        snprintf(text, bytes, "%s/ambientd/index", xdg);
+    } else if (home != NULL && home[0] == '/') {
+        snprintf(text, bytes, "%s/.cache/ambientd/index", home);
+    } else {
+        return NULL;
+    }
+    if (ambd_folder_make(text, &err) < 0) {
+        ambd_log(AMBD_WARN, "index.uncached reason=\"%s\"", err.message);
+        return NULL;
+    }
+    return text;
+}
+
+static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
+    const struct amb_catalog_report *report = &dataset->report;
+    const struct amb_shape *shape = &dataset->fill.shape;
+
+    ambd_log(AMBD_INFO, "dataset.opened name=%s samples=%llu shards=%llu indexed=%llu cached=%llu shape=%ux%ux%u%s ms=%llu",
+             dataset->name, (unsigned long long)report->n_samples, (unsigned long long)report->n_shards,
+             (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels, shape->height,
+             shape->width, shape->latent ? " kind=latent" : "",
+             (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
+    if (report->n_without_image > 0) {
+        ambd_log(AMBD_WARN, "dataset.without_image name=%s n=%llu first=\"%s\"", dataset->name,
+                 (unsigned long long)report->n_without_image, report->first_without_image);
+    }
+    if (report->n_bad_shards > 0) {
+        ambd_log(AMBD_WARN, "dataset.bad_shards name=%s n=%llu first=\"%s\"", dataset->name,
+                 (unsigned long long)report->n_bad_shards, report->first_bad_shard);
+    }
+    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
+        ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name, dataset->reports.lines[i]);
+    }
+}
+
+static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config, const char *cache_dir,
+                    struct amb_error *err) {
+    struct ambd_dataset *dataset = NULL;
+    struct ambd_progress progress;
+    uint64_t began_ns = ambd_now_ns();
+    int r;
+
+    ambd_progress_init(&progress, config->name);
+    r = ambd_dataset_open(&dataset, config, cache_dir, &server->codec_limits, server->cache, ambd_progress_show,
+                          &progress, err);
+    if (r < 0) {
+        return r;
+    }
+    open_log(dataset, began_ns);
+    server->datasets[server->n_datasets++] = dataset;
+    return 0;
+}
+
+int ambd_open_datasets(struct ambd_server *server, struct amb_error *err) {
+    const struct ambd_config *config = server->config;
+    char text[4096];
+    const char *cache_dir = open_cache_dir(config, text, sizeof text);
+    int r;
+
+    server->n_workers = config->n_workers != 0 ? (unsigned)config->n_workers : cores();
+    server->codec_limits = (struct amb_codec_limits){
+        .pixels_max = config->limits.image_pixels,
+        .side_max = (uint32_t)config->limits.image_side,
+        .scans_max = (uint32_t)config->limits.jpeg_scans,
+        .cpu_ns = config->limits.decode_cpu_ms * 1000000,
+    };
+    server->datasets = amb_calloc(config->n_datasets, sizeof *server->datasets);
+    if (server->datasets == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %zu datasets", config->n_datasets);
+    }
+    r = amb_cache_new(&server->cache, config->cache_bytes, err);
+    for (size_t i = 0; i < config->n_datasets && r == 0; i++) {
+        r = open_one(server, &config->datasets[i], cache_dir, err);
+    }
+    return r;
+}
+
+void ambd_close_datasets(struct ambd_server *server) {
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        ambd_dataset_close(server->datasets[i]);
+    }
+    amb_free(server->datasets);
+    server->datasets = NULL;
+    server->n_datasets = 0;
+    server->cache = amb_cache_free(server->cache);
+}
+
+static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
+    const struct amb_catalog_report *report = &dataset->report;
+    const struct amb_shape *shape = &dataset->fill.shape;
+    char text[AMB_HASH128_TEXT_BYTES];
+
+    amb_hash128_text(text, &dataset->fingerprint);
+    fprintf(out, "dataset %s: %llu samples in %llu shards, %u x %u x %u%s\n", dataset->name,
+            (unsigned long long)report->n_samples, (unsigned long long)report->n_shards, shape->channels, shape->height,
+            shape->width, shape->latent ? " latents" : "");
+    fprintf(out, "  fingerprint  %s\n", text);
+    for (size_t i = 0; i < dataset->n_sources; i++) {
+        const struct amb_orders_source *source = &dataset->sources[i];
+
+        fprintf(out, "  source %s: %u samples, repeat %g\n",
+                amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL), source->count, source->repeat);
+    }
+    if (report->n_without_image > 0) {
+        fprintf(out, "  %llu entries hold no picture, the first: %s\n", (unsigned long long)report->n_without_image,
+                report->first_without_image);
+    }
+    if (report->n_bad_shards > 0) {
+        fprintf(out, "  %llu shards left out, the first: %s\n", (unsigned long long)report->n_bad_shards,
+                report->first_bad_shard);
+    }
+    amb_hash128_text(text, &dataset->current->annotations->fingerprint);
+    fprintf(out, "  annotations  %s, %llu samples set\n", text,
+            (unsigned long long)dataset->current->annotations->n_set);
+    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
+        fprintf(out, "    %s\n", dataset->reports.lines[i]);
+    }
+}
+
+void ambd_print_datasets(const struct ambd_server *server, FILE *out) {
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        print_dataset(server->datasets[i], out);
+    }
+    fprintf(out, "ok\n");
+}

@@ -1,0 +1,12 @@
+#pragma once
+/* Open: the datasets of a configuration, opened at start, with what was found told to people. */
+#include <stdio.h>
+
+#include "daemon/server.h"
+
+/* Codec limits, cache, number of workers and every dataset of server->config. Thread: loop, at start; blocks. */
+int ambd_open_datasets(struct ambd_server *server, struct amb_error *err);
+void ambd_close_datasets(struct ambd_server *server); /* idempotent */
+
+/* What --check shows. */
+void ambd_print_datasets(const struct ambd_server *server, FILE *out);

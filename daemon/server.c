@@ -1,0 +1,382 @@
+/*
+ * Server: start in the order lock, shards, workers, socket; stop in the reverse.
+ *
+ * The socket appears only when everything behind it is ready, so whoever can connect is served. A stop closes the
+ * door, then the sessions, waits for what workers and desks hold, and has a deadline after which the process leaves
+ * as it is: nothing that it owns outlives it on disk.
+ *
+ * Not here: opening and reporting datasets (open.c), accepting (accept.c).
+ */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "daemon/accept.h"
+#include "daemon/log.h"
+#include "daemon/notify.h"
+#include "daemon/open.h"
+#include "daemon/session.h"
+#include "daemon/stream.h"
+
+struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char *name, struct amb_error *err) {
+    char known[256] = "";
+
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        const char *other = server->datasets[i]->name;
+
+        if (name != NULL ? strcmp(other, name) == 0 : server->n_datasets == 1 || strcmp(other, "main") == 0) {
+            return server->datasets[i];
+        }
+        if (strlen(known) + strlen(other) + 3 < sizeof known) {
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i > 0 ? ", " : "", other);
+        }
+    }
+    if (name == NULL) {
+        amb_fail(err, AMB_ERR_NOT_FOUND, "no dataset named in the request and none is called 'main'; there are: %s", known);
+    } else {
+        amb_fail(err, AMB_ERR_NOT_FOUND, "no dataset '%.64s'; there are: %s", name, known);
+    }
+    return NULL;
+}
+
+void ambd_server_adopt(struct ambd_server *server, struct ambd_dataset *dataset, struct ambd_minted *minted) {
+    char text[AMB_HASH128_TEXT_BYTES];
+    struct ambd_session *session, *next;
+
+    if (minted->generation == NULL) {
+        return;
+    }
+    ambd_dataset_adopt(dataset, minted, server->config->limits.generations_kept);
+    server->counters.generations++;
+    amb_hash128_text(text, &dataset->current->annotations->fingerprint);
+    ambd_log(AMBD_INFO, "annotations.minted dataset=%s generation=%llu fingerprint=%s set=%llu", dataset->name,
+             (unsigned long long)dataset->current->number, text,
+             (unsigned long long)dataset->current->annotations->n_set);
+    for (session = server->sessions; session != NULL; session = next) {
+        next = session->next;
+        if (session->stream != NULL && session->stream->subscription.dataset == dataset) {
+            ambd_stream_follow(session->stream);
+        }
+    }
+}
+
+/* Reload */
+
+struct reload {
+    struct ambd_task task;
+    struct ambd_server *server;
+    struct ambd_dataset *dataset;
+    struct ambd_minted minted;
+    struct amb_error error;
+};
+
+static void reload_run(struct ambd_task *task) {
+    struct reload *reload = (struct reload *)task;
+
+    ambd_dataset_reload(&reload->minted, reload->dataset, &reload->error);
+}
+
+static void reload_done(struct ambd_task *task) {
+    struct reload *reload = (struct reload *)task;
+    struct ambd_server *server = reload->server;
+    struct ambd_reports old = reload->dataset->reports;
+
+    server->n_reloads--;
+    if (reload->error.code != 0) {
+        ambd_log(AMBD_ERROR, "reload.refused dataset=%s code=%s reason=\"%s\"", reload->dataset->name,
+                 amb_error_name(reload->error.code), reload->error.message);
+    } else {
+        ambd_log(AMBD_INFO, "reload.done dataset=%s changed=%d shards=\"not reloaded: restart for other shards\"",
+                 reload->dataset->name, reload->minted.generation != NULL);
+        reload->dataset->reports = reload->minted.reports;
+        reload->minted.reports = old;
+        ambd_server_adopt(server, reload->dataset, &reload->minted);
+    }
+    ambd_reports_deinit(&reload->minted.reports);
+    amb_free(reload);
+    ambd_server_continue_stop(server);
+}
+
+static void server_reload(struct ambd_server *server) {
+    server->counters.reloads++;
+    for (size_t i = 0; i < server->n_datasets && server->n_reloads < server->n_datasets; i++) {
+        struct reload *reload = amb_calloc(1, sizeof *reload);
+
+        if (reload == NULL) {
+            ambd_log(AMBD_ERROR, "reload.refused reason=\"out of memory\"");
+            return;
+        }
+        reload->task = (struct ambd_task){.run = reload_run, .done = reload_done};
+        reload->server = server;
+        reload->dataset = server->datasets[i];
+        server->n_reloads++;
+        ambd_desk_push(&server->clerk, &reload->task);
+    }
+}
+
+/* Stop */
+
+static void server_on_deadline(uv_timer_t *timer) {
+    struct ambd_server *server = timer->data;
+
+    ambd_log(AMBD_WARN, "stop.forced after_ms=%llu reason=\"work did not end in time\"",
+             (unsigned long long)server->config->limits.stop_ms);
+    _exit(0); /* threads may be stuck in reads; nothing of ours is half-written */
+}
+
+static void server_close_handle(uv_handle_t *handle) {
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL);
+    }
+}
+
+void ambd_server_continue_stop(struct ambd_server *server) {
+    if (!server->stopping || server->stopped || server->n_sessions > 0 || server->clerk.n_tasks > 0 ||
+        server->builder.n_tasks > 0) {
+        return;
+    }
+    server->stopped = true;
+    ambd_desk_close(&server->clerk);
+    ambd_desk_close(&server->builder);
+    ambd_producer_close(&server->producer);
+    server_close_handle((uv_handle_t *)&server->tick);
+    server_close_handle((uv_handle_t *)&server->resume);
+    server_close_handle((uv_handle_t *)&server->deadline);
+    for (size_t i = 0; i < sizeof server->signals / sizeof server->signals[0]; i++) {
+        server_close_handle((uv_handle_t *)&server->signals[i]);
+    }
+}
+
+static void server_stop(struct ambd_server *server, const char *why) {
+    struct ambd_session *session, *next;
+    struct amb_error err;
+
+    server->stopping = true;
+    ambd_log(AMBD_INFO, "server.stopping reason=%s", why);
+    ambd_notify("STOPPING=1");
+    uv_timer_start(&server->deadline, server_on_deadline, server->config->limits.stop_ms, 0);
+    ambd_accept_stop(server);
+    amb_fail(&err, -ESHUTDOWN, "the daemon is stopping");
+    for (session = server->sessions; session != NULL; session = next) {
+        next = session->next;
+        ambd_session_hold(session);
+        if (session->stream != NULL && session->stream->ready && ambd_link_queued(&session->link) == 0) {
+            ambd_stream_fail(session->stream, &err);
+        }
+        next = session->next;
+        ambd_session_close(session, NULL);
+        ambd_session_drop(session);
+    }
+    ambd_server_continue_stop(server);
+}
+
+static void server_on_signal(uv_signal_t *handle, int signum) {
+    struct ambd_server *server = handle->data;
+
+    if (signum == SIGHUP) {
+        if (!server->stopping) {
+            server_reload(server);
+        }
+        return;
+    }
+    if (server->stopping) {
+        ambd_log(AMBD_WARN, "stop.forced reason=\"second signal\"");
+        _exit(0);
+    }
+    server_stop(server, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+/* Timers */
+
+static void server_check_leases(struct ambd_server *server, uint64_t now_ns) {
+    uint64_t lease_ns = server->config->limits.slot_lease_s * UINT64_C(1000000000);
+    struct ambd_session *session, *next;
+    struct amb_error err;
+
+    for (session = server->sessions; lease_ns > 0 && session != NULL; session = next) {
+        next = session->next;
+        if (session->stream != NULL && ambd_stream_overdue(session->stream, now_ns, lease_ns)) {
+            server->counters.lease_limit++;
+            amb_fail(&err, AMB_ERR_LIMIT, "a slot was held longer than limits.slot_lease_s, %llu s",
+                     (unsigned long long)server->config->limits.slot_lease_s);
+            ambd_session_fail(session, 0, &err, NULL, true);
+        }
+    }
+}
+
+static void server_send_watchdog(struct ambd_server *server, uint64_t now_ns) {
+    if (server->watchdog_ns == 0 || now_ns - server->watchdog_sent_ns < server->watchdog_ns / 2) {
+        return;
+    }
+    if (ambd_producer_busy_ns(&server->producer, now_ns) > server->watchdog_ns) {
+        return; /* a worker hangs: let the service manager see it */
+    }
+    server->watchdog_sent_ns = now_ns;
+    ambd_notify("WATCHDOG=1");
+}
+
+static void server_on_tick(uv_timer_t *timer) {
+    struct ambd_server *server = timer->data;
+    uint64_t now_ns = ambd_now_ns();
+
+    ambd_log_tick();
+    server_check_leases(server, now_ns);
+    server_send_watchdog(server, now_ns);
+}
+
+/* Start */
+
+static int server_init_timers(struct ambd_server *server, struct amb_error *err) {
+    static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
+    uint64_t interval_ms = 1000;
+
+    server->watchdog_ns = ambd_notify_watchdog_ns();
+    if (server->watchdog_ns != 0 && server->watchdog_ns / 4000000 < interval_ms) {
+        interval_ms = server->watchdog_ns / 4000000 + 1;
+    }
+    uv_timer_init(&server->loop, &server->tick);
+    uv_timer_init(&server->loop, &server->resume);
+    uv_timer_init(&server->loop, &server->deadline);
+    server->tick.data = server->resume.data = server->deadline.data = server;
+    uv_timer_start(&server->tick, server_on_tick, interval_ms, interval_ms);
+    for (size_t i = 0; i < sizeof signums / sizeof signums[0]; i++) {
+        int r = uv_signal_init(&server->loop, &server->signals[i]);
+
+        server->signals[i].data = server;
+        r = r < 0 ? r : uv_signal_start(&server->signals[i], server_on_signal, signums[i]);
+        if (r < 0) {
+            return amb_fail(err, r, "cannot watch signal %d: %s", signums[i], uv_strerror(r));
+        }
+    }
+    return 0;
+}
+
+static void server_tell_ready(const struct ambd_server *server, int fd) {
+    ambd_notify("READY=1");
+    if (fd < 0) {
+        return;
+    }
+    if (dprintf(fd, "%s\n", server->endpoint.path) < 0) {
+        ambd_log(AMBD_WARN, "ready.unheard fd=%d reason=\"%s\"", fd, strerror(errno));
+    }
+    close(fd);
+}
+
+static int server_lock(struct ambd_server *server, struct amb_error *err) {
+    const struct ambd_config *config = server->config;
+    char path[4096];
+    int r;
+
+    if (config->socket == NULL) {
+        r = ambd_endpoint_default(path, sizeof path, err);
+        if (r < 0) {
+            return r;
+        }
+    } else {
+        snprintf(path, sizeof path, "%s", config->socket);
+    }
+    r = ambd_endpoint_lock(&server->endpoint, path, err);
+    if (r < 0 || config->state_dir == NULL) {
+        return r;
+    }
+    r = ambd_folder_make(config->state_dir, err);
+    if (r < 0) {
+        return r;
+    }
+    if (snprintf(path, sizeof path, "%s/lock", config->state_dir) >= (int)sizeof path) {
+        return amb_fail(err, -ENAMETOOLONG, "state_dir: path too long");
+    }
+    r = ambd_lock_open(path, config->state_dir, err);
+    server->state_lock_fd = r < 0 ? -1 : r;
+    return r < 0 ? r : 0;
+}
+
+static int server_init(struct ambd_server *server, struct amb_error *err) {
+    int r = uv_loop_init(&server->loop);
+
+    if (r < 0) {
+        return amb_fail(err, r, "cannot make a loop: %s", uv_strerror(r));
+    }
+    r = server_lock(server, err);
+    r = r < 0 ? r : ambd_open_datasets(server, err);
+    r = r < 0 ? r : server_init_timers(server, err);
+    r = r < 0 ? r : ambd_desk_init(&server->clerk, &server->loop, "clerk", err);
+    r = r < 0 ? r : ambd_desk_init(&server->builder, &server->loop, "builder", err);
+    r = r < 0 ? r
+              : ambd_producer_init(&server->producer, &server->loop, server->n_workers, &server->codec_limits,
+                                   ambd_stream_on_drawn, ambd_stream_on_done, err);
+    r = r < 0 ? r : ambd_endpoint_listen(&server->endpoint, server->config->socket_group, err);
+    return r < 0 ? r : ambd_accept_start(server, err);
+}
+
+static void server_on_walk(uv_handle_t *handle, void *opaque) {
+    (void)opaque;
+    server_close_handle(handle);
+}
+
+static void server_deinit(struct ambd_server *server) {
+    ambd_accept_stop(server);
+    ambd_desk_close(&server->clerk);
+    ambd_desk_close(&server->builder);
+    ambd_producer_close(&server->producer);
+    uv_walk(&server->loop, server_on_walk, NULL);
+    uv_run(&server->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&server->loop);
+    ambd_close_datasets(server);
+    ambd_endpoint_close(&server->endpoint);
+    if (server->state_lock_fd >= 0) {
+        close(server->state_lock_fd);
+    }
+}
+
+int ambd_server_run(const struct ambd_config *config, const struct ambd_server_options *options,
+                    struct amb_error *err) {
+    struct ambd_server *server = amb_calloc(1, sizeof *server);
+    int r;
+
+    if (server == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a server");
+    }
+    server->config = config;
+    server->endpoint = AMBD_ENDPOINT_NULL;
+    server->state_lock_fd = -1;
+    server->started_ns = ambd_now_ns();
+    ambd_quota_init(&server->quota, config->limits.shm_bytes, config->limits.shm_bytes_per_uid);
+    r = server_init(server, err);
+    if (r == 0) {
+        ambd_log(AMBD_INFO, "server.ready socket=%s workers=%u start_ms=%llu version=" AMB_VERSION,
+                 server->endpoint.path, server->n_workers,
+                 (unsigned long long)((ambd_now_ns() - server->started_ns) / 1000000));
+        server_tell_ready(server, options->ready_fd);
+        uv_run(&server->loop, UV_RUN_DEFAULT);
+        ambd_log(AMBD_INFO, "server.stopped batches=%llu images=%llu", (unsigned long long)server->counters.batches,
+                 (unsigned long long)server->counters.images);
+    }
+    server_deinit(server);
+    amb_free(server);
+    return r;
+}
+
+int ambd_server_check(const struct ambd_config *config, struct amb_error *err) {
+    struct ambd_server *server = amb_calloc(1, sizeof *server);
+    int r;
+
+    if (server == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a server");
+    }
+    server->config = config;
+    server->endpoint = AMBD_ENDPOINT_NULL;
+    r = ambd_open_datasets(server, err);
+    if (r == 0) {
+        ambd_print_datasets(server, stdout);
+    }
+    ambd_close_datasets(server);
+    amb_free(server);
+    return r;
+}

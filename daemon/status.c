@@ -1,0 +1,278 @@
+/*
+ * Status: STATUS and GENERATIONS, answered on the loop from what it knows anyway; nothing here walks samples.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "daemon/log.h"
+#include "daemon/queries.h"
+#include "daemon/stream.h"
+#include "daemon/text.h"
+#include "noise/normal.h"
+#include "proto/json.h"
+
+static void add_fingerprint(cJSON *json, const char *key, const struct amb_hash128 *hash) {
+    char text[AMB_HASH128_TEXT_BYTES];
+
+    amb_hash128_text(text, hash);
+    cJSON_AddStringToObject(json, key, text);
+}
+
+static uint64_t resident_bytes(void) {
+    AMB_CLEANUP(amb_file_closep) FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long long total, resident;
+
+    return file != NULL && fscanf(file, "%llu %llu", &total, &resident) == 2
+               ? resident * (unsigned long long)sysconf(_SC_PAGESIZE)
+               : 0;
+}
+
+static void add_server(cJSON *json, struct ambd_server *server) {
+    cJSON *object = cJSON_AddObjectToObject(json, "server");
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    cJSON_AddStringToObject(object, "version", AMB_VERSION);
+    cJSON_AddNumberToObject(object, "pid", (double)getpid());
+    cJSON_AddNumberToObject(object, "uptime_s", (double)(ambd_now_ns() - server->started_ns) * 1e-9);
+    ambd_json_add_string(object, "socket", server->endpoint.path);
+    cJSON_AddNumberToObject(object, "workers", server->n_workers);
+    ambp_json_add_u64(object, "rss_bytes", resident_bytes());
+    cJSON_AddNumberToObject(object, "cpu_s",
+                            (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+    cJSON_AddStringToObject(object, "codecs", amb_codec_versions());
+    cJSON_AddStringToObject(object, "path", amb_path_name(amb_path_get()));
+}
+
+static void add_cache(cJSON *json, struct ambd_server *server) {
+    cJSON *object = cJSON_AddObjectToObject(json, "cache");
+    struct amb_cache_stats stats;
+
+    amb_cache_get_stats(&stats, server->cache);
+    ambp_json_add_u64(object, "hits", stats.n_hits);
+    ambp_json_add_u64(object, "misses", stats.n_misses);
+    ambp_json_add_u64(object, "evictions", stats.n_evictions);
+    ambp_json_add_u64(object, "entries", stats.n_entries);
+    ambp_json_add_u64(object, "used_bytes", stats.used_bytes);
+    ambp_json_add_u64(object, "capacity_bytes", stats.capacity_bytes);
+}
+
+static void add_sources(cJSON *json, const struct ambd_dataset *dataset) {
+    cJSON *sources = cJSON_AddArrayToObject(json, "sources");
+    size_t n_shards = amb_catalog_count_shards(dataset->fill.catalog);
+
+    for (size_t i = 0; i < dataset->n_sources; i++) {
+        const struct amb_orders_source *source = &dataset->sources[i];
+        cJSON *row = cJSON_CreateObject();
+        size_t n = 0;
+
+        for (size_t s = 0; s < n_shards; s++) {
+            uint32_t first, count;
+
+            amb_catalog_shard(dataset->fill.catalog, s, NULL, &first, &count);
+            n += first >= source->first && first < source->first + source->count;
+        }
+        ambd_json_add_string(row, "name", amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL));
+        cJSON_AddNumberToObject(row, "samples", source->count);
+        cJSON_AddNumberToObject(row, "shards", (double)n);
+        cJSON_AddNumberToObject(row, "repeat", source->repeat);
+        cJSON_AddItemToArray(sources, row);
+    }
+}
+
+static void add_origins(cJSON *json, const char *key, const uint64_t counts[AMB_ORIGIN_N]) {
+    cJSON *object = cJSON_AddObjectToObject(json, key);
+
+    for (int i = 0; i < AMB_ORIGIN_N; i++) {
+        if (counts[i] > 0) {
+            ambp_json_add_u64(object, amb_origin_name((enum amb_origin)i), counts[i]);
+        }
+    }
+}
+
+static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
+    const struct ambd_generation *current = dataset->current;
+    cJSON *object = cJSON_AddObjectToObject(json, "annotations"), *origins, *reports;
+
+    ambp_json_add_u64(object, "generation", current->number);
+    add_fingerprint(object, "fingerprint", &current->annotations->fingerprint);
+    ambp_json_add_u64(object, "set", current->annotations->n_set);
+    origins = cJSON_AddObjectToObject(object, "by_origin");
+    add_origins(origins, "sigma_min", current->min_counts);
+    add_origins(origins, "sigma_max", current->max_counts);
+    reports = cJSON_AddArrayToObject(object, "reports");
+    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
+        ambd_json_add_text(reports, NULL, dataset->reports.lines[i], strlen(dataset->reports.lines[i]));
+    }
+}
+
+static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
+    const struct amb_shape *shape = &dataset->fill.shape;
+    cJSON *object = cJSON_AddObjectToObject(json, dataset->name), *form;
+    char transform[64] = "";
+
+    cJSON_AddNumberToObject(object, "samples", amb_catalog_count(dataset->fill.catalog));
+    cJSON_AddNumberToObject(object, "shards", (double)amb_catalog_count_shards(dataset->fill.catalog));
+    add_sources(object, dataset);
+    form = cJSON_AddObjectToObject(object, "shape");
+    cJSON_AddNumberToObject(form, "channels", shape->channels);
+    cJSON_AddNumberToObject(form, "height", shape->height);
+    cJSON_AddNumberToObject(form, "width", shape->width);
+    cJSON_AddBoolToObject(form, "latent", shape->latent);
+    if (!shape->latent) {
+        snprintf(transform, sizeof transform, "%s, %s", amb_crop_name(dataset->fill.transform.crop),
+                 amb_resample_name(dataset->fill.transform.resample));
+    }
+    cJSON_AddStringToObject(object, "transform", transform);
+    add_fingerprint(object, "fingerprint", &dataset->fingerprint);
+    ambp_json_add_u64(object, "generation", dataset->number);
+    add_annotations(object, dataset);
+    ambp_json_add_u64(object, "quarantined", amb_quarantine_count(dataset->fill.quarantine));
+    ambp_json_add_u64(object, "without_image", dataset->report.n_without_image);
+    ambp_json_add_u64(object, "index_bytes", dataset->report.index_bytes + dataset->report.names_bytes);
+}
+
+static void add_stream(cJSON *row, struct ambd_stream *stream) {
+    const struct ambd_subscription *subscription = &stream->subscription;
+    const struct ambd_stream_stats *stats = &stream->stats;
+
+    ambd_stream_account(stream);
+    cJSON_AddStringToObject(row, "mode", subscription->request_mode ? "request" : "stream");
+    ambd_json_add_string(row, "dataset", subscription->dataset->name);
+    ambp_json_add_u64(row, "rank", subscription->rank);
+    ambp_json_add_u64(row, "world_size", subscription->world_size);
+    cJSON_AddNumberToObject(row, "batch_size", subscription->batch_size);
+    ambp_json_add_u64(row, "step", stream->next_lend);
+    ambp_json_add_u64(row, "k", stream->settled.k);
+    cJSON_AddNumberToObject(row, "slots", subscription->n_slots);
+    cJSON_AddNumberToObject(row, "slots_lent", stream->n_lent);
+    ambp_json_add_u64(row, "images", stats->n_images);
+    ambp_json_add_u64(row, "bytes", stats->n_bytes);
+    cJSON_AddNumberToObject(row, "wait_client_s", (double)stats->wait_client_ns * 1e-9);
+    cJSON_AddNumberToObject(row, "wait_fill_s", (double)stats->wait_fill_ns * 1e-9);
+    cJSON_AddNumberToObject(row, "read_s", (double)stats->read_ns * 1e-9);
+    cJSON_AddNumberToObject(row, "decode_s", (double)stats->decode_ns * 1e-9);
+    cJSON_AddNumberToObject(row, "noise_s", (double)stats->noise_ns * 1e-9);
+    ambp_json_add_u64(row, "decoded", stats->n_decoded);
+    ambp_json_add_u64(row, "replaced", stats->n_replaced);
+    if (stream->refused.code != 0) {
+        ambd_json_add_string(row, "stays", stream->refused.message);
+    }
+}
+
+static void add_sessions(cJSON *json, struct ambd_server *server) {
+    cJSON *sessions = cJSON_AddArrayToObject(json, "sessions");
+
+    for (struct ambd_session *session = server->sessions; session != NULL; session = session->next) {
+        cJSON *row = cJSON_CreateObject();
+
+        ambp_json_add_u64(row, "id", session->id);
+        cJSON_AddNumberToObject(row, "uid", session->uid);
+        cJSON_AddNumberToObject(row, "pid", (double)session->pid);
+        ambd_json_add_string(row, "client", session->client);
+        if (session->stream != NULL && session->stream->ready) {
+            add_stream(row, session->stream);
+        } else {
+            cJSON_AddNullToObject(row, "mode");
+        }
+        cJSON_AddItemToArray(sessions, row);
+    }
+}
+
+static void add_counters(cJSON *json, struct ambd_server *server) {
+    const struct ambd_counters *c = &server->counters;
+    uint64_t n_shm_refused = 0, shm_bytes = ambd_quota_get(&server->quota, &n_shm_refused);
+    const struct {
+        const char *name;
+        uint64_t n;
+    } rows[] = {
+        {"connections", c->connections},
+        {"refused_connections", c->refused_connections},
+        {"hello_timeouts", c->hello_timeouts},
+        {"protocol_errors", c->protocol_errors},
+        {"denied", c->denied},
+        {"frames", c->frames},
+        {"subscribes", c->subscribes},
+        {"batches", c->batches},
+        {"images", c->images},
+        {"batch_bytes", c->batch_bytes},
+        {"requests", c->requests},
+        {"replaced", c->replaced},
+        {"transient", c->transient},
+        {"moves", c->moves},
+        {"moves_refused", c->moves_refused},
+        {"thrown_away", c->thrown_away},
+        {"imports", c->imports},
+        {"reloads", c->reloads},
+        {"generations", c->generations},
+        {"out_queue_limit", c->out_queue_limit},
+        {"lease_limit", c->lease_limit},
+        {"shm_refused", n_shm_refused},
+        {"shm_bytes", shm_bytes},
+        {"log_suppressed", ambd_log_count_suppressed()},
+    };
+    cJSON *object = cJSON_AddObjectToObject(json, "counters");
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ambp_json_add_u64(object, rows[i].name, rows[i].n);
+    }
+}
+
+int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+    struct ambd_server *server = session->server;
+    cJSON *reply, *datasets;
+    int r = ambp_json_check_keys(json, "STATUS", NULL, 0, err);
+
+    if (r < 0) {
+        return r;
+    }
+    reply = cJSON_CreateObject();
+    add_server(reply, server);
+    add_cache(reply, server);
+    datasets = cJSON_AddObjectToObject(reply, "datasets");
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        add_dataset(datasets, server->datasets[i]);
+    }
+    add_sessions(reply, server);
+    add_counters(reply, server);
+    ambd_session_reply(session, id, ambd_json_print(reply));
+    return 0;
+}
+
+int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+    static const char *const keys[] = {"dataset"};
+    struct ambd_dataset *dataset;
+    const char *name = NULL;
+    cJSON *reply, *list, *row;
+    int r = ambp_json_check_keys(json, "GENERATIONS", keys, 1, err);
+
+    r = r < 0 ? r : ambp_json_get_string(&name, json, "dataset", false, err);
+    dataset = r < 0 ? NULL : ambd_server_dataset(session->server, name, err);
+    if (dataset == NULL) {
+        return err->code;
+    }
+    reply = cJSON_CreateObject();
+    list = cJSON_AddArrayToObject(reply, "dataset");
+    row = cJSON_CreateObject();
+    ambp_json_add_u64(row, "number", dataset->number);
+    add_fingerprint(row, "fingerprint", &dataset->fingerprint);
+    cJSON_AddBoolToObject(row, "current", true);
+    cJSON_AddNumberToObject(row, "streams", dataset->n_streams);
+    cJSON_AddItemToArray(list, row);
+    list = cJSON_AddArrayToObject(reply, "annotations");
+    for (const struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
+        row = cJSON_CreateObject();
+        ambp_json_add_u64(row, "number", g->number);
+        add_fingerprint(row, "fingerprint", &g->annotations->fingerprint);
+        cJSON_AddBoolToObject(row, "current", g == dataset->current);
+        cJSON_AddNumberToObject(row, "streams", g->n_streams);
+        ambp_json_add_u64(row, "set", g->annotations->n_set);
+        cJSON_AddItemToArray(list, row);
+    }
+    ambd_session_reply(session, id, ambd_json_print(reply));
+    return 0;
+}
