@@ -1,0 +1,111 @@
+/*
+ * Main: command line, configuration, then the server; exit codes are documented in --help.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "daemon/cli.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_ERROR = 1,
+    EXIT_USAGE = 2,
+    EXIT_RUNNING = 3,
+};
+
+static int main_fail(const struct amb_error *err, enum exit_code code) {
+    fprintf(stderr, "ambientd: %s\n", err->message);
+    return code;
+}
+
+static int main_print_config(const struct ambd_config *config) {
+    char *text = cJSON_Print(config->tree);
+
+    if (text == NULL) {
+        return EXIT_ERROR;
+    }
+    printf("%s\n", text);
+    cJSON_free(text);
+    return EXIT_OK;
+}
+
+/* PR_SET_PDEATHSIG is not told of a parent that died before: that parent is init by now. */
+static int main_tie_to_parent(void) {
+    pid_t parent = getppid();
+
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
+        ambd_log(AMBD_WARN, "parent.untied reason=\"%s\"", strerror(errno));
+        return 0;
+    }
+    return getppid() != parent || parent == 1 ? -1 : 0;
+}
+
+static int main_run(const struct ambd_cli *cli, const struct ambd_config *config) {
+    struct ambd_server_options options = {.ready_fd = cli->ready_fd};
+    struct amb_error err = AMB_ERROR_NULL;
+    int r;
+
+    if (cli->parent_death && main_tie_to_parent() < 0) {
+        return EXIT_OK;
+    }
+    r = cli->action == AMBD_CLI_CHECK ? ambd_server_check(config, &err) : ambd_server_run(config, &options, &err);
+    if (r == 0) {
+        return EXIT_OK;
+    }
+    return main_fail(&err, r == AMB_ERR_BUSY ? EXIT_RUNNING : r == AMB_ERR_CONFIG ? EXIT_USAGE : EXIT_ERROR);
+}
+
+static int main_configure(struct ambd_cli *cli) {
+    struct ambd_config config = AMBD_CONFIG_NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    int r = cli->config_path != NULL ? ambd_config_open(&config, cli->config_path, &err)
+                                     : ambd_config_load(&config, cli->tree, &err);
+
+    if (r < 0) {
+        return main_fail(&err, EXIT_USAGE);
+    }
+    if (cli->config_path == NULL) {
+        cli->tree = NULL; /* the configuration's now */
+    }
+    ambd_log_configure(config.log_level, config.log_format, config.limits.log_lines, config.limits.log_window_s);
+    r = cli->action == AMBD_CLI_PRINT_CONFIG ? main_print_config(&config) : main_run(cli, &config);
+    ambd_config_deinit(&config);
+    return r;
+}
+
+int main(int argc, char **argv) {
+    struct ambd_cli cli;
+    struct amb_error err = AMB_ERROR_NULL;
+    int code;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (ambd_cli_parse(&cli, argc, argv, &err) < 0) {
+        return main_fail(&err, EXIT_USAGE);
+    }
+    switch (cli.action) {
+    case AMBD_CLI_HELP:
+        ambd_cli_print_help(stdout);
+        code = EXIT_OK;
+        break;
+    case AMBD_CLI_HELP_CONFIG:
+        ambd_config_print(stdout);
+        code = EXIT_OK;
+        break;
+    case AMBD_CLI_VERSION:
+        printf("ambientd " AMB_VERSION "\n");
+        code = EXIT_OK;
+        break;
+    default:
+        code = main_configure(&cli);
+        break;
+    }
+    ambd_cli_deinit(&cli);
+    return code;
+}
