@@ -1,0 +1,108 @@
+"""Fixtures of the integration tests: small data sets and daemons that die with their test."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import datasets
+import wire
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BIN = os.environ.get("AMBIENTD_BIN", str(ROOT / "build/daemon/ambientd"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes long, or says nothing more under a sanitizer")
+    config.addinivalue_line("markers", "threads: worth running under the thread sanitizer")
+
+
+class Daemon:
+    """A running ambientd; `client()` speaks the bare protocol."""
+
+    def __init__(self, folder, *arguments, env=None, preexec_fn=None):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.socket = folder / "s"
+        self.log_path = folder / "log"
+        if not any(str(a).startswith("--config") for a in arguments):
+            arguments = ("serve", *arguments, "--socket", self.socket, "--cache-dir", folder / "index")
+        ready, write = os.pipe()
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([BIN, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
+                                            stdin=subprocess.DEVNULL, pass_fds=[write], env=env, preexec_fn=preexec_fn)
+        os.close(write)
+        with open(ready, "rb") as pipe:
+            self.ready = pipe.read().decode()
+        if not self.ready:
+            self.process.wait(30)
+            raise RuntimeError(f"exit {self.process.returncode}: {self.log()}")
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def client(self, **options):
+        return wire.Client(self.socket, **options)
+
+    def status(self):
+        with self.client() as client:
+            return client.call(wire.STATUS, {})
+
+    def counter(self, name):
+        return self.status()["counters"][name]
+
+    def wait_for(self, what, timeout=10.0):
+        """Until what(status) is true; its last value."""
+        end = time.monotonic() + timeout
+        while True:
+            value = what(self.status())
+            if value or time.monotonic() > end:
+                return value
+            time.sleep(0.02)
+
+    def n_fds(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def n_maps(self):
+        """Mapped slabs."""
+        return len(re.findall("memfd:", pathlib.Path(f"/proc/{self.process.pid}/maps").read_text()))
+
+    def stop(self, signum=signal.SIGTERM, timeout=10):
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        return self.process.wait(timeout)
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """daemon(*arguments): start one; all are stopped behind the test, and must stop cleanly."""
+    with contextlib.ExitStack() as stack:
+        count = iter(range(1000))
+
+        def start(*arguments, **options):
+            one = Daemon(tmp_path / f"daemon{next(count)}", *arguments, **options)
+            stack.callback(end, one)
+            return one
+
+        def end(one):
+            if one.process.poll() is None:
+                status = one.stop()
+                assert status == 0, one.log()
+            assert "Sanitizer" not in one.log(), one.log()
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """300 pictures of 16 x 16 in three tars: the glob."""
+    return datasets.tar_set(tmp_path_factory.mktemp("shards") / "tars", 300)
+
+
+@pytest.fixture(scope="session")
+def annotations(tmp_path_factory):
+    return datasets.annotate(tmp_path_factory.mktemp("annotations") / "a.jsonl", 300)

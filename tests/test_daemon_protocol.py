@@ -1,0 +1,442 @@
+"""What the daemon answers to clients that break the protocol, or come to a limit, while a good one goes on."""
+
+import json
+import os
+import resource
+import socket
+import struct
+import time
+
+import pytest
+
+import wire
+
+FIELDS = {"batch_size": 16, "fields": ["x_t", "index"]}
+
+
+def config(tmp_path, shards, **limits):
+    """A configuration file with limits of its own; its socket is where Daemon's would be."""
+    folder = tmp_path / "daemon0"
+    folder.mkdir()
+    (tmp_path / "c.json").write_text(json.dumps({
+        "socket": str(folder / "s"), "cache_dir": str(tmp_path / "index"), "limits": limits,
+        "datasets": {"main": {"sources": {"main": {"shards": [shards]}}}}}))
+    return "--config", tmp_path / "c.json"
+
+
+def refused(client):
+    """The fatal ERROR that comes next, and the end of the connection behind it."""
+    got = client.read()
+    assert got.type == wire.ERROR
+    error = json.loads(got.payload)
+    assert error["fatal"]
+    with pytest.raises(wire.Closed):
+        client.read()
+    return error
+
+
+@pytest.fixture
+def served(daemon, shards):
+    """A daemon with one healthy stream, which must still work at the end."""
+    one = daemon(shards)
+    with one.client() as client:
+        stream = client.subscribe(**FIELDS)
+        stream.take(2)
+        yield one
+        assert [lend.step for lend, _ in stream.take(4)] == [2, 3, 4, 5]
+
+
+def hello(minimum=1, maximum=1):
+    return wire.frame(wire.HELLO, json.dumps({"min": minimum, "max": maximum}).encode())
+
+
+def test_hello_says_who_serves(served):
+    assert served.client().welcome["version"] == 1
+
+
+@pytest.mark.parametrize("data, code, words", [
+    (hello(2, 9), "version", ["2 to 9", "speaks 1"]),
+    (wire.frame(wire.HELLO, b"{}"), "config", ["min"]),
+    (wire.frame(wire.HELLO, b'{"min":1,"max":1,"clientt":""}'), "config", ["clientt", "client"]),
+    (wire.frame(wire.HELLO, b"nonsense"), "protocol", ["HELLO"]),
+    (wire.frame(wire.PING), "protocol", ["PING", "HELLO"]),
+    (wire.frame(wire.HELLO, b"{}", version=2), "version", ["2"]),
+    (b"GET / HTTP/1.1\r\n\r\n", "protocol", ["AMBP"]),
+    (wire.frame(77), "protocol", ["77"]),
+    (wire.frame(wire.HELLO, b"", flags=4), "protocol", ["0x4"]),
+    (wire.frame(wire.HELLO, length=65537), "limit", ["65537", "65536"]),
+    (wire.frame(wire.HELLO, length=0xffffffff), "limit", ["4294967295"]),
+])
+def test_bad_first_frame(served, data, code, words):
+    client = served.client(hello=False)
+    client.send(data)
+    error = refused(client)
+    assert error["code"] == code and all(word in error["message"] for word in words)
+
+
+@pytest.mark.parametrize("data, code", [
+    (hello(), "protocol"),
+    (wire.frame(wire.PING, id=0), "protocol"),
+    (wire.frame(wire.PING, b"x"), "protocol"),
+    (wire.frame(wire.REPLY, b"{}"), "protocol"),
+    (wire.frame(wire.STATUS, b"[]"), "protocol"),
+    (wire.frame(wire.STATUS, b"{}x"), "protocol"),
+    (wire.frame(wire.DONE, struct.pack("<II", 0, 0)), "protocol"),
+    (wire.frame(wire.REQUEST, bytes(48)), "protocol"),
+    (wire.frame(wire.ADVANCE, b'{"step":1}'), "protocol"),
+    (os.urandom(1000), "protocol"),
+])
+def test_bad_later_frame(served, data, code):
+    client = served.client()
+    client.send(data)
+    assert refused(client)["code"] == code
+
+
+@pytest.mark.parametrize("depth, ok", [(15, True), (16, True), (17, False)])
+def test_json_depth(served, depth, ok):
+    """Within the depth the answer is about the key."""
+    client = served.client()
+    body = b'{"options":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+    client.send(wire.frame(wire.SUBSCRIBE, body, id=9))
+    with pytest.raises(wire.Refused) as caught:
+        client.answer(9)
+    assert (caught.value.code == "limit") == (not ok)
+
+
+@pytest.mark.parametrize("body, code, words", [
+    ({"fields": ["x_t"]}, "config", ["batch_size"]),
+    ({"batch_size": 4, "global_batch_size": 4, "fields": ["x_t"]}, "config", ["global_batch_size"]),
+    ({"global_batch_size": 5, "world_size": 2, "fields": ["x_t"]}, "config", ["5", "2"]),
+    ({"batch_size": 0, "fields": ["x_t"]}, "config", ["batch_size"]),
+    ({"batch_size": 4}, "config", ["fields"]),
+    ({"batch_size": 4, "fields": []}, "config", ["fields"]),
+    ({"batch_size": 4, "fields": ["x_tt"]}, "config", ["x_tt", "x_t"]),
+    ({"batch_size": 4, "fields": ["x_t", "x_t"]}, "config", ["twice"]),
+    ({"batch_size": 4, "fields": [{"name": "x_t", "dtyp": "f16"}]}, "config", ["dtyp"]),
+    ({"batch_size": 4, "fields": ["x_t"], "slots": 0}, "config", ["slots", "64"]),
+    ({"batch_size": 4, "fields": ["x_t"], "slots": 65}, "config", ["slots", "64"]),
+    ({"batch_size": 4, "fields": ["x_t"], "rank": 2, "world_size": 2}, "config", ["rank"]),
+    ({"batch_size": 4, "fields": ["x_t"], "modee": "stream"}, "config", ["modee", "mode"]),
+    ({"batch_size": 4, "fields": ["x_t"], "mode": "strean"}, "config", ["strean", "stream"]),
+    ({"batch_size": 4, "fields": ["x_t"], "weight": "edn"}, "config", ["edn", "edm"]),
+    ({"batch_size": 4, "fields": ["x_t"], "dataset": "other"}, "not-found", ["other", "main"]),
+    ({"batch_size": 4, "fields": ["x_t"], "steps": 3, "passes": 1}, "config", ["steps", "passes"]),
+    ({"batch_size": 4, "fields": ["x_t"], "follow": True, "moves": []}, "config", ["follow", "moves"]),
+    ({"batch_size": 4, "fields": ["x_t"], "follow": True, "world_size": 2}, "config", ["follow"]),
+    ({"batch_size": 4, "fields": ["x_t"], "moves": [{"step": 3}, {"step": 3}]}, "config", ["rising"]),
+    ({"batch_size": 4, "fields": ["x_t"], "moves": [{"step": 0, "annotations": "ab"}]}, "config", ["32 hex"]),
+    ({"batch_size": 4, "fields": ["x_t"], "moves": [{"step": 0, "annotations": "ab" * 16}]}, "not-found", ["abababab"]),
+    ({"batch_size": 4, "fields": ["x_t"], "options": {"sed": 1}}, "config", ["sed", "seed"]),
+    ({"batch_size": 2**31, "fields": ["x_t"]}, "quota", ["bytes", "shm_bytes"]),
+])
+def test_subscriptions_that_are_refused(served, body, code, words):
+    """The session lives on, and nothing is left behind."""
+    with served.client() as client:
+        with pytest.raises(wire.Refused) as caught:
+            client.subscribe(**body)
+        assert caught.value.code == code and not caught.value.fatal
+        assert all(word in str(caught.value) for word in words), str(caught.value)
+        stream = client.subscribe(**FIELDS)
+        assert stream.next().step == 0
+
+
+def test_a_second_stream_in_a_session(served):
+    with served.client() as client:
+        client.subscribe(**FIELDS)
+        with pytest.raises(wire.Refused) as caught:
+            client.subscribe(**FIELDS)
+        assert caught.value.code == "busy"
+
+
+@pytest.mark.parametrize("type, body, code, words", [
+    (wire.LIST, {"what": "sampels"}, "config", ["sampels"]),
+    (wire.LIST, {"count": 10001}, "config", ["10000"]),
+    (wire.LIST, {"cuont": 1}, "config", ["cuont", "count"]),
+    (wire.SAMPLE, {}, "config", ["key"]),
+    (wire.SAMPLE, {"key": "nobody"}, "not-found", ["nobody"]),
+    (wire.SAMPLE, {"index": 300}, "not-found", ["300", "299"]),
+    (wire.COVERAGE, {"sigmas": [-1]}, "config", ["sigmas"]),
+    (wire.COVERAGE, {"buffer": 0.5}, "config", ["buffer"]),
+    (wire.COVERAGE, {"points": 4097}, "config", ["points"]),
+    (wire.IMPORT, {"path": "a.jsonl"}, "config", ["absolute"]),
+    (wire.IMPORT, {"path": "/nonexistent/a.jsonl"}, "ENOENT", ["/nonexistent/a.jsonl"]),
+    (wire.STATUS, {"all": True}, "config", ["all"]),
+])
+def test_queries_that_are_refused(served, type, body, code, words):
+    with served.client() as client:
+        with pytest.raises(wire.Refused) as caught:
+            client.call(type, body)
+        assert caught.value.code == code and not caught.value.fatal
+        assert all(word in str(caught.value) for word in words), str(caught.value)
+        assert client.call(wire.PING) == {}
+
+
+def test_hello_timeout(daemon, shards, tmp_path):
+    one = daemon(*config(tmp_path, shards, hello_ms=300))
+    client = one.client(hello=False)
+    client.send(wire.frame(wire.HELLO, b"{}")[:9])  # half of a header keeps nobody alive
+    began = time.monotonic()
+    assert refused(client)["code"] == "ETIMEDOUT"
+    assert 0.25 < time.monotonic() - began < 2
+    assert one.counter("hello_timeouts") == 1
+    with one.client() as late:
+        time.sleep(0.5)
+        assert late.call(wire.PING) == {}
+
+
+def test_dribble(served):
+    """One byte at a time is slow, not wrong."""
+    client = served.client(hello=False)
+    for byte in hello() + wire.frame(wire.PING, id=2):
+        client.send(bytes([byte]))
+    assert client.read().type == wire.WELCOME
+    assert client.read().type == wire.REPLY
+
+
+def test_frames_in_one_piece(served):
+    client = served.client(hello=False)
+    client.send(hello() + b"".join(wire.frame(wire.PING, id=i) for i in range(2, 300)))
+    assert client.read().type == wire.WELCOME
+    assert [client.read().id for _ in range(2, 300)] == list(range(2, 300))
+
+
+@pytest.mark.parametrize("length, ok", [(65535, True), (65536, True), (65537, False)])
+def test_frame_limit(served, length, ok):
+    client = served.client()
+    body = b'{"key":"' + b"k" * (length - 10) + b'"}'
+    client.send(wire.frame(wire.SAMPLE, body, id=5))
+    if ok:
+        with pytest.raises(wire.Refused) as caught:
+            client.answer(5)
+        assert caught.value.code == "not-found"
+    else:
+        assert refused(client)["code"] == "limit"
+
+
+def test_configured_frame_limit(daemon, shards, tmp_path):
+    one = daemon(*config(tmp_path, shards, frame_bytes=1024))
+    for length, ok in [(1023, True), (1024, True), (1025, False)]:
+        client = one.client()
+        client.send(wire.frame(wire.SAMPLE, b'{"key":"' + b"k" * (length - 10) + b'"}', id=5))
+        if ok:
+            with pytest.raises(wire.Refused):
+                client.answer(5)
+        else:
+            assert refused(client)["code"] == "limit"
+
+
+@pytest.mark.parametrize("limit, key", [(6, "connections_per_uid"), (6, "connections")])
+def test_connection_limit(daemon, shards, tmp_path, limit, key):
+    one = daemon(*config(tmp_path, shards, **{key: limit}))
+    clients = [one.client() for _ in range(limit)]
+    over = one.client(hello=False)
+    error = refused(over)
+    assert error["code"] == "quota" and str(limit) in error["message"] and key in error["message"]
+    assert all(client.call(wire.PING) == {} for client in clients)
+    clients.pop().close()
+    end = time.monotonic() + 5
+    while True:  # the daemon sees the close in its next turn
+        try:
+            assert one.client().call(wire.PING) == {}
+            break
+        except wire.Refused:
+            assert time.monotonic() < end
+
+
+def test_reserve_of_file_descriptors(daemon, shards):
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+
+    one = daemon(shards, preexec_fn=few)
+    clients, error = [], None
+    while error is None and len(clients) < 64:
+        client = one.client(hello=False)
+        try:
+            client.send(hello())
+        except BrokenPipeError:
+            pass  # refused already
+        got = client.read()
+        if got.type == wire.ERROR:
+            error = json.loads(got.payload)
+        else:
+            clients.append(client)
+    assert error["code"] == "quota" and "reserve" in error["message"]
+    assert 20 < len(clients) < 48
+    clients[0].next_id = 1
+    assert clients[0].call(wire.PING) == {}
+    assert clients[0].subscribe(**FIELDS).next().step == 0  # a slab comes out of the reserve
+
+
+@pytest.mark.parametrize("extra, ok", [(-1, False), (0, True), (1, True)])
+def test_shared_memory_limit(daemon, shards, tmp_path, extra, ok):
+    """The limit at exactly what a subscription needs, one byte less, one more."""
+    probe = daemon(shards)
+    with probe.client() as client:
+        client.subscribe(**FIELDS)
+        need = probe.counter("shm_bytes")
+    probe.stop()
+    one = daemon(*config(tmp_path / "two", shards, shm_bytes=need + extra)) if (tmp_path / "two").mkdir() is None else None
+    one.socket = tmp_path / "two" / "daemon0" / "s"
+    with one.client() as client:
+        if ok:
+            assert client.subscribe(**FIELDS).next().step == 0
+        else:
+            with pytest.raises(wire.Refused) as caught:
+                client.subscribe(**FIELDS)
+            assert caught.value.code == "quota" and str(need) in str(caught.value)
+    assert one.wait_for(lambda s: s["counters"]["shm_bytes"] == 0)
+    assert one.counter("shm_refused") == (0 if ok else 1)
+
+
+def test_shared_memory_of_one_uid(daemon, shards, tmp_path):
+    one = daemon(*config(tmp_path, shards, shm_bytes_per_uid=1 << 20))
+    with one.client() as client:
+        with pytest.raises(wire.Refused) as caught:
+            client.subscribe(batch_size=1024, fields=["x_t"])
+        assert caught.value.code == "quota" and "shm_bytes_per_uid" in str(caught.value)
+
+
+def test_slot_lease(daemon, shards, tmp_path):
+    one = daemon(*config(tmp_path, shards, slot_lease_s=1))
+    with one.client() as client:
+        stream = client.subscribe(**FIELDS)
+        began = time.monotonic()
+        with pytest.raises(wire.Refused) as caught:
+            while True:
+                stream.next()
+        assert caught.value.fatal and "slot_lease_s" in str(caught.value)
+        assert 0.9 < time.monotonic() - began < 4
+
+
+def test_never_returns_costs_only_itself(served):
+    """Its slots are lent and nothing more is made for it."""
+    with served.client() as client:
+        stream = client.subscribe(batch_size=16, fields=["index"], slots=3)
+        lends = [stream.next() for _ in range(3)]
+        client.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            stream.next()
+        stream.done(lends[1])
+        again = stream.next()
+        assert (again.step, again.slot) == (3, lends[1].slot)
+
+
+def test_never_reads(served):
+    """A client that asks and asks and does not read is not read either; others do not notice."""
+    with served.client() as client:
+        client.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            for i in range(1, 100000):
+                client.send(wire.frame(wire.LIST, b'{"count":300}', id=i))
+        assert served.client().call(wire.PING) == {}
+        rss = served.status()["server"]["rss_bytes"]
+        time.sleep(0.3)
+        assert served.status()["server"]["rss_bytes"] - rss < 16 << 20
+        client.socket.settimeout(20)
+        assert client.read().type in (wire.REPLY, wire.DATA)  # whoever reads again is served again
+
+
+def test_double_return_is_a_protocol_error(served):
+    """Both in one piece, so that nothing is lent between them."""
+    with served.client() as client:
+        stream = client.subscribe(**FIELDS)
+        lend = stream.next()
+        client.send(2 * wire.frame(wire.DONE, struct.pack("<II", lend.slot, 0), 0))
+        with pytest.raises(wire.Refused) as caught:
+            while True:
+                client.event()
+        assert caught.value.code == "protocol" and caught.value.fatal and f"slot {lend.slot}" in str(caught.value)
+
+
+@pytest.mark.parametrize("slot, reserved", [(4, 0), (2**32 - 1, 0), (0, 1)])
+def test_return_of_what_is_no_slot(served, slot, reserved):
+    with served.client() as client:
+        stream = client.subscribe(**FIELDS)
+        stream.next()
+        client.send(wire.frame(wire.DONE, struct.pack("<II", slot, reserved), 0))
+        with pytest.raises(wire.Refused) as caught:
+            while True:
+                client.event()
+        assert caught.value.code == "protocol" and caught.value.fatal
+
+
+def test_killed_client_leaves_nothing(served):
+    fds, maps = served.n_fds(), served.n_maps()
+    for i in range(20):
+        client = served.client()
+        stream = client.subscribe(batch_size=64, fields=["x_t", "x0"], slots=4)
+        for _ in range(i % 4):
+            stream.next()
+        client.close()
+    assert served.wait_for(lambda s: len(s["sessions"]) == 2 and (served.n_fds(), served.n_maps()) == (fds, maps))
+    assert served.n_maps() == maps and served.n_fds() <= fds + 1
+
+
+def test_fds_from_a_client_are_dropped(served):
+    """They never arrive: the sender is refused (Linux 6.16) or the kernel closes them."""
+    with served.client() as client:
+        before = served.n_fds()
+        r, w = os.pipe()
+        try:
+            socket.send_fds(client.socket, [wire.frame(wire.PING, id=7)], [r] * 50)
+        except PermissionError:
+            client.send(wire.frame(wire.PING, id=7))
+        finally:
+            os.close(r)
+            os.close(w)
+        assert client.answer(7).type == wire.REPLY
+        assert served.n_fds() <= before
+
+
+def test_large_answers_come_as_a_run(served):
+    with served.client() as client:
+        id = client.new_id()
+        client.send(wire.frame(wire.LIST, b'{"count":10000}', id))
+        kinds = []
+        while True:
+            got = client.read()
+            kinds.append(got.type)
+            if got.type == wire.REPLY or not got.flags & 1:
+                break
+        total = client.call(wire.LIST, {"count": 10000})
+        assert total["total"] == 300 and [row["index"] for row in total["rows"]] == list(range(300))
+        assert kinds == [wire.REPLY] or set(kinds) == {wire.DATA}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")
+def test_import_is_for_the_owner(daemon, shards, tmp_path):
+    one = daemon(shards)
+    for folder in [one.socket.parent, *one.socket.parent.parents]:
+        if folder.owner() == "root" and str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o755)
+    os.chmod(one.socket, 0o666)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            client = one.client()
+            client.call(wire.STATUS, {})
+            try:
+                client.call(wire.IMPORT, {"path": "/tmp/x"})
+            except wire.Refused as refusal:
+                status = 0 if refusal.code == "denied" and "65534" in str(refusal) else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert one.counter("denied") == 1
+
+
+def test_log_limit(daemon, shards, tmp_path):
+    """100 lines at most for one client's mistakes, then their number."""
+    one = daemon(*config(tmp_path, shards, log_lines=10, log_window_s=1))
+    for _ in range(40):
+        client = one.client(hello=False)
+        client.send(b"x" * 16)
+        refused(client)
+    assert one.log().count("session.closed") == 10
+    time.sleep(1.5)
+    assert one.status()
+    time.sleep(1.1)
+    assert "log.suppressed" in one.log() and "lines=30" in one.log()
