@@ -1,9 +1,9 @@
 /*
  * Arena: a bump allocator of bounded size.
  *
- * libpng and libjpeg make and drop the same few dozen blocks for each picture; at 32 x 32 pixels that is a good part
- * of the whole. Here a block is an addition, and reset drops all of them. What does not fit is the caller's affair,
- * so a large picture costs what it always did.
+ * libpng and libjpeg make and drop the same few dozen blocks for each picture; at 32 x 32 pixels that is a
+ * good part of the whole. Here a block is an addition, and reset drops all of them. What does not fit is the
+ * caller's affair, so a large picture costs what it always did.
  */
 #include "codec/arena.h"
 

@@ -23,7 +23,8 @@ void amb_colour_spread(uint8_t *dst, const uint8_t *src, size_t n) {
     }
 }
 
-/* With k' = 255 - K and c = 255 - c': Pillow's clip(k' - muldiv255(C, k')), C being what the file has inverted. */
+/* With k' = 255 - K and c = 255 - c': Pillow's clip(k' - muldiv255(C, k')), C being what the file has
+ * inverted. */
 static uint8_t cmyk_mix(unsigned inverted, unsigned light) {
     unsigned product = (255u - inverted) * light + 128u;
 

@@ -1,10 +1,10 @@
 /*
  * Deadline: CPU time of the decoding thread, read lazily.
  *
- * The CPU clock is a system call (some 200 ns, 1 % of a 32 x 32 picture), the wall clock is not. A thread cannot
- * spend more CPU time than wall time, so the CPU clock is first read when an eighth of the limit has passed on
- * the wall; the limit counts from there. A picture is stopped between 1 and 9/8 of its limit, and a thread that
- * merely waits for its turn is never stopped.
+ * The CPU clock is a system call (some 200 ns, 1 % of a 32 x 32 picture), the wall clock is not. A thread
+ * cannot spend more CPU time than wall time, so the CPU clock is first read when an eighth of the limit has
+ * passed on the wall; the limit counts from there. A picture is stopped between 1 and 9/8 of its limit, and a
+ * thread that merely waits for its turn is never stopped.
  */
 #include "codec/deadline.h"
 

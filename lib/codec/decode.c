@@ -7,9 +7,9 @@
  *   wanted 1, stored colour    luma as convert("L"): (19595 R + 38470 G + 7471 B + 32768) >> 16
  *   palette                    looked up, then colour; so a grey palette to grey is exact
  *   bilevel, 2 and 4 bits      spread over 0..255
- *   alpha, transparent colour  dropped, never composited: the colour under a transparent pixel is what was stored
- *   16 bits                    v >> 8. Pillow does so for RGB, but clips 16-bit grey at 255, which no one wants
- *   CMYK, YCCK (JPEG)          taken as Adobe writes it, inverted, then convert("RGB"); no colour profile
+ *   alpha, transparent colour  dropped, never composited: the colour below is what was stored
+ *   16 bits                    v >> 8. Pillow does so for RGB, but clips 16-bit grey at 255
+ *   CMYK, YCCK (JPEG)          taken as Adobe writes it, inverted, then convert("RGB"); no profile
  *   gamma, profiles            ignored
  *   EXIF orientation           applied (JPEG APP1, PNG eXIf, WebP EXIF)
  *
@@ -39,7 +39,8 @@
 #define STRING_(x) #x
 #define STRING(x)  STRING_(x)
 
-typedef int (*codec_decode)(struct amb_picture *, struct amb_decoder *, const uint8_t *, size_t, struct amb_error *);
+typedef int (*codec_decode)(struct amb_picture *, struct amb_decoder *, const uint8_t *, size_t,
+                            struct amb_error *);
 
 static const struct {
     const char *name;
@@ -97,8 +98,8 @@ int amb_codec_sniff(enum amb_codec *out, const uint8_t *data, size_t bytes, stru
         for (size_t i = 0; i < amb_size_min(bytes, 8); i++) {
             snprintf(found + 3 * i, sizeof found - 3 * i, " %02x", data[i]);
         }
-        return amb_fail(err, AMB_ERR_FORMAT, "begins with%s, which is no PNG, JPEG, WebP or .npy (%zu bytes)", found,
-                        bytes);
+        return amb_fail(err, AMB_ERR_FORMAT, "begins with%s, which is no PNG, JPEG, WebP or .npy (%zu bytes)",
+                        found, bytes);
     }
     return 0;
 }
@@ -109,15 +110,18 @@ int amb_decoder_prepare(struct amb_decoder *decoder, enum amb_codec codec, uint6
     const char *name = amb_codec_name(codec);
 
     if (width == 0 || height == 0) {
-        return amb_fail(err, AMB_ERR_FORMAT, "%s of %" PRIu64 " x %" PRIu64 " pixels is empty", name, width, height);
+        return amb_fail(err, AMB_ERR_FORMAT, "%s of %" PRIu64 " x %" PRIu64 " pixels is empty", name, width,
+                        height);
     }
     if (width > limits->side_max || height > limits->side_max) {
-        return amb_fail(err, AMB_ERR_LIMIT, "%s of %" PRIu64 " x %" PRIu64 " pixels: a side may have at most %u",
-                        name, width, height, limits->side_max);
+        return amb_fail(err, AMB_ERR_LIMIT,
+                        "%s of %" PRIu64 " x %" PRIu64 " pixels: a side may have at most %u", name, width,
+                        height, limits->side_max);
     }
     if (width * height > limits->pixels_max) { /* sides are 32 bits: no wrap */
-        return amb_fail(err, AMB_ERR_LIMIT, "%s of %" PRIu64 " x %" PRIu64 " pixels: at most %" PRIu64 " in all", name,
-                        width, height, limits->pixels_max);
+        return amb_fail(err, AMB_ERR_LIMIT,
+                        "%s of %" PRIu64 " x %" PRIu64 " pixels: at most %" PRIu64 " in all", name, width,
+                        height, limits->pixels_max);
     }
     if (amb_buf_reserve(&decoder->pixels, 3 * (size_t)(width * height)) < 0) {
         return amb_fail(err, -ENOMEM, "no memory for %" PRIu64 " x %" PRIu64 " pixels", width, height);

@@ -1,5 +1,6 @@
 /*
- * codec-dump FILE CHANNELS [CROP RESAMPLE WIDTH HEIGHT]: decode, transform, write "CHANNELS HEIGHT WIDTH\n" and planes.
+ * codec-dump FILE CHANNELS [CROP RESAMPLE WIDTH HEIGHT]: decode, transform, write "CHANNELS HEIGHT WIDTH\n"
+ * and planes.
  *
  * For comparisons with other decoders (tests/test_codec_pillow.py). Exit status 1: "NAME: message" on stderr.
  */
@@ -50,7 +51,10 @@ static int transform_parse(struct amb_transform *t, int argc, char **argv) {
     }
     t->width = (uint32_t)strtoul(argv[5], NULL, 10);
     t->height = (uint32_t)strtoul(argv[6], NULL, 10);
-    return t->width >= 1 && t->width <= AMB_CODEC_SIDE_MAX && t->height >= 1 && t->height <= AMB_CODEC_SIDE_MAX ? 0 : -1;
+    if (t->width < 1 || t->width > AMB_CODEC_SIDE_MAX || t->height < 1 || t->height > AMB_CODEC_SIDE_MAX) {
+        return -1;
+    }
+    return 0;
 }
 
 static int planes_write(const struct amb_transform *t, const struct amb_buf *planes) {
@@ -70,7 +74,8 @@ int main(int argc, char **argv) {
         return usage();
     }
     t.channels = (uint32_t)strtoul(argv[2], NULL, 10);
-    if ((t.channels != 1 && t.channels != 3) || transform_parse(&t, argc, argv) < 0 || file_load(&data, argv[1]) < 0) {
+    if ((t.channels != 1 && t.channels != 3) || transform_parse(&t, argc, argv) < 0 ||
+        file_load(&data, argv[1]) < 0) {
         return usage();
     }
     if (amb_decoder_new(&decoder, &AMB_CODEC_LIMITS_DEFAULT, &err) < 0 ||

@@ -1,8 +1,8 @@
 /*
  * Exif: a few bounded walks; nothing is allocated and nothing fails.
  *
- * Orientation is a hint beside the pixels, so a damaged block means "as stored" and never a bad picture. Only the
- * first block, only IFD0 and only tag 0x0112 are looked at; XMP is not read.
+ * Orientation is a hint beside the pixels, so a damaged block means "as stored" and never a bad picture. Only
+ * the first block, only IFD0 and only tag 0x0112 are looked at; XMP is not read.
  */
 #include "codec/exif.h"
 
@@ -138,7 +138,8 @@ void amb_exif_apply(uint8_t *dst, const uint8_t *src, uint32_t width, uint32_t h
     bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
     ptrdiff_t pixel = (ptrdiff_t)channels, row = (ptrdiff_t)width * pixel;
     ptrdiff_t along = mirror_x ? -pixel : pixel, down = mirror_y ? -row : row;
-    const uint8_t *first = src + (mirror_x ? row - pixel : 0) + (mirror_y ? row * ((ptrdiff_t)height - 1) : 0);
+    const uint8_t *first =
+        src + (mirror_x ? row - pixel : 0) + (mirror_y ? row * ((ptrdiff_t)height - 1) : 0);
     uint32_t out_width = swapped ? height : width, out_height = swapped ? width : height;
 
     assert(orientation >= 1 && orientation <= 8 && (channels == 1 || channels == 3));

@@ -1,18 +1,19 @@
 /*
  * Jpeg: libjpeg-turbo, set up once and kept; rows go straight into the decoder's pixels.
  *
- * Fixed choices, so that pixels are those of every careful loader: the accurate integer DCT, fancy upsampling, no
- * scaled decoding.
+ * Fixed choices, so that pixels are those of every careful loader: the accurate integer DCT, fancy
+ * upsampling, no scaled decoding.
  *
- * libjpeg reports errors through error_exit, which must not return: it jumps to the setjmp in amb_jpeg_decode,
- * whose function holds no variable that changes after it. All state lies in struct amb_jpeg.
+ * libjpeg reports errors through error_exit, which must not return: it jumps to the setjmp in
+ * amb_jpeg_decode, whose function holds no variable that changes after it. All state lies in struct amb_jpeg.
  *
- * Warnings that mean made-up pixels (early end, bad codes, lost restart markers) are errors; those about stray bytes
- * between segments and odd application markers are not: thousands of good files have them.
+ * Warnings that mean made-up pixels (early end, bad codes, lost restart markers) are errors; those about
+ * stray bytes between segments and odd application markers are not: thousands of good files have them.
  *
- * libjpeg leaves its fast Huffman path where fewer than 3 to 5 KB of input remain, which is all of a 32 x 32 picture: 30 %
- * of its time. So a small file is copied to where an end marker and zeros follow. What is cut off still shows:
- * data that ends early meets the marker, which is a warning; scans that are missing, by where the input was read to.
+ * libjpeg leaves its fast Huffman path where fewer than 3 to 5 KB of input remain, which is all of a 32 x 32
+ * picture: 30 % of its time. So a small file is copied to where an end marker and zeros follow. What is cut
+ * off still shows: data that ends early meets the marker, which is a warning; scans that are missing, by
+ * where the input was read to.
  *
  * Memory of one picture comes from the decoder's arena: libjpeg's memory manager is a table of methods, and
  * those that serve the pool of one image are replaced. Virtual arrays (progressive files) stay the library's.
@@ -38,16 +39,16 @@
 #define JPEG_ROWS        4u  /* of one call; a library row group has at most 4 */
 #define JPEG_CHECK_CALLS 32u /* of the progress monitor between two looks at the clock; not tuned */
 #define JPEG_PIXEL_BYTES 8u  /* of coefficients: four components of 16 bits */
-#define JPEG_PAD_BYTES   5120u /* jdhuff.c: the fast path wants 512 bytes for each of the 10 blocks that an MCU may have */
-#define JPEG_PAD_UNTIL   65536u /* a larger file spends little of its time in its last 5 KB; not tuned */
-#define JPEG_ROW_ALIGN   64u /* the library's SIMD code writes whole vectors: twice its 32 bytes */
+#define JPEG_PAD_BYTES 5120u  /* jdhuff.c: the fast path wants 512 for each of the 10 blocks of an MCU */
+#define JPEG_PAD_UNTIL 65536u /* a larger file spends little of its time in its last 5 KB; not tuned */
+#define JPEG_ROW_ALIGN 64u    /* the library's SIMD code writes whole vectors: twice its 32 bytes */
 
 struct amb_jpeg {
     struct jpeg_decompress_struct cinfo;
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
     struct jpeg_memory_mgr library; /* the methods that ours stand before */
-    struct amb_buf input; /* a small file and its padding */
+    struct amb_buf input;           /* a small file and its padding */
     jmp_buf jump;
 
     /* of the picture at hand; borrowed */
@@ -86,7 +87,8 @@ static void jpeg_on_error(j_common_ptr cinfo) {
     char message[JMSG_LENGTH_MAX];
 
     (*cinfo->err->format_message)(cinfo, message);
-    jpeg->code = amb_fail(jpeg->err, jpeg_code(cinfo->err->msg_code), "JPEG of %zu bytes: %s", jpeg->n_bytes, message);
+    jpeg->code =
+        amb_fail(jpeg->err, jpeg_code(cinfo->err->msg_code), "JPEG of %zu bytes: %s", jpeg->n_bytes, message);
     longjmp(jpeg->jump, 1);
 }
 
@@ -158,7 +160,8 @@ static void **jpeg_acquire_rows(j_common_ptr cinfo, int pool_id, size_t row_byte
     return rows;
 }
 
-static JSAMPARRAY jpeg_alloc_sarray(j_common_ptr cinfo, int pool_id, JDIMENSION row_samples, JDIMENSION n_rows) {
+static JSAMPARRAY jpeg_alloc_sarray(j_common_ptr cinfo, int pool_id, JDIMENSION row_samples,
+                                    JDIMENSION n_rows) {
     struct amb_jpeg *jpeg = cinfo->client_data;
     size_t row_bytes = ((size_t)row_samples + JPEG_ROW_ALIGN - 1) & ~(size_t)(JPEG_ROW_ALIGN - 1);
     void **rows = jpeg_acquire_rows(cinfo, pool_id, row_bytes, n_rows);
@@ -166,7 +169,8 @@ static JSAMPARRAY jpeg_alloc_sarray(j_common_ptr cinfo, int pool_id, JDIMENSION 
     return rows != NULL ? (JSAMPARRAY)rows : jpeg->library.alloc_sarray(cinfo, pool_id, row_samples, n_rows);
 }
 
-static JBLOCKARRAY jpeg_alloc_barray(j_common_ptr cinfo, int pool_id, JDIMENSION row_blocks, JDIMENSION n_rows) {
+static JBLOCKARRAY jpeg_alloc_barray(j_common_ptr cinfo, int pool_id, JDIMENSION row_blocks,
+                                     JDIMENSION n_rows) {
     struct amb_jpeg *jpeg = cinfo->client_data;
     void **rows = jpeg_acquire_rows(cinfo, pool_id, row_blocks * sizeof(JBLOCK), n_rows);
 
@@ -325,7 +329,8 @@ static void jpeg_decode(struct amb_picture *out, struct amb_jpeg *jpeg, const ui
     cinfo->dct_method = JDCT_ISLOW;
     cinfo->do_fancy_upsampling = TRUE;
     /* Coefficients of a progressive picture, 2 bytes each; more than four full components are no picture. */
-    cinfo->mem->max_memory_to_use = (long)amb_size_min(LONG_MAX, JPEG_PIXEL_BYTES * decoder->limits.pixels_max);
+    cinfo->mem->max_memory_to_use =
+        (long)amb_size_min(LONG_MAX, JPEG_PIXEL_BYTES * decoder->limits.pixels_max);
     jpeg_start_decompress(cinfo);
     if (jpeg_has_multiple_scans(cinfo)) {
         jpeg_check_end(jpeg);

@@ -1,9 +1,9 @@
 /*
  * Kernels for AVX2.
  *
- * A 32-bit multiply takes two slots here, a pair of 16-bit multiplies with their sum (madd) one. So a weight of 24 bits
- * is split into high * 4096 + low; the two halves are summed apart, two taps at a time, and joined at the end. All
- * of it is exact modulo 2^32, hence the same bytes as the scalar set.
+ * A 32-bit multiply takes two slots here, a pair of 16-bit multiplies with their sum (madd) one. So a weight
+ * of 24 bits is split into high * 4096 + low; the two halves are summed apart, two taps at a time, and joined
+ * at the end. All of it is exact modulo 2^32, hence the same bytes as the scalar set.
  */
 #include "codec/kernels.h"
 
@@ -41,8 +41,8 @@ AVX2 static inline void store_pixel(uint8_t *dst, int pixel) {
     memcpy(dst, &pixel, sizeof pixel); /* the fourth byte is the next pixel's, or padding */
 }
 
-AVX2 static void avx2_across_rgb(uint8_t *const dst[AMB_KERNELS_ROWS], const uint8_t *const src[AMB_KERNELS_ROWS],
-                                 const struct amb_taps *taps) {
+AVX2 static void avx2_across_rgb(uint8_t *const dst[AMB_KERNELS_ROWS],
+                                 const uint8_t *const src[AMB_KERNELS_ROWS], const struct amb_taps *taps) {
     const __m256i spread_high = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
     const __m256i spread_low = _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3);
     const int16_t *parts = taps->parts;
@@ -126,8 +126,8 @@ AVX2 static inline void down_32(uint8_t *dst, const uint8_t *src, size_t row_byt
     _mm256_storeu_si256((__m256i *)(void *)dst, _mm256_packus_epi16(lower, upper));
 }
 
-AVX2 static void avx2_down(uint8_t *dst, const uint8_t *src, size_t row_bytes, const struct amb_taps *taps, uint32_t i,
-                           size_t n_bytes) {
+AVX2 static void avx2_down(uint8_t *dst, const uint8_t *src, size_t row_bytes, const struct amb_taps *taps,
+                           uint32_t i, size_t n_bytes) {
     const int16_t *parts = taps->parts + (size_t)i * taps->stride * 2;
     size_t x = 0;
 
@@ -145,7 +145,8 @@ AVX2 static void avx2_down(uint8_t *dst, const uint8_t *src, size_t row_bytes, c
 
 /* Of three registers with 16 RGB pixels take one channel: each order names its bytes of a, of b and of c. */
 AVX2 static inline __m128i pick(__m128i a, __m128i b, __m128i c, __m128i of_a, __m128i of_b, __m128i of_c) {
-    return _mm_or_si128(_mm_shuffle_epi8(a, of_a), _mm_or_si128(_mm_shuffle_epi8(b, of_b), _mm_shuffle_epi8(c, of_c)));
+    return _mm_or_si128(_mm_shuffle_epi8(a, of_a),
+                        _mm_or_si128(_mm_shuffle_epi8(b, of_b), _mm_shuffle_epi8(c, of_c)));
 }
 
 AVX2 static void avx2_split(uint8_t *dst, size_t plane_bytes, const uint8_t *src, size_t n) {
@@ -192,7 +193,8 @@ AVX2 static void avx2_halve_rgb(uint8_t *dst, const uint8_t *upper, const uint8_
     amb_kernels_scalar.halve(dst + 3 * i, upper + 6 * i, lower + 6 * i, n - i, 3);
 }
 
-static void avx2_halve(uint8_t *dst, const uint8_t *upper, const uint8_t *lower, size_t n, uint32_t channels) {
+static void avx2_halve(uint8_t *dst, const uint8_t *upper, const uint8_t *lower, size_t n,
+                       uint32_t channels) {
     if (channels == 3) {
         avx2_halve_rgb(dst, upper, lower, n);
     } else {

@@ -1,8 +1,8 @@
 /*
  * Kernels: the reference, in C that compilers vectorise where they can.
  *
- * A sum starts at one half (2^21), adds byte x weight in 32 bits, and its top ten bits, clamped, are the result. The
- * order of additions does not matter: integers.
+ * A sum starts at one half (2^21), adds byte x weight in 32 bits, and its top ten bits, clamped, are the
+ * result. The order of additions does not matter: integers.
  */
 #include "codec/kernels.h"
 
@@ -38,8 +38,8 @@ static void scalar_across(uint8_t *const dst[AMB_KERNELS_ROWS], const uint8_t *c
     }
 }
 
-static void down_block(uint8_t *dst, const uint8_t *src, size_t row_bytes, const int32_t *weights, uint32_t count,
-                       size_t n) {
+static void down_block(uint8_t *dst, const uint8_t *src, size_t row_bytes, const int32_t *weights,
+                       uint32_t count, size_t n) {
     int32_t sums[BLOCK];
 
     for (size_t x = 0; x < n; x++) {
@@ -57,8 +57,8 @@ static void down_block(uint8_t *dst, const uint8_t *src, size_t row_bytes, const
     }
 }
 
-static void scalar_down(uint8_t *dst, const uint8_t *src, size_t row_bytes, const struct amb_taps *taps, uint32_t i,
-                        size_t n_bytes) {
+static void scalar_down(uint8_t *dst, const uint8_t *src, size_t row_bytes, const struct amb_taps *taps,
+                        uint32_t i, size_t n_bytes) {
     const int32_t *weights = taps->weights + (size_t)i * taps->stride;
     size_t x = 0;
 
@@ -82,7 +82,8 @@ static uint8_t mean(unsigned a, unsigned b) {
     return (uint8_t)((a + b + 1) >> 1);
 }
 
-static void scalar_halve(uint8_t *dst, const uint8_t *upper, const uint8_t *lower, size_t n, uint32_t channels) {
+static void scalar_halve(uint8_t *dst, const uint8_t *upper, const uint8_t *lower, size_t n,
+                         uint32_t channels) {
     for (size_t i = 0; i < n; i++) {
         for (uint32_t c = 0; c < channels; c++) {
             size_t at = 2 * i * channels + c;

@@ -80,7 +80,9 @@ void made_jpeg(struct amb_buf *out, const struct made_jpeg *options) {
     cinfo.image_width = options->width;
     cinfo.image_height = options->height;
     cinfo.input_components = (int)options->channels;
-    cinfo.in_color_space = options->channels == 1 ? JCS_GRAYSCALE : options->channels == 3 ? JCS_RGB : JCS_CMYK;
+    cinfo.in_color_space = options->channels == 1   ? JCS_GRAYSCALE
+                           : options->channels == 3 ? JCS_RGB
+                                                    : JCS_CMYK;
     jpeg_set_defaults(&cinfo);
     cinfo.restart_interval = options->restart;
     if (options->progressive) {
@@ -107,7 +109,8 @@ static void png_on_write(png_structp png, png_bytep data, size_t bytes) {
     push(png_get_io_ptr(png), data, bytes);
 }
 
-void made_png(struct amb_buf *out, uint32_t width, uint32_t height, int colour_type, int level, bool interlaced) {
+void made_png(struct amb_buf *out, uint32_t width, uint32_t height, int colour_type, int level,
+              bool interlaced) {
     static const uint32_t channels_of[] = {1, 0, 3, 0, 2, 0, 4};
     uint32_t channels = channels_of[colour_type];
     uint8_t *pixels = paint_new(width, height, channels);
@@ -117,8 +120,9 @@ void made_png(struct amb_buf *out, uint32_t width, uint32_t height, int colour_t
 
     png_set_write_fn(png, out, png_on_write, NULL);
     png_set_compression_level(png, level);
-    png_set_IHDR(png, info, width, height, 8, colour_type, interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    png_set_IHDR(png, info, width, height, 8, colour_type,
+                 interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE,
+                 PNG_FILTER_TYPE_BASE);
     png_write_info(png, info);
     n_passes = png_set_interlace_handling(png);
     for (int pass = 0; pass < n_passes; pass++) {
@@ -147,11 +151,12 @@ void made_npy(struct amb_buf *out, uint32_t height, uint32_t width, uint32_t cha
     uint8_t *pixels = paint_new(width, height, channels);
     char text[128];
     uint8_t preamble[12] = "\x93NUMPY";
-    int n = channels == 1 ? snprintf(text, sizeof text, "{'descr': '|u1', 'fortran_order': False, 'shape': (%u, %u), }\n",
-                                     height, width)
-                          : snprintf(text, sizeof text,
-                                     "{'descr': '|u1', 'fortran_order': False, 'shape': (%u, %u, %u), }\n", height,
-                                     width, channels);
+    int n = channels == 1
+                ? snprintf(text, sizeof text,
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (%u, %u), }\n", height, width)
+                : snprintf(text, sizeof text,
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (%u, %u, %u), }\n", height,
+                           width, channels);
 
     preamble[6] = (uint8_t)version;
     preamble[8] = (uint8_t)n;

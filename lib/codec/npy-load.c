@@ -1,6 +1,6 @@
 /*
- * Npy elements to f32: exact for every f16, subnormals included; NaNs become quiet and keep their payload, as the
- * processors' own conversion does. So scalar and vector give the same bits.
+ * Npy elements to f32: exact for every f16, subnormals included; NaNs become quiet and keep their payload, as
+ * the processors' own conversion does. So scalar and vector give the same bits.
  */
 #include <assert.h>
 #include <string.h>
@@ -39,7 +39,8 @@ __attribute__((target("avx,f16c"))) static size_t load_f16_vector(float *dst, co
     size_t i = 0;
 
     for (; i + 8 <= n; i += 8) {
-        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
+        _mm256_storeu_ps(dst + i,
+                         _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i))));
     }
     return i;
 }

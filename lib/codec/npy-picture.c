@@ -1,7 +1,8 @@
 /*
  * Npy pictures: u8 arrays of height x width, or height x width x channels with 1 to 4 channels.
  *
- * 2 and 4 channels are grey and RGB with alpha, which is dropped. Floating-point arrays are latents, not pictures.
+ * 2 and 4 channels are grey and RGB with alpha, which is dropped. Floating-point arrays are latents, not
+ * pictures.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -10,8 +11,8 @@
 #include "codec/decoder.h"
 #include "codec/npy.h"
 
-int amb_npy_decode_picture(struct amb_picture *out, struct amb_decoder *decoder, const uint8_t *data, size_t bytes,
-                           struct amb_error *err) {
+int amb_npy_decode_picture(struct amb_picture *out, struct amb_decoder *decoder, const uint8_t *data,
+                           size_t bytes, struct amb_error *err) {
     struct amb_npy npy;
     uint32_t channels;
     size_t n_pixels;
@@ -22,7 +23,8 @@ int amb_npy_decode_picture(struct amb_picture *out, struct amb_decoder *decoder,
         return r;
     }
     if (npy.dtype != AMB_DTYPE_U8) {
-        return amb_fail(err, AMB_ERR_UNSUPPORTED, ".npy of %s is no picture: pictures are u8, f16 and f32 are latents",
+        return amb_fail(err, AMB_ERR_UNSUPPORTED,
+                        ".npy of %s is no picture: pictures are u8, f16 and f32 are latents",
                         amb_dtype_name(npy.dtype));
     }
     if ((npy.n_dims != 2 && npy.n_dims != 3) || (npy.n_dims == 3 && (npy.dims[2] < 1 || npy.dims[2] > 4))) {

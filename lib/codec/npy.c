@@ -1,9 +1,9 @@
 /*
  * Npy: a strict reader of the header that numpy writes.
  *
- * The header is a Python dict literal with exactly the keys descr, fortran_order and shape, in any order. Nothing else of
- * Python is understood: no structured types, no expressions, no comments. Every length is checked against the input
- * before it is used, and the data must end where the input ends.
+ * The header is a Python dict literal with exactly the keys descr, fortran_order and shape, in any order.
+ * Nothing else of Python is understood: no structured types, no expressions, no comments. Every length is
+ * checked against the input before it is used, and the data must end where the input ends.
  */
 #include "codec/npy.h"
 
@@ -89,8 +89,9 @@ static const struct {
     const char *descr;
     enum amb_dtype dtype;
 } descrs[] = {
-    {"|u1", AMB_DTYPE_U8},  {"<u1", AMB_DTYPE_U8},  {"<f2", AMB_DTYPE_F16}, {"<f4", AMB_DTYPE_F32}, {"<f8", AMB_DTYPE_F64},
-    {"<i4", AMB_DTYPE_I32}, {"<i8", AMB_DTYPE_I64}, {"<u4", AMB_DTYPE_U32}, {"<u8", AMB_DTYPE_U64},
+    {"|u1", AMB_DTYPE_U8},  {"<u1", AMB_DTYPE_U8},  {"<f2", AMB_DTYPE_F16},
+    {"<f4", AMB_DTYPE_F32}, {"<f8", AMB_DTYPE_F64}, {"<i4", AMB_DTYPE_I32},
+    {"<i8", AMB_DTYPE_I64}, {"<u4", AMB_DTYPE_U32}, {"<u8", AMB_DTYPE_U64},
 };
 
 static int npy_take_descr(struct amb_npy *npy, struct text *t, struct amb_error *err) {
@@ -134,7 +135,8 @@ static int npy_take_shape(struct amb_npy *npy, struct text *t, struct amb_error 
         }
         npy->n_dims++;
         if (!text_take(t, ',') && (t->p == t->end || *t->p != ')')) {
-            return amb_fail(err, AMB_ERR_FORMAT, ".npy whose shape is damaged after dimension %u", npy->n_dims - 1);
+            return amb_fail(err, AMB_ERR_FORMAT, ".npy whose shape is damaged after dimension %u",
+                            npy->n_dims - 1);
         }
     }
     return 0;
@@ -153,7 +155,8 @@ static int npy_take_item(struct amb_npy *npy, unsigned *seen, struct text *t, st
     int r;
 
     if (!text_take_string(t, name, sizeof name) || !text_take(t, ':')) {
-        return amb_fail(err, AMB_ERR_FORMAT, ".npy whose header is no dict of descr, fortran_order and shape");
+        return amb_fail(err, AMB_ERR_FORMAT,
+                        ".npy whose header is no dict of descr, fortran_order and shape");
     }
     if (strcmp(name, "descr") == 0) {
         key = NPY_DESCR;
@@ -202,7 +205,8 @@ static int npy_take_header(struct amb_npy *npy, struct text *t, struct amb_error
 }
 
 /* Size of the preamble and of the header text after it. */
-static int npy_measure(size_t *preamble, size_t *header, const uint8_t *data, size_t bytes, struct amb_error *err) {
+static int npy_measure(size_t *preamble, size_t *header, const uint8_t *data, size_t bytes,
+                       struct amb_error *err) {
     if (bytes < 10 || memcmp(data, "\x93NUMPY", 6) != 0) {
         return amb_fail(err, AMB_ERR_FORMAT, "%zu bytes that do not begin as a .npy", bytes);
     }
@@ -219,7 +223,8 @@ static int npy_measure(size_t *preamble, size_t *header, const uint8_t *data, si
         return amb_fail(err, AMB_ERR_VERSION, ".npy of version %u.%u; known are 1 to 3", data[6], data[7]);
     }
     if (!amb_span_ok(*preamble, *header, bytes)) {
-        return amb_fail(err, AMB_ERR_FORMAT, ".npy of %zu bytes with a header of %zu is truncated", bytes, *header);
+        return amb_fail(err, AMB_ERR_FORMAT, ".npy of %zu bytes with a header of %zu is truncated", bytes,
+                        *header);
     }
     return 0;
 }
@@ -249,8 +254,8 @@ int amb_npy_decode(struct amb_npy *out, const uint8_t *data, size_t bytes, struc
     }
     npy.data_bytes = bytes - npy.data_offset;
     if (npy.data_bytes != wanted) {
-        return amb_fail(err, AMB_ERR_FORMAT, ".npy whose shape wants %zu bytes of data; there are %zu", wanted,
-                        npy.data_bytes);
+        return amb_fail(err, AMB_ERR_FORMAT, ".npy whose shape wants %zu bytes of data; there are %zu",
+                        wanted, npy.data_bytes);
     }
     *out = npy;
     return 0;

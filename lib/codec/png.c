@@ -1,11 +1,12 @@
 /*
  * Png: libpng by its row calls, on memory of the decoder's arena.
  *
- * libpng cannot be reused, so its structures are made for each picture, but from warm memory. Chunks that decide no
- * pixel (text, profiles, times) are skipped unread, so nothing is inflated for them; their CRC still counts.
+ * libpng cannot be reused, so its structures are made for each picture, but from warm memory. Chunks that
+ * decide no pixel (text, profiles, times) are skipped unread, so nothing is inflated for them; their CRC
+ * still counts.
  *
- * libpng reports errors through png_on_error, which must not return: it jumps to the setjmp in amb_png_decode, whose
- * function holds no variable that changes after it. All state lies in struct png_job.
+ * libpng reports errors through png_on_error, which must not return: it jumps to the setjmp in
+ * amb_png_decode, whose function holds no variable that changes after it. All state lies in struct png_job.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -18,9 +19,11 @@
 #include "codec/decoder.h"
 #include "codec/exif.h"
 
-#define PNG_CHUNK_MAX   (8u << 20) /* bytes that a chunk may claim in memory; image data apart (HAZARDS: bombs) */
-#define PNG_HEAD_BYTES  33u        /* signature, IHDR with its length, name and CRC                             */
-#define PNG_CHECK_BYTES (1u << 20) /* of pixels between two looks at the clock; not tuned                        */
+#define PNG_CHUNK_MAX                                                                                        \
+    (8u << 20)             /* bytes that a chunk may claim in memory; image data apart (HAZARDS: bombs) */
+#define PNG_HEAD_BYTES 33u /* signature, IHDR with its length, name and CRC                             */
+#define PNG_CHECK_BYTES                                                                                      \
+    (1u << 20) /* of pixels between two looks at the clock; not tuned                        */
 
 struct png_job {
     jmp_buf jump;
@@ -43,13 +46,14 @@ static void png_on_error(png_structp png, png_const_charp message) {
     struct png_job *job = png_get_error_ptr(png);
     int code = AMB_ERR_FORMAT;
 
-    if (strstr(message, "CRC") != NULL || strstr(message, "data check") != NULL) { /* of a chunk, of zlib's stream */
+    if (strstr(message, "CRC") != NULL ||
+        strstr(message, "data check") != NULL) { /* of a chunk, of zlib's stream */
         code = AMB_ERR_CHECKSUM;
     } else if (strstr(message, "emory") != NULL) { /* "Out of memory", "insufficient memory" */
         code = -ENOMEM;
     }
-    png_stop(job, amb_fail(job->err, code, "PNG of %zu bytes, damaged before byte %zu: %s", job->bytes, job->offset,
-                           message));
+    png_stop(job, amb_fail(job->err, code, "PNG of %zu bytes, damaged before byte %zu: %s", job->bytes,
+                           job->offset, message));
 }
 
 static void png_on_warning(png_structp png, png_const_charp message) {
@@ -76,8 +80,9 @@ static void png_on_read(png_structp png, png_bytep dst, size_t bytes) {
     struct png_job *job = png_get_io_ptr(png);
 
     if (!amb_span_ok(job->offset, bytes, job->bytes)) {
-        png_stop(job, amb_fail(job->err, AMB_ERR_FORMAT, "PNG of %zu bytes is truncated: wants %zu at byte %zu",
-                               job->bytes, bytes, job->offset));
+        png_stop(job,
+                 amb_fail(job->err, AMB_ERR_FORMAT, "PNG of %zu bytes is truncated: wants %zu at byte %zu",
+                          job->bytes, bytes, job->offset));
     }
     memcpy(dst, job->data + job->offset, bytes);
     job->offset += bytes;
@@ -103,8 +108,8 @@ static int png_read_size(struct png_job *job) {
 static void png_open(struct png_job *job) {
     const struct amb_codec_limits *limits = &job->decoder->limits;
 
-    job->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, job, png_on_error, png_on_warning, job, png_on_malloc,
-                                        png_on_free);
+    job->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, job, png_on_error, png_on_warning, job,
+                                        png_on_malloc, png_on_free);
     if (job->png == NULL) {
         png_stop(job, amb_fail(job->err, -ENOMEM, "no memory for a PNG decoder"));
     }
@@ -170,8 +175,9 @@ static void png_decode(struct amb_picture *out, struct png_job *job) {
     png_read_update_info(job->png, job->info);
     row_bytes = (size_t)job->width * out->channels;
     if (png_get_rowbytes(job->png, job->info) != row_bytes) {
-        png_stop(job, amb_fail(job->err, AMB_ERR_UNSUPPORTED, "PNG of colour type %d and %d bits",
-                               png_get_color_type(job->png, job->info), png_get_bit_depth(job->png, job->info)));
+        png_stop(job,
+                 amb_fail(job->err, AMB_ERR_UNSUPPORTED, "PNG of colour type %d and %d bits",
+                          png_get_color_type(job->png, job->info), png_get_bit_depth(job->png, job->info)));
     }
     png_read_rows_of(job, n_passes, row_bytes);
     png_read_end(job->png, NULL); /* the CRC of the last image data, and that IEND is there */

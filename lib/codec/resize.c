@@ -1,10 +1,12 @@
 /*
  * Resize: x first, rounded to u8, then y, as Pillow does; a pass that changes nothing is left out.
  *
- * Pillow 13 turns the passes where the height shrinks much more than the width, which costs a little rounding: 0.3/255 on
- * average, on such pictures only. We keep the order of 3.3 to 12, in which the published data sets were made.
+ * Pillow 13 turns the passes where the height shrinks much more than the width, which costs a little
+ * rounding: 0.3/255 on average, on such pictures only. We keep the order of 3.3 to 12, in which the published
+ * data sets were made.
  *
- * The pass along x runs only over the rows that the window's outputs use, the pass along y straight into the planes.
+ * The pass along x runs only over the rows that the window's outputs use, the pass along y straight into the
+ * planes.
  */
 #include "codec/resize.h"
 
@@ -46,8 +48,8 @@ static int resizer_fail(struct amb_error *err, size_t bytes) {
 }
 
 /* Copy the last row to where reading past its end is harmless. */
-static int resizer_pad_edge(const uint8_t **out, struct amb_resizer *resizer, const uint8_t *row, size_t row_bytes,
-                            struct amb_error *err) {
+static int resizer_pad_edge(const uint8_t **out, struct amb_resizer *resizer, const uint8_t *row,
+                            size_t row_bytes, struct amb_error *err) {
     if (amb_buf_reserve(&resizer->edge, row_bytes + AMB_KERNELS_PAD) < 0) {
         return resizer_fail(err, row_bytes);
     }
@@ -58,7 +60,8 @@ static int resizer_pad_edge(const uint8_t **out, struct amb_resizer *resizer, co
 
 /* The pass along x over n_rows rows from first_row. */
 static int resize_across(struct rows *out, struct amb_resizer *resizer, const struct amb_image *src,
-                         const struct amb_taps *taps, uint32_t first_row, uint32_t n_rows, struct amb_error *err) {
+                         const struct amb_taps *taps, uint32_t first_row, uint32_t n_rows,
+                         struct amb_error *err) {
     size_t row_bytes = (size_t)taps->axis.n * src->channels;
     size_t stride = (row_bytes + AMB_KERNELS_PAD + 63) & ~(size_t)63;
     const struct amb_kernels *kernels = taps->inside ? resizer->kernels : &amb_kernels_scalar;
@@ -78,7 +81,8 @@ static int resize_across(struct rows *out, struct amb_resizer *resizer, const st
         uint8_t *to[AMB_KERNELS_ROWS];
 
         for (uint32_t i = 0; i < AMB_KERNELS_ROWS; i++) {
-            uint32_t i_row = y + i < n_rows ? y + i : n_rows - 1; /* the last one again: same bytes, same place */
+            uint32_t i_row =
+                y + i < n_rows ? y + i : n_rows - 1; /* the last one again: same bytes, same place */
 
             from[i] = first_row + i_row + 1 == src->height ? edge
                                                            : src->data + (first_row + i_row) * src->row_bytes;
@@ -90,8 +94,8 @@ static int resize_across(struct rows *out, struct amb_resizer *resizer, const st
     return 0;
 }
 
-static void target_put(const struct target *target, const struct amb_kernels *kernels, uint32_t y, const uint8_t *row,
-                       uint32_t n, uint32_t channels) {
+static void target_put(const struct target *target, const struct amb_kernels *kernels, uint32_t y,
+                       const uint8_t *row, uint32_t n, uint32_t channels) {
     if (target->plane_bytes == 0) {
         memcpy(target->data + y * target->row_bytes, row, (size_t)n * channels);
     } else if (channels == 3) {
@@ -117,7 +121,8 @@ static int resize_to(const struct target *target, struct amb_resizer *resizer, c
         if (r < 0) {
             return r;
         }
-        /* At the bottom edge a window may begin earlier than Pillow's, with zero weights: starts still rise. */
+        /* At the bottom edge a window may begin earlier than Pillow's, with zero weights: starts still rise.
+         */
         first_row = taps_y->starts[0];
         n_rows = taps_y->starts[y->n - 1] + taps_y->counts[y->n - 1] - first_row;
     }
@@ -178,7 +183,8 @@ int amb_resize_halve(struct amb_image *out, struct amb_resizer *resizer, const s
     for (uint32_t i = 0; i < y.n; i++) {
         const uint8_t *upper = src->data + 2 * (size_t)i * src->row_bytes;
 
-        resizer->kernels->halve(half->data + i * row_bytes, upper, upper + src->row_bytes, x.n, src->channels);
+        resizer->kernels->halve(half->data + i * row_bytes, upper, upper + src->row_bytes, x.n,
+                                src->channels);
     }
     return 0;
 }

@@ -1,11 +1,14 @@
 /*
- * Taps: Pillow's precompute_coeffs and normalize_coeffs_8bpc in our own words, computed in f64 and in its order.
+ * Taps: Pillow's precompute_coeffs and normalize_coeffs_8bpc in our own words, computed in f64 and in its
+ * order.
  *
- * Support grows with the downscale (antialiasing); weights are normalised to sum 1, then rounded half away from zero to
- * 22 fractional bits. Pillow calls libm's sin; we use a polynomial, so that no libm version changes a byte. The two
- * differ by some 1e-16, a weight's step is 2.4e-7: a weight that rounds differently is one in 10^8.
+ * Support grows with the downscale (antialiasing); weights are normalised to sum 1, then rounded half away
+ * from zero to 22 fractional bits. Pillow calls libm's sin; we use a polynomial, so that no libm version
+ * changes a byte. The two differ by some 1e-16, a weight's step is 2.4e-7: a weight that rounds differently
+ * is one in 10^8.
  *
- * Computing the taps of a 500 -> 256 axis takes as long as resizing some 40 rows, so the last few axes are kept.
+ * Computing the taps of a 500 -> 256 axis takes as long as resizing some 40 rows, so the last few axes are
+ * kept.
  */
 #include "codec/taps.h"
 
@@ -206,8 +209,8 @@ int amb_taps_get(const struct amb_taps **out, struct amb_taps_cache *cache, cons
     oldest->resample = resample;
     oldest->used = 0; /* nothing here, should it fail */
     if (taps_compute(oldest) < 0) {
-        return amb_fail(err, -ENOMEM, "no memory for the weights of a resize from %u to %u pixels", axis->in_size,
-                        axis->out_size);
+        return amb_fail(err, -ENOMEM, "no memory for the weights of a resize from %u to %u pixels",
+                        axis->in_size, axis->out_size);
     }
     oldest->used = cache->n_gets;
     *out = oldest;

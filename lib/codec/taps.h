@@ -19,14 +19,14 @@ struct amb_axis {
 struct amb_taps {
     struct amb_axis axis;
     enum amb_resample resample;
-    uint32_t stride;   /* weights an output, a multiple of 4; unused ones are 0                                */
-    bool inside;       /* start + stride <= in_size for every output: a whole stride may be read               */
-    uint32_t *starts;  /* first input pixel of an output                                                       */
-    uint32_t *counts;  /* input pixels used from there                                                         */
-    int32_t *weights;  /* n x stride                                                                           */
-    int16_t *parts;    /* n x stride x 2: of each four weights the high parts, then the low parts              */
-    uint64_t used;     /* when, for the replacement of the longest unused                                      */
-    struct amb_buf buf; /* holds the four arrays */
+    uint32_t stride;    /* weights an output, a multiple of 4; unused ones are 0                   */
+    bool inside;        /* start + stride <= in_size for all outputs: a whole stride may be read   */
+    uint32_t *starts;   /* first input pixel of an output                                          */
+    uint32_t *counts;   /* input pixels used from there                                            */
+    int32_t *weights;   /* n x stride                                                              */
+    int16_t *parts;     /* n x stride x 2: of each four weights the high parts, then the low parts */
+    uint64_t used;      /* when; the longest unused gives way                                      */
+    struct amb_buf buf; /* holds the four arrays                                                   */
 };
 
 struct amb_taps_cache {

@@ -3,7 +3,8 @@
 #include "base/alloc.h"
 #include "codec/arena.h"
 
-/* The first round has nothing to give; after reset the arena holds what that round asked for, and no more grows. */
+/* The first round has nothing to give; after reset the arena holds what that round asked for, and no more
+ * grows. */
 TEST(arena_grows_to_what_was_missed) {
     struct amb_arena arena = AMB_ARENA_NULL;
     uint64_t n_allocs;

@@ -37,7 +37,8 @@ TEST(grey_spreads_in_place) {
 TEST(cmyk_is_mixed_as_pillow_mixes_it) {
     for (int inverted = 0; inverted < 256; inverted++) {
         for (int light = 0; light < 256; light++) {
-            uint8_t pixel[4] = {(uint8_t)inverted, (uint8_t)inverted, (uint8_t)inverted, (uint8_t)light}, rgb[3];
+            uint8_t pixel[4] = {(uint8_t)inverted, (uint8_t)inverted, (uint8_t)inverted, (uint8_t)light},
+                    rgb[3];
             int ink = 255 - inverted, t = ink * light + 128, wanted = light - (((t >> 8) + t) >> 8);
 
             amb_colour_cmyk(rgb, pixel, 1);

@@ -84,8 +84,8 @@ static uint64_t sum_of(const struct amb_image *image) {
 }
 
 static bool is_cause_in_bytes(int code) {
-    return code == AMB_ERR_FORMAT || code == AMB_ERR_CHECKSUM || code == AMB_ERR_LIMIT || code == AMB_ERR_UNSUPPORTED ||
-           code == AMB_ERR_VERSION;
+    return code == AMB_ERR_FORMAT || code == AMB_ERR_CHECKSUM || code == AMB_ERR_LIMIT ||
+           code == AMB_ERR_UNSUPPORTED || code == AMB_ERR_VERSION;
 }
 
 TEST(formats_are_told_by_their_first_bytes) {
@@ -119,7 +119,8 @@ TEST(formats_are_told_by_their_first_bytes) {
     }
 }
 
-/* Every form, both channel counts, twice with the same decoder: same bytes, and no allocation of ours once warm. */
+/* Every form, both channel counts, twice with the same decoder: same bytes, and no allocation of ours once
+ * warm. */
 TEST(warm_decoder_repeats_itself_and_allocates_nothing) {
     struct amb_decoder *decoder = new_decoder(&AMB_CODEC_LIMITS_DEFAULT);
     struct amb_buf files[N_FORMS] = {AMB_BUF_NULL};
@@ -138,7 +139,8 @@ TEST(warm_decoder_repeats_itself_and_allocates_nothing) {
             for (uint32_t channels = 1; channels <= 3; channels += 2) {
                 uint64_t *sum = &sums[form][channels / 2];
 
-                assert_ok(amb_decoder_decode(&image, decoder, files[form].data, files[form].n_bytes, channels, &err),
+                assert_ok(amb_decoder_decode(&image, decoder, files[form].data, files[form].n_bytes, channels,
+                                             &err),
                           err);
                 assert_int_equal(image.channels, channels);
                 assert_int_equal(image.row_bytes, image.width * channels);
@@ -176,8 +178,8 @@ TEST(lossless_forms_give_back_the_pixels) {
     amb_decoder_free(decoder);
 }
 
-/* Cut after every byte: an error with a cause in the bytes; a whole picture decodes right after each. The one thing
- * that a JPEG of one scan can lose unseen is its end marker; WebP its padding byte. */
+/* Cut after every byte: an error with a cause in the bytes; a whole picture decodes right after each. The one
+ * thing that a JPEG of one scan can lose unseen is its end marker; WebP its padding byte. */
 TEST(truncated_pictures_are_refused_at_every_byte) {
     struct amb_decoder *decoder = new_decoder(&AMB_CODEC_LIMITS_DEFAULT);
     struct amb_buf file = AMB_BUF_NULL;
@@ -207,10 +209,11 @@ TEST(truncated_pictures_are_refused_at_every_byte) {
     amb_decoder_free(decoder);
 }
 
-/* Damage by a printed seed: whatever comes out is a picture or a typed error, and the decoder stays whole. Limits
- * are small so that a flipped size does not cost seconds. */
+/* Damage by a printed seed: whatever comes out is a picture or a typed error, and the decoder stays whole.
+ * Limits are small so that a flipped size does not cost seconds. */
 TEST(damaged_pictures_do_no_harm) {
-    struct amb_codec_limits limits = {.pixels_max = 1 << 16, .side_max = 2048, .scans_max = 50, .cpu_ns = 100000000};
+    struct amb_codec_limits limits = {
+        .pixels_max = 1 << 16, .side_max = 2048, .scans_max = 50, .cpu_ns = 100000000};
     struct amb_decoder *decoder = new_decoder(&limits);
     struct amb_buf file = AMB_BUF_NULL;
     struct amb_error err = AMB_ERROR_NULL;
@@ -272,7 +275,8 @@ static void claim_size(struct amb_buf *file, enum amb_codec codec, uint32_t w, u
         }
         return;
     }
-    while (p[0] != 0xFF || (p[1] != 0xC0 && p[1] != 0xC2)) { /* SOF of a made JPEG; nothing before it looks like it */
+    while (p[0] != 0xFF ||
+           (p[1] != 0xC0 && p[1] != 0xC2)) { /* SOF of a made JPEG; nothing before it looks like it */
         p++;
     }
     p[5] = (uint8_t)(h >> 8);
@@ -370,7 +374,8 @@ TEST(jpeg_scans_are_counted) {
     amb_buf_deinit(&file);
 }
 
-/* With no CPU time to spend, each of the three libraries is stopped half-way, and the decoder goes on living. */
+/* With no CPU time to spend, each of the three libraries is stopped half-way, and the decoder goes on living.
+ */
 TEST(cpu_time_is_limited) {
     struct amb_codec_limits limits = AMB_CODEC_LIMITS_DEFAULT;
     struct amb_decoder *decoder;
@@ -394,7 +399,8 @@ TEST(cpu_time_is_limited) {
     amb_decoder_free(decoder);
 }
 
-/* The same large WebP, fed in pieces, against one so small that it goes at once: both are what was painted. */
+/* The same large WebP, fed in pieces, against one so small that it goes at once: both are what was painted.
+ */
 TEST(large_webp_is_fed_in_pieces) {
     struct amb_decoder *decoder = new_decoder(&AMB_CODEC_LIMITS_DEFAULT);
     struct amb_buf file = AMB_BUF_NULL;

@@ -33,7 +33,8 @@ TEST(orientation_is_read_in_both_byte_orders) {
     assert_int_equal(amb_exif_from_tiff(tiff, sizeof tiff), 1);
 }
 
-/* Every cut, and every byte of the block at 256 values, from blocks of the exact size: an answer from 1 to 8. */
+/* Every cut, and every byte of the block at 256 values, from blocks of the exact size: an answer from 1 to 8.
+ */
 TEST(damaged_blocks_mean_as_stored) {
     uint8_t tiff[26];
 
@@ -62,9 +63,11 @@ TEST(damaged_blocks_mean_as_stored) {
 
 /* Each container's walk, whole and cut at every byte. */
 TEST(containers_are_walked_within_their_bytes) {
-    uint8_t jpeg[64] = {0xFF, 0xD8, 0xFF, 0xE0, 0, 4, 'x', 'x', 0xFF, 0xFF, 0xE1, 0, 34, 'E', 'x', 'i', 'f', 0, 0};
+    uint8_t jpeg[64] = {0xFF, 0xD8, 0xFF, 0xE0, 0,   4,   'x', 'x', 0xFF, 0xFF,
+                        0xE1, 0,    34,   'E',  'x', 'i', 'f', 0,   0};
     uint8_t png[64] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10, 0, 0, 0, 26, 'e', 'X', 'I', 'f'};
-    uint8_t webp[64] = {'R', 'I', 'F', 'F', 0, 0, 0, 0, 'W', 'E', 'B', 'P', 'E', 'X', 'I', 'F', 32, 0, 0, 0, 'E', 'x', 'i', 'f', 0, 0};
+    uint8_t webp[64] = {'R', 'I', 'F', 'F', 0, 0, 0, 0,   'W', 'E', 'B', 'P', 'E',
+                        'X', 'I', 'F', 32,  0, 0, 0, 'E', 'x', 'i', 'f', 0,   0};
     struct {
         unsigned (*walk)(const uint8_t *data, size_t bytes);
         uint8_t *data;

@@ -6,7 +6,8 @@
 #include "codec/npy.h"
 
 /* A .npy of this header text and n data bytes, in a heap block of its exact size. */
-static int parse(struct amb_npy *out, unsigned version, const char *text, size_t n_data, struct amb_error *err) {
+static int parse(struct amb_npy *out, unsigned version, const char *text, size_t n_data,
+                 struct amb_error *err) {
     size_t n = strlen(text), preamble = version == 1 ? 10 : 12;
     uint8_t *data = calloc(1, preamble + n + n_data);
     int r;
@@ -27,8 +28,8 @@ TEST(headers_of_every_version_are_read) {
     struct amb_npy npy;
 
     for (unsigned version = 1; version <= 3; version++) {
-        assert_ok(parse(&npy, version, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 5), }    \n", 120,
-                        &err),
+        assert_ok(parse(&npy, version, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 5), }    \n",
+                        120, &err),
                   err);
         assert_int_equal(npy.dtype, AMB_DTYPE_F32);
         assert_int_equal(npy.n_dims, 3);
@@ -81,7 +82,8 @@ TEST(other_headers_are_refused) {
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,2), }", AMB_ERR_UNSUPPORTED},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", AMB_ERR_LIMIT},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", AMB_ERR_FORMAT},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", AMB_ERR_FORMAT}, /* 12 bytes wanted, 8 there */
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }",
+         AMB_ERR_FORMAT}, /* 12 bytes wanted, 8 there */
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", AMB_ERR_FORMAT}, /* 4 wanted, 8 there */
         {"{'descr': '<f4', 'fortran_order': False, }", AMB_ERR_FORMAT},
         {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", AMB_ERR_FORMAT},
@@ -121,7 +123,8 @@ TEST(every_prefix_is_refused) {
     }
 }
 
-/* All 65,536 halves against ldexp, by the vector path, the scalar one (a tail of 1) and from an odd address. */
+/* All 65,536 halves against ldexp, by the vector path, the scalar one (a tail of 1) and from an odd address.
+ */
 TEST(every_half_becomes_its_float) {
     static uint8_t halves[65536 * 2 + 1];
     static float floats[65536];

@@ -6,9 +6,10 @@
 #include "codec/taps.h"
 
 static const struct amb_axis axes[] = {
-    {500, 256, 0, 256}, {32, 64, 0, 64}, {64, 32, 5, 20},   {1, 7, 0, 7},        {7, 1, 0, 1},
-    {3, 2, 0, 2},       {2, 3, 1, 2},    {16383, 3, 0, 3},  {5, 8388608, 4000000, 64},
-    {97, 96, 0, 96},    {96, 97, 0, 97}, {1000, 10, 3, 4},
+    {500, 256, 0, 256}, {32, 64, 0, 64},  {64, 32, 5, 20},
+    {1, 7, 0, 7},       {7, 1, 0, 1},     {3, 2, 0, 2},
+    {2, 3, 1, 2},       {16383, 3, 0, 3}, {5, 8388608, 4000000, 64},
+    {97, 96, 0, 96},    {96, 97, 0, 97},  {1000, 10, 3, 4},
 };
 
 /* Weights sum to one within their rounding; windows lie inside; the split parts join to the weight. */
@@ -28,7 +29,8 @@ TEST(weights_sum_to_one_and_stay_inside) {
                 int64_t sum = 0;
 
                 assert_true(taps->counts[i] <= taps->stride);
-                assert_true(taps->starts[i] + (taps->inside ? taps->stride : taps->counts[i]) <= axes[a].in_size);
+                assert_true(taps->starts[i] + (taps->inside ? taps->stride : taps->counts[i]) <=
+                            axes[a].in_size);
                 for (uint32_t j = 0; j < taps->stride; j++) {
                     int high = parts[8 * (j / 4) + j % 4], low = parts[8 * (j / 4) + 4 + j % 4];
 
@@ -90,14 +92,17 @@ TEST(the_last_axes_are_kept) {
 
     assert_ok(amb_taps_get(&first, &cache, &(struct amb_axis){100, 50, 0, 50}, AMB_RESAMPLE_BOX, &err), err);
     for (uint32_t i = 1; i < AMB_TAPS_SLOTS; i++) {
-        assert_ok(amb_taps_get(&other, &cache, &(struct amb_axis){100 + i, 50, 0, 50}, AMB_RESAMPLE_BOX, &err), err);
+        assert_ok(
+            amb_taps_get(&other, &cache, &(struct amb_axis){100 + i, 50, 0, 50}, AMB_RESAMPLE_BOX, &err),
+            err);
         assert_true(other != first);
     }
     n_allocs = amb_alloc_count();
     assert_ok(amb_taps_get(&again, &cache, &(struct amb_axis){100, 50, 0, 50}, AMB_RESAMPLE_BOX, &err), err);
     assert_true(again == first);
     assert_int_equal(amb_alloc_count(), n_allocs);
-    assert_ok(amb_taps_get(&other, &cache, &(struct amb_axis){100, 50, 0, 50}, AMB_RESAMPLE_BICUBIC, &err), err);
+    assert_ok(amb_taps_get(&other, &cache, &(struct amb_axis){100, 50, 0, 50}, AMB_RESAMPLE_BICUBIC, &err),
+              err);
     assert_true(other != first);
     assert_ok(amb_taps_get(&again, &cache, &(struct amb_axis){100, 50, 0, 50}, AMB_RESAMPLE_BOX, &err), err);
     assert_true(again == first);

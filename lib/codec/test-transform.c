@@ -18,15 +18,20 @@ static struct amb_decoder *new_decoder(const struct amb_kernels *kernels) {
 
 /* A painted picture in a heap block of its exact size. */
 static struct amb_image new_image(uint32_t width, uint32_t height, uint32_t channels) {
-    struct amb_image image = {malloc((size_t)width * height * channels), width, height, channels,
-                              (size_t)width * channels, AMB_DTYPE_U8};
+    struct amb_image image = {malloc((size_t)width * height * channels),
+                              width,
+                              height,
+                              channels,
+                              (size_t)width * channels,
+                              AMB_DTYPE_U8};
 
     assert_non_null(image.data);
     made_paint(image.data, width, height, channels, width * 7 + height);
     return image;
 }
 
-static uint8_t *apply(const struct amb_transform *t, const struct amb_image *image, struct amb_decoder *decoder) {
+static uint8_t *apply(const struct amb_transform *t, const struct amb_image *image,
+                      struct amb_decoder *decoder) {
     uint8_t *planes = malloc((size_t)t->width * t->height * t->channels);
     struct amb_error err = AMB_ERROR_NULL;
 
@@ -35,10 +40,12 @@ static uint8_t *apply(const struct amb_transform *t, const struct amb_image *ima
     return planes;
 }
 
-/* Many sizes, both channel counts, every crop and filter: the processor's vectors and the scalar loops agree. */
+/* Many sizes, both channel counts, every crop and filter: the processor's vectors and the scalar loops agree.
+ */
 TEST(vector_kernels_equal_the_scalar_ones) {
-    static const uint32_t sizes[][4] = {{500, 375, 256, 256}, {64, 64, 32, 32}, {33, 47, 31, 17}, {7, 5, 40, 9},
-                                        {1, 1, 5, 5},         {3, 90, 16, 16},  {260, 130, 64, 64}, {17, 33, 16, 16}};
+    static const uint32_t sizes[][4] = {{500, 375, 256, 256}, {64, 64, 32, 32}, {33, 47, 31, 17},
+                                        {7, 5, 40, 9},        {1, 1, 5, 5},     {3, 90, 16, 16},
+                                        {260, 130, 64, 64},   {17, 33, 16, 16}};
     struct amb_decoder *scalar, *vector;
 
     if (amb_kernels_vector() == NULL) {
@@ -57,8 +64,8 @@ TEST(vector_kernels_equal_the_scalar_ones) {
             uint8_t *a = apply(&t, &image, scalar), *b = apply(&t, &image, vector);
 
             if (memcmp(a, b, (size_t)t.width * t.height * t.channels) != 0) {
-                fail_msg("%ux%u -> %ux%u %s %s %u channels: scalar and %s differ", sizes[i][0], sizes[i][1], t.width,
-                         t.height, amb_crop_name(t.crop), amb_resample_name(t.resample), t.channels,
+                fail_msg("%ux%u -> %ux%u %s %s %u channels: scalar and %s differ", sizes[i][0], sizes[i][1],
+                         t.width, t.height, amb_crop_name(t.crop), amb_resample_name(t.resample), t.channels,
                          amb_kernels_vector()->name);
             }
             free(a);
@@ -94,7 +101,8 @@ TEST(pixels_around_a_view_do_not_enter) {
     struct amb_transform t = {AMB_CROP_SQUASH, AMB_RESAMPLE_LANCZOS, 48, 33, 3};
     uint8_t *a, *b;
 
-    view = (struct amb_image){whole.data + 20 * whole.row_bytes + 30 * 3, 60, 50, 3, whole.row_bytes, AMB_DTYPE_U8};
+    view = (struct amb_image){
+        whole.data + 20 * whole.row_bytes + 30 * 3, 60, 50, 3, whole.row_bytes, AMB_DTYPE_U8};
     for (uint32_t y = 0; y < 50; y++) {
         memcpy(copy.data + y * copy.row_bytes, view.data + y * view.row_bytes, copy.row_bytes);
     }
@@ -127,7 +135,8 @@ TEST(only_the_window_is_computed_but_it_is_the_same) {
     amb_decoder_free(decoder);
 }
 
-/* Even sides go by rounded means, odd ones by the box filter's weights; on even sides both must give the same. */
+/* Even sides go by rounded means, odd ones by the box filter's weights; on even sides both must give the
+ * same. */
 TEST(halving_is_the_box_filter) {
     struct amb_decoder *decoder = new_decoder(NULL);
 
@@ -186,7 +195,8 @@ TEST(a_size_that_does_not_fit_is_named) {
     amb_decoder_free(decoder);
 }
 
-/* One pixel wide and 16,383 high, wanted 16,383 wide: the full resize would have 2.7e8 rows; only the window is made. */
+/* One pixel wide and 16,383 high, wanted 16,383 wide: the full resize would have 2.7e8 rows; only the window
+ * is made. */
 TEST(extreme_aspects_cost_only_their_window) {
     struct amb_decoder *decoder = new_decoder(NULL);
     struct amb_image image = new_image(1, 16383, 3);

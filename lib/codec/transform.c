@@ -1,8 +1,10 @@
 /*
- * Transform: each crop rule settles two axes (full size after the resize, window kept), then one resize does it.
+ * Transform: each crop rule settles two axes (full size after the resize, window kept), then one resize does
+ * it.
  *
- * Cropping first (center-crop) and cropping last (the others) differ at the borders: a filter never looks past the
- * edge of what it is given. So the first is a view of the picture, the others are windows of the result.
+ * Cropping first (center-crop) and cropping last (the others) differ at the borders: a filter never looks
+ * past the edge of what it is given. So the first is a view of the picture, the others are windows of the
+ * result.
  */
 #include "codec/transform.h"
 
@@ -95,7 +97,8 @@ static void plan_center(struct plan *plan, const struct amb_transform *t) {
     } else {
         height = scale_whole(width, t->height, t->width);
     }
-    src->data += (size_t)((src->height - height) / 2) * src->row_bytes + (size_t)((src->width - width) / 2) * src->channels;
+    src->data += (size_t)((src->height - height) / 2) * src->row_bytes +
+                 (size_t)((src->width - width) / 2) * src->channels;
     src->width = width;
     src->height = height;
     plan_whole(plan, t);
@@ -162,9 +165,10 @@ int amb_transform_apply(uint8_t *dst, const struct amb_transform *transform, con
         break;
     default:
         if (src->width != transform->width || src->height != transform->height) {
-            return amb_fail(err, AMB_ERR_FORMAT,
-                            "picture of %u x %u where the dataset wants %u x %u; choose a transform that resizes",
-                            src->width, src->height, transform->width, transform->height);
+            return amb_fail(
+                err, AMB_ERR_FORMAT,
+                "picture of %u x %u where the dataset wants %u x %u; choose a transform that resizes",
+                src->width, src->height, transform->width, transform->height);
         }
         plan_whole(&plan, transform);
     }

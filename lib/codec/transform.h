@@ -8,19 +8,19 @@
 #include "codec/decode.h"
 
 /*
- * w, h are the picture's sides, W, H the wanted ones. Where W = H each is, byte for byte, what the tool named does.
+ * w, h are the picture's sides, W, H the wanted ones. Where W = H each is, byte for byte, what the tool does.
  *
- *   none                    w = W and h = H, else an error; nothing is resized
- *   center-crop             EDM, StyleGAN (dataset_tool.py): the largest central rectangle of the aspect W : H (the
- *                           central square of the short side), from ((w - cw) / 2, (h - ch) / 2) rounded down; resize
- *   center-crop-dhariwal    ADM, EDM: halve by the box filter while w >= 2 W and h >= 2 H; resize by bicubic so that
- *                           W x H is just covered, sides rounded half to even; cut the centre, its corner rounded down
- *   shortest+crop           torchvision's Resize and CenterCrop: resize so that W x H is just covered, the longer side
- *                           rounded down; cut the centre, its corner rounded half to even
- *   squash                  resize to W x H
+ *   none                  w = W and h = H, else an error; nothing is resized
+ *   center-crop           EDM, StyleGAN (dataset_tool.py): the largest central rectangle of the aspect W : H (the
+ *                         central square), its corner rounded down; resize
+ *   center-crop-dhariwal  ADM, EDM: halve by the box filter while w >= 2 W and h >= 2 H; resize by bicubic so that
+ *                         W x H is just covered, sides rounded half to even; cut the centre, its corner rounded down
+ *   shortest+crop         torchvision's Resize, CenterCrop: resize so that W x H is just covered, the longer side
+ *                         rounded down; cut the centre, its corner rounded half to even
+ *   squash                resize to W x H
  *
- * What a config leaves open is the daemon's affair; the tools' own filters are: center-crop lanczos,
- * center-crop-dhariwal box and bicubic (fixed: `resample` is not looked at), shortest+crop bicubic, squash lanczos.
+ * What a config leaves open is the daemon's affair. The tools' own filters: center-crop lanczos, dhariwal box and
+ * bicubic (fixed: `resample` is not looked at), shortest+crop bicubic, squash lanczos.
  */
 enum amb_crop {
     AMB_CROP_NONE,

@@ -1,8 +1,8 @@
 /*
  * Webp: libwebp straight into the decoder's pixels, alpha dropped.
  *
- * libwebp cannot be interrupted, so a large picture is fed to it in pieces and the clock is asked between them; a
- * small one goes in one call. Its own limits keep a side at 16383.
+ * libwebp cannot be interrupted, so a large picture is fed to it in pieces and the clock is asked between
+ * them; a small one goes in one call. Its own limits keep a side at 16383.
  */
 #include <errno.h>
 
@@ -11,7 +11,7 @@
 #include "codec/decoder.h"
 #include "codec/exif.h"
 
-#define WEBP_SMALL_PIXELS (1u << 20) /* decoded at once: some 30 ms; not tuned */
+#define WEBP_SMALL_PIXELS (1u << 20)  /* decoded at once: some 30 ms; not tuned */
 #define WEBP_PIECE_BYTES  (64u << 10) /* not tuned */
 
 static int webp_fail(VP8StatusCode status, size_t bytes, struct amb_error *err) {
@@ -19,7 +19,8 @@ static int webp_fail(VP8StatusCode status, size_t bytes, struct amb_error *err) 
     case VP8_STATUS_OUT_OF_MEMORY:
         return amb_fail(err, -ENOMEM, "no memory for a WebP decoder");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
-        return amb_fail(err, AMB_ERR_UNSUPPORTED, "WebP of %zu bytes uses a feature that libwebp does not have", bytes);
+        return amb_fail(err, AMB_ERR_UNSUPPORTED,
+                        "WebP of %zu bytes uses a feature that libwebp does not have", bytes);
     case VP8_STATUS_SUSPENDED:
     case VP8_STATUS_NOT_ENOUGH_DATA:
         return amb_fail(err, AMB_ERR_FORMAT, "WebP of %zu bytes is truncated", bytes);
@@ -43,8 +44,8 @@ static int webp_feed(WebPIDecoder *idec, struct amb_decoder *decoder, const uint
     return status == VP8_STATUS_OK ? 0 : webp_fail(status, bytes, err);
 }
 
-static int webp_decode_large(WebPDecoderConfig *config, struct amb_decoder *decoder, const uint8_t *data, size_t bytes,
-                             struct amb_error *err) {
+static int webp_decode_large(WebPDecoderConfig *config, struct amb_decoder *decoder, const uint8_t *data,
+                             size_t bytes, struct amb_error *err) {
     WebPIDecoder *idec = WebPIDecode(NULL, 0, config);
     int r;
 
@@ -70,7 +71,8 @@ int amb_webp_decode(struct amb_picture *out, struct amb_decoder *decoder, const 
         return webp_fail(status, bytes, err);
     }
     if (config.input.has_animation) {
-        return amb_fail(err, AMB_ERR_UNSUPPORTED, "animated WebP: a sample is one picture; store its frames apart");
+        return amb_fail(err, AMB_ERR_UNSUPPORTED,
+                        "animated WebP: a sample is one picture; store its frames apart");
     }
     out->width = (uint32_t)config.input.width;
     out->height = (uint32_t)config.input.height;

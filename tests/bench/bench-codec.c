@@ -1,8 +1,8 @@
 /*
  * bench-codec [--quick]: pictures a second on one core, decoding and transform apart.
  *
- * Pictures are made here: waves, edges and a little noise, compressed at quality 90, 4:2:0, by libjpeg; and the stored
- * PNG of EDM's tool by libpng. Times are CPU time of the thread.
+ * Pictures are made here: waves, edges and a little noise, compressed at quality 90, 4:2:0, by libjpeg; and
+ * the stored PNG of EDM's tool by libpng. Times are CPU time of the thread.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +36,13 @@ static const struct bench benches[] = {
     {"jpeg 32x32, none", FORM_JPEG, 32, 32, AMB_CROP_NONE, AMB_RESAMPLE_LANCZOS, 32},
     {"jpeg 256x256, none", FORM_JPEG, 256, 256, AMB_CROP_NONE, AMB_RESAMPLE_LANCZOS, 256},
     {"jpeg 512x512, none", FORM_JPEG, 512, 512, AMB_CROP_NONE, AMB_RESAMPLE_LANCZOS, 512},
-    {"jpeg 500x375, center-crop lanczos 256", FORM_JPEG, 500, 375, AMB_CROP_CENTER, AMB_RESAMPLE_LANCZOS, 256},
+    {"jpeg 500x375, center-crop lanczos 256", FORM_JPEG, 500, 375, AMB_CROP_CENTER, AMB_RESAMPLE_LANCZOS,
+     256},
     {"jpeg 500x375, dhariwal 256", FORM_JPEG, 500, 375, AMB_CROP_CENTER_DHARIWAL, AMB_RESAMPLE_BICUBIC, 256},
-    {"jpeg 500x375, shortest+crop bicubic 256", FORM_JPEG, 500, 375, AMB_CROP_SHORTEST, AMB_RESAMPLE_BICUBIC, 256},
-    {"jpeg 1024x768, dhariwal 256", FORM_JPEG, 1024, 768, AMB_CROP_CENTER_DHARIWAL, AMB_RESAMPLE_BICUBIC, 256},
+    {"jpeg 500x375, shortest+crop bicubic 256", FORM_JPEG, 500, 375, AMB_CROP_SHORTEST, AMB_RESAMPLE_BICUBIC,
+     256},
+    {"jpeg 1024x768, dhariwal 256", FORM_JPEG, 1024, 768, AMB_CROP_CENTER_DHARIWAL, AMB_RESAMPLE_BICUBIC,
+     256},
     {"jpeg 512x512, squash lanczos 256", FORM_JPEG, 512, 512, AMB_CROP_SQUASH, AMB_RESAMPLE_LANCZOS, 256},
     {"png stored 32x32, none", FORM_PNG, 32, 32, AMB_CROP_NONE, AMB_RESAMPLE_LANCZOS, 32},
     {"png stored 256x256, none", FORM_PNG, 256, 256, AMB_CROP_NONE, AMB_RESAMPLE_LANCZOS, 256},
@@ -114,8 +117,8 @@ static void encode_png(struct amb_buf *out, const uint8_t *pixels, uint32_t widt
 
     png_set_write_fn(png, out, png_on_write, NULL);
     png_set_compression_level(png, 0);
-    png_set_IHDR(png, info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE,
-                 PNG_FILTER_TYPE_BASE);
+    png_set_IHDR(png, info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
     png_write_info(png, info);
     for (uint32_t y = 0; y < height; y++) {
         png_write_row(png, pixels + (size_t)y * width * 3);
@@ -173,15 +176,16 @@ static void run(const struct bench *bench, struct amb_buf files[N_PICTURES], dou
     pass(bench, files, decoder, planes, true);
     n_allocs = amb_alloc_count();
     began = cpu_seconds();
-    while (cpu_seconds() - began < seconds) { /* the quickest pass: what the code costs, not what the machine does */
+    while (cpu_seconds() - began <
+           seconds) { /* the quickest pass: what the code costs, not what the machine does */
         double d = pass(bench, files, decoder, planes, false), b = pass(bench, files, decoder, planes, true);
 
         decode = d < decode ? d : decode;
         both = b < both ? b : both;
     }
-    printf("%-42s %8.0f images/s %9.2f us: decode %3.0f %%, transform %3.0f %%; %llu allocations\n", bench->name,
-           N_PICTURES / both, both / N_PICTURES * 1e6, 100 * decode / both, 100 * (both - decode) / both,
-           (unsigned long long)(amb_alloc_count() - n_allocs));
+    printf("%-42s %8.0f images/s %9.2f us: decode %3.0f %%, transform %3.0f %%; %llu allocations\n",
+           bench->name, N_PICTURES / both, both / N_PICTURES * 1e6, 100 * decode / both,
+           100 * (both - decode) / both, (unsigned long long)(amb_alloc_count() - n_allocs));
     fflush(stdout);
     amb_free(planes);
     amb_decoder_free(decoder);
