@@ -249,7 +249,7 @@ static void *work(void *opaque) {
     struct bench *bench = worker->bench;
     struct amb_error err = AMB_ERROR_NULL;
 
-    while (worker->n_rows % 16 != 0 || now_ns() < worker->end_ns) {
+    while ((bench->side < 64 && worker->n_rows % 16 != 0) || now_ns() < worker->end_ns) {
         uint64_t row = atomic_fetch_add_explicit(worker->next_row, 1, memory_order_relaxed);
         uint8_t *slot = amb_slab_get(&bench->slab, (uint32_t)(row / bench->batch_size % N_SLOTS));
         struct amb_draw draw = bench->draws[row % bench->n_draws];
