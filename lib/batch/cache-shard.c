@@ -1,16 +1,17 @@
 /*
  * Cache shard: a hash table over entries that lie in chunks of one entry size.
  *
- * Who stays. Training reads a set over and over, in order or in a new order each pass. When the set is larger than
- * the cache, LRU and CLOCK drop every entry shortly before it is needed again: no hits at all. So what came first
- * stays, and the share of hits is the share of the set that is in memory. A newcomer gets in only by evidence: the
- * shard remembers when it last saw keys that it does not hold ("ghosts", a word each, overwritten at random). G is
- * the mean number of look-ups after which such keys came again; an entry gives way if it was not used for stay * G.
- * So equal use changes nothing, and a set that is read no longer, or more rarely, is replaced by the one that is.
- * Where entries let in this way die without a hit, stay grows; it shrinks with their hits.
+ * Who stays. Training reads a set over and over, in order or in a new order each pass. When the set is larger
+ * than the cache, LRU and CLOCK drop every entry shortly before it is needed again: no hits at all. So what
+ * came first stays, and the share of hits is the share of the set that is in memory. A newcomer gets in only
+ * by evidence: the shard remembers when it last saw keys that it does not hold ("ghosts", a word each,
+ * overwritten at random). G is the mean number of look-ups after which such keys came again; an entry gives
+ * way if it was not used for stay * G. So equal use changes nothing, and a set that is read no longer, or
+ * more rarely, is replaced by the one that is. Where entries let in this way die without a hit, stay grows;
+ * it shrinks with their hits.
  *
- * Once the budget is used up nothing is allocated any more: entries change hands inside their chunk, and a chunk that
- * nobody uses any more makes room for another entry size.
+ * Once the budget is used up nothing is allocated any more: entries change hands inside their chunk, and a
+ * chunk that nobody uses any more makes room for another entry size.
  */
 #include "batch/cache-shard.h"
 
@@ -20,14 +21,14 @@
 
 #include "base/alloc.h"
 
-#define BUCKETS_MIN     64u          /* a power of two; not tuned                                     */
-#define VICTIMS         16u          /* entries looked at for one newcomer; not tuned                 */
-#define STAY_MIN        4.0          /* passes in random order use an entry after at most 2 G         */
-#define STAY_MAX        1024.0       /* not tuned                                                     */
-#define STAY_STEP       (1.0 / 16.0) /* not tuned                                                     */
-#define GHOST_WEIGHT    (1.0 / 64.0) /* of one interval in the mean; not tuned                        */
+#define BUCKETS_MIN  64u          /* a power of two; not tuned                                     */
+#define VICTIMS      16u          /* entries looked at for one newcomer; not tuned                 */
+#define STAY_MIN     4.0          /* passes in random order use an entry after at most 2 G         */
+#define STAY_MAX     1024.0       /* not tuned                                                     */
+#define STAY_STEP    (1.0 / 16.0) /* not tuned                                                     */
+#define GHOST_WEIGHT (1.0 / 64.0) /* of one interval in the mean; not tuned                        */
 
-/* ---- table ------------------------------------------------------------------------------------------------ */
+/* ---- table --------------------------------------------------------------------------------------------- */
 
 uint64_t amb_cache_key_hash(const struct amb_cache_key *key) {
     uint64_t uid;
@@ -45,8 +46,8 @@ static struct amb_cache_entry **shard_bucket(const struct amb_cache_shard *shard
     return &shard->buckets[hash >> 8 & (shard->n_buckets - 1)];
 }
 
-static struct amb_cache_entry *shard_find_locked(const struct amb_cache_shard *shard, const struct amb_cache_key *key,
-                                                 uint64_t hash) {
+static struct amb_cache_entry *shard_find_locked(const struct amb_cache_shard *shard,
+                                                 const struct amb_cache_key *key, uint64_t hash) {
     struct amb_cache_entry *entry = *shard_bucket(shard, hash);
 
     while (entry != NULL && !key_equal(&entry->key, key)) {
@@ -108,7 +109,7 @@ static void shard_grow_locked(struct amb_cache_shard *shard) {
     amb_budget_release(shard->budget, n_old * each);
 }
 
-/* ---- room for a newcomer ---------------------------------------------------------------------------------- */
+/* ---- room for a newcomer ------------------------------------------------------------------------------- */
 
 /* Note a key that is not held; true if it was here before: then its interval enters G. */
 static bool shard_ghost_locked(struct amb_cache_shard *shard, uint64_t hash) {
@@ -142,7 +143,8 @@ static void shard_evict_locked(struct amb_cache_shard *shard, struct amb_cache_e
 }
 
 /* The next stale entry of the class, taken out of the table; NULL: none among the next VICTIMS. */
-static struct amb_cache_entry *class_evict_locked(struct amb_cache_class *class, struct amb_cache_shard *shard) {
+static struct amb_cache_entry *class_evict_locked(struct amb_cache_class *class,
+                                                  struct amb_cache_shard *shard) {
     for (unsigned i = 0; i < VICTIMS && class->chunks != NULL; i++) {
         struct amb_cache_entry *entry;
 
@@ -174,7 +176,8 @@ static bool chunk_idle(struct amb_chunk *chunk) {
     return true;
 }
 
-static void class_drop_locked(struct amb_cache_class *class, struct amb_cache_shard *shard, struct amb_chunk *chunk) {
+static void class_drop_locked(struct amb_cache_class *class, struct amb_cache_shard *shard,
+                              struct amb_chunk *chunk) {
     struct amb_chunk **link = &class->chunks;
     struct amb_cache_entry **free_link = &class->free;
 
@@ -281,8 +284,9 @@ static struct amb_cache_entry *shard_find_room_locked(struct amb_cache_shard *sh
     return entry;
 }
 
-static struct amb_cache_entry *shard_take_locked(struct amb_cache_shard *shard, const struct amb_cache_key *key,
-                                                 uint64_t hash, size_t entry_bytes) {
+static struct amb_cache_entry *shard_take_locked(struct amb_cache_shard *shard,
+                                                 const struct amb_cache_key *key, uint64_t hash,
+                                                 size_t entry_bytes) {
     struct amb_cache_entry *entry;
 
     if (shard->n_buckets != 0 && shard_find_locked(shard, key, hash) != NULL) {
@@ -312,7 +316,7 @@ static void shard_push_locked(struct amb_cache_shard *shard, struct amb_cache_en
     }
 }
 
-/* ---- life cycle and operations ----------------------------------------------------------------------------- */
+/* ---- life cycle and operations ------------------------------------------------------------------------- */
 
 void amb_cache_shard_init(struct amb_cache_shard *shard, struct amb_budget *budget, size_t chunk_bytes) {
     *shard = (struct amb_cache_shard){.budget = budget, .chunk_bytes = chunk_bytes, .stay = STAY_MIN};
@@ -332,8 +336,9 @@ void amb_cache_shard_deinit(struct amb_cache_shard *shard) {
     pthread_mutex_destroy(&shard->lock);
 }
 
-static struct amb_cache_entry *shard_acquire_locked(struct amb_cache_shard *shard, const struct amb_cache_key *key,
-                                                    uint64_t hash, size_t bytes) {
+static struct amb_cache_entry *shard_acquire_locked(struct amb_cache_shard *shard,
+                                                    const struct amb_cache_key *key, uint64_t hash,
+                                                    size_t bytes) {
     struct amb_cache_entry *entry = shard->n_buckets != 0 ? shard_find_locked(shard, key, hash) : NULL;
 
     shard->tick++;
@@ -352,8 +357,9 @@ static struct amb_cache_entry *shard_acquire_locked(struct amb_cache_shard *shar
     return entry;
 }
 
-struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard, const struct amb_cache_key *key,
-                                                uint64_t hash, size_t bytes) {
+struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard,
+                                                const struct amb_cache_key *key, uint64_t hash,
+                                                size_t bytes) {
     struct amb_cache_entry *entry;
 
     pthread_mutex_lock(&shard->lock);

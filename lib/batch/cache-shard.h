@@ -43,14 +43,14 @@ void amb_cache_shard_init(struct amb_cache_shard *shard, struct amb_budget *budg
 void amb_cache_shard_deinit(struct amb_cache_shard *shard); /* nothing may be pinned */
 
 /* Look up, count and pin; NULL: a miss. Thread: any, as all below. */
-struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard, const struct amb_cache_key *key,
-                                                uint64_t hash, size_t bytes);
+struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard,
+                                                const struct amb_cache_key *key, uint64_t hash, size_t bytes);
 
 /**
  * Find room for a newcomer of `entry_bytes` (a multiple of AMB_CHUNK_ALIGN).
  *
- * Returns: an entry that nobody else sees, for the caller to copy into and to hand to amb_cache_shard_push; NULL where
- *          the key is there already or gets no room.
+ * Returns: an entry that nobody else sees, for the caller to copy into and to hand to amb_cache_shard_push;
+ *          NULL where the key is there already or gets no room.
  */
 struct amb_cache_entry *amb_cache_shard_take(struct amb_cache_shard *shard, const struct amb_cache_key *key,
                                              uint64_t hash, size_t entry_bytes);

@@ -1,9 +1,9 @@
 /*
  * Cache: shards by key under one budget of bytes.
  *
- * Every chunk and every table is charged to the budget before it is taken, so used_bytes is exact and never above
- * capacity. The cache decides only whether bytes are decoded again, never which bytes. Who stays when it is full is
- * settled in cache-shard.c.
+ * Every chunk and every table is charged to the budget before it is taken, so used_bytes is exact and never
+ * above capacity. The cache decides only whether bytes are decoded again, never which bytes. Who stays when
+ * it is full is settled in cache-shard.c.
  */
 #include "batch/cache.h"
 
@@ -17,20 +17,20 @@
 #include "batch/cache-shard.h"
 #include "batch/chunk.h"
 
-#define SHARDS_MAX      16u          /* a lock is held for some 50 ns; not tuned                      */
-#define SHARD_BYTES_MIN (4u << 20)   /* smaller caches have fewer shards; not tuned                   */
-#define CHUNK_BYTES_MIN (64u << 10)  /* not tuned                                                     */
-#define CHUNK_BYTES_MAX (32u << 20)  /* not tuned                                                     */
-#define CHUNKS_TARGET   1024u        /* in a full cache: half-filled chunks waste at most 1.6 % of it */
+#define SHARDS_MAX      16u         /* a lock is held for some 50 ns; not tuned                      */
+#define SHARD_BYTES_MIN (4u << 20)  /* smaller caches have fewer shards; not tuned                   */
+#define CHUNK_BYTES_MIN (64u << 10) /* not tuned                                                     */
+#define CHUNK_BYTES_MAX (32u << 20) /* not tuned                                                     */
+#define CHUNKS_TARGET   1024u       /* in a full cache: half-filled chunks waste at most 1.6 % of it */
 
 struct amb_cache {
     struct amb_budget budget;
     /* immutable after new */
     size_t chunk_bytes;
-    uint32_t n_shards;               /* a power of two; 0: holds nothing */
+    uint32_t n_shards; /* a power of two; 0: holds nothing */
     struct amb_cache_shard *shards;
-    void *raw_shards;                /* as allocated: not aligned */
-    _Atomic uint64_t n_misses;       /* of a cache without shards */
+    void *raw_shards;          /* as allocated: not aligned */
+    _Atomic uint64_t n_misses; /* of a cache without shards */
 };
 
 static void cache_freep(struct amb_cache **cache) {
@@ -53,8 +53,9 @@ static int cache_init_shards(struct amb_cache *cache) {
     if (cache->raw_shards == NULL) {
         return -ENOMEM;
     }
-    cache->shards = (struct amb_cache_shard *)(((uintptr_t)cache->raw_shards + _Alignof(struct amb_cache_shard) - 1) &
-                                               ~(uintptr_t)(_Alignof(struct amb_cache_shard) - 1));
+    cache->shards =
+        (struct amb_cache_shard *)(((uintptr_t)cache->raw_shards + _Alignof(struct amb_cache_shard) - 1) &
+                                   ~(uintptr_t)(_Alignof(struct amb_cache_shard) - 1));
     for (uint32_t i = 0; i < n_shards; i++) {
         amb_cache_shard_init(&cache->shards[i], &cache->budget, cache->chunk_bytes);
     }
@@ -122,7 +123,8 @@ void amb_cache_release(struct amb_cache_pin *pin) {
     *pin = AMB_CACHE_PIN_NULL;
 }
 
-void amb_cache_push(struct amb_cache *cache, const struct amb_cache_key *key, const uint8_t *data, size_t bytes) {
+void amb_cache_push(struct amb_cache *cache, const struct amb_cache_key *key, const uint8_t *data,
+                    size_t bytes) {
     uint64_t hash = amb_cache_key_hash(key);
     struct amb_cache_entry *entry;
     size_t entry_bytes;

@@ -29,17 +29,19 @@ struct amb_cache_pin {
 /**
  * Make a cache; capacity 0: one that never holds anything.
  *
- * Memory is taken in chunks as entries come; all of it, the tables included, is counted and stays <= capacity.
+ * Memory is taken in chunks as entries come; all of it, tables included, is counted and stays <= capacity.
  * Errors: -ENOMEM.
  */
 int amb_cache_new(struct amb_cache **out, size_t capacity_bytes, struct amb_error *err);
 struct amb_cache *amb_cache_free(struct amb_cache *cache); /* nothing may be pinned; NULL ok; returns NULL */
 
 /* Look up and pin. 1: hit, pin->data has `bytes` bytes. 0: miss. Pins are short (one fill). */
-int amb_cache_acquire(struct amb_cache_pin *pin, struct amb_cache *cache, const struct amb_cache_key *key, size_t bytes);
+int amb_cache_acquire(struct amb_cache_pin *pin, struct amb_cache *cache, const struct amb_cache_key *key,
+                      size_t bytes);
 void amb_cache_release(struct amb_cache_pin *pin); /* idempotent: the pin is cleared */
 
-/* Copy in; does nothing where it does not fit, is there already, or would push out what is used more often. */
-void amb_cache_push(struct amb_cache *cache, const struct amb_cache_key *key, const uint8_t *data, size_t bytes);
+/* Copy in; does nothing where it is there already, does not fit, or would push out what is used more. */
+void amb_cache_push(struct amb_cache *cache, const struct amb_cache_key *key, const uint8_t *data,
+                    size_t bytes);
 
 void amb_cache_get_stats(struct amb_cache_stats *out, struct amb_cache *cache);

@@ -18,8 +18,8 @@ bool amb_budget_acquire(struct amb_budget *budget, size_t bytes) {
         if (bytes > budget->capacity_bytes - used) {
             return false;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&budget->used_bytes, &used, used + bytes, memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&budget->used_bytes, &used, used + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 
@@ -29,7 +29,8 @@ void amb_budget_release(struct amb_budget *budget, size_t bytes) {
     assert(before >= bytes);
 }
 
-/* Bytes of the mapping and, in *data_offset, where the entries' bytes begin. entry_bytes is at most PTRDIFF_MAX. */
+/* Bytes of the mapping and, in *data_offset, where the entries' bytes begin. entry_bytes is at most
+ * PTRDIFF_MAX. */
 static bool chunk_measure(size_t *bytes, size_t *data_offset, size_t entry_bytes, size_t n_entries) {
     size_t payload;
 
@@ -62,7 +63,8 @@ struct amb_chunk *amb_chunk_new(struct amb_budget *budget, size_t entry_bytes, s
         size_t bytes, data_offset;
         struct amb_chunk *chunk;
 
-        if (!chunk_measure(&bytes, &data_offset, entry_bytes, n_entries) || !amb_budget_acquire(budget, bytes)) {
+        if (!chunk_measure(&bytes, &data_offset, entry_bytes, n_entries) ||
+            !amb_budget_acquire(budget, bytes)) {
             continue;
         }
         chunk = chunk_map(bytes, data_offset, entry_bytes, n_entries);

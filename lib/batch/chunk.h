@@ -44,7 +44,7 @@ struct amb_chunk {
     _Alignas(64) struct amb_cache_entry entries[];
 };
 
-/* Map a chunk of about target_bytes, of fewer entries where the budget allows no more; NULL: not even one fits. */
+/* Map a chunk of about target_bytes, fewer entries where the budget is short; NULL: not one fits. */
 struct amb_chunk *amb_chunk_new(struct amb_budget *budget, size_t entry_bytes, size_t target_bytes);
 struct amb_chunk *amb_chunk_free(struct amb_chunk *chunk, struct amb_budget *budget); /* returns NULL */
 

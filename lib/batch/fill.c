@@ -1,9 +1,11 @@
 /*
  * Fill: one row from one draw. Settle the sample, noise its planes into the slot, store the small fields.
  *
- * A row is a function of the draw, the dataset and the stream's options alone: not of the cache, the quarantine, the
- * order of rows or the number of workers. So a sample known bad is treated as one found bad now, also as a
- * replacement: the candidates j = 0, 1, ... are always the same ones. Only faults of the moment break that, and the
+ * A row is a function of the draw, the dataset and the stream's options alone: not of the cache, the
+ * quarantine, the order of rows or the number of workers. So a sample known bad is treated as one found bad
+ * now, also as a
+ * replacement: the candidates j = 0, 1, ... are always the same ones. Only faults of the moment break that,
+ *              and the
  * row says so (replaced = 3).
  *
  * Not here: reading and decoding (load.c), noise (noise/apply.c), and who fills which row when (daemon).
@@ -83,8 +85,8 @@ static int fill_try(struct amb_stored *out, struct amb_filler *filler, const str
 }
 
 /* Load the draw's sample or its replacement; AMB_REPLACED_UNREADABLE where `sequential` has neither. */
-static int fill_settle(struct amb_stored *out, struct amb_filler *filler, const struct amb_fill_stream *stream,
-                       struct amb_draw *draw, struct amb_error *err) {
+static int fill_settle(struct amb_stored *out, struct amb_filler *filler,
+                       const struct amb_fill_stream *stream, struct amb_draw *draw, struct amb_error *err) {
     struct amb_error why = AMB_ERROR_NULL;
     bool transient;
     int r = fill_try(out, filler, stream->dataset, draw->i_sample, &why);
@@ -108,10 +110,11 @@ static int fill_settle(struct amb_stored *out, struct amb_filler *filler, const 
             return 0;
         }
     }
-    return amb_fail(err, AMB_ERR_EXHAUSTED,
-                    "s = %g: the sample and all %u replacements are unreadable, the last one, sample %u: %.200s; see "
-                    "ambientctl quarantine",
-                    draw->s, AMB_SAMPLER_REPLACEMENTS, draw->i_sample, why.message);
+    return amb_fail(
+        err, AMB_ERR_EXHAUSTED,
+        "s = %g: the sample and all %u replacements are unreadable, the last one, sample %u: %.200s; see "
+        "ambientctl quarantine",
+        draw->s, AMB_SAMPLER_REPLACEMENTS, draw->i_sample, why.message);
 }
 
 /* Where the planes of this row go; false: none is asked for. */
@@ -139,7 +142,8 @@ static bool fill_aim(struct amb_noise_job *job, const struct amb_row *row) {
     return any;
 }
 
-static void fill_set_source(struct amb_noise_job *job, const struct amb_dataset *dataset, const uint8_t *stored) {
+static void fill_set_source(struct amb_noise_job *job, const struct amb_dataset *dataset,
+                            const uint8_t *stored) {
     const struct amb_shape *shape = &dataset->shape;
 
     if (!shape->latent) {
@@ -177,7 +181,9 @@ static int fill_planes(const struct amb_row *row, struct amb_filler *filler, con
     }
     fill_set_source(&job, stream->dataset, stored);
     r = amb_noise_apply(&job, &filler->scratch);
-    return r < 0 ? amb_fail(err, r, "out of memory for the noise of a %u x %u sample", shape->width, shape->height) : 0;
+    return r < 0 ? amb_fail(err, r, "out of memory for the noise of a %u x %u sample", shape->width,
+                            shape->height)
+                 : 0;
 }
 
 static void fill_zero_planes(const struct amb_row *row) {
@@ -209,8 +215,8 @@ static int fill_store(struct amb_row *row, struct amb_filler *filler, const stru
     return amb_row_store_members(row, filler, err);
 }
 
-int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler, const struct amb_fill_stream *stream,
-                 struct amb_draw *draw, struct amb_error *err) {
+int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler,
+                 const struct amb_fill_stream *stream, struct amb_draw *draw, struct amb_error *err) {
     const struct amb_dataset *dataset = stream->dataset;
     struct amb_stored stored = AMB_STORED_NULL;
     struct amb_row row = {.slot = slot, .i_row = i_row, .stream = stream, .draw = draw};

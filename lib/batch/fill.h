@@ -31,7 +31,8 @@ struct amb_dataset {
     struct amb_transform transform;    /* images */
     uint64_t transform_hash;           /* of everything that decides stored bytes; part of the cache key */
     uint64_t noise_seed;
-    float latent_scale[AMB_LATENT_CHANNELS_MAX], latent_shift[AMB_LATENT_CHANNELS_MAX]; /* of latents: 1, 0 if unset */
+    float latent_scale[AMB_LATENT_CHANNELS_MAX]; /* of latents; 1 if unset */
+    float latent_shift[AMB_LATENT_CHANNELS_MAX]; /* of latents; 0 if unset */
     struct amb_cache *cache;
     struct amb_quarantine *quarantine;
 };
@@ -51,7 +52,7 @@ struct amb_fill_stream {
 };
 void amb_fill_keys_get(struct amb_fill_keys *out, uint64_t noise_seed, uint64_t seed);
 
-/* Scratch of one worker: decoder, buffers. Allocates nothing once warm. Counters are added up by the owner. */
+/* Scratch of one worker: allocates nothing once warm. Counters are added up by the owner. */
 struct amb_filler {
     struct amb_decoder *decoder;
     struct amb_buf payload, stored, scratch, member;
@@ -67,37 +68,38 @@ void amb_filler_deinit(struct amb_filler *filler);
  * Fill row i_row of a slot from a draw; a bad sample is replaced (draw->replaced says so).
  *
  * slot:   base of the slot; only the row's bytes of each field are written.
- * Errors: AMB_ERR_EXHAUSTED 64 replacements bad, naming the sigma; AMB_ERR_LIMIT member too long with option error;
- *         -ENOMEM.
+ * Errors: AMB_ERR_EXHAUSTED 64 replacements bad, naming the sigma; AMB_ERR_LIMIT member too long with option
+ *         error; -ENOMEM.
  * Thread: worker; rows of one slot may be filled by several workers at once.
  */
-int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler, const struct amb_fill_stream *stream,
-                 struct amb_draw *draw, struct amb_error *err);
+int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler,
+                 const struct amb_fill_stream *stream, struct amb_draw *draw, struct amb_error *err);
 
-/* Decode one sample to its stored form (C x H x W planes) through the cache, without noise: preview, annotators.
- * *stored points into the filler; valid until its next call. */
+/* Decode one sample to its stored form (C x H x W planes) through the cache, without noise: preview,
+ * annotators. *stored points into the filler; valid until its next call. */
 int amb_fill_load(const uint8_t **stored, struct amb_filler *filler, const struct amb_dataset *dataset,
                   uint32_t i_sample, struct amb_error *err);
 
 /**
  * Probe the first readable of the first AMB_PROBE_SAMPLES samples: what `--size` none or `auto` resolves to.
  *
- * channels:   3 for pictures, grey ones too (1 is the dataset's own choice); channels of a u8 .npy picture; planes
- *             of a latent, that is 2C where the file holds mean and std.
+ * channels:   3 for pictures, grey ones too (1 is the dataset's own choice); channels of a u8 .npy picture;
+ *             planes of a latent, that is 2C where the file holds mean and std.
  * npy_latent: the sample is a C x H x W f16 or f32 array.
  * Errors:     those of the last sample tried; AMB_ERR_NOT_FOUND the catalog is empty.
  * Thread:     any, one filler each; blocks.
  */
-int amb_fill_probe(uint32_t *width, uint32_t *height, uint32_t *channels, bool *npy_latent, struct amb_filler *filler,
-                   struct amb_catalog *catalog, struct amb_error *err);
+int amb_fill_probe(uint32_t *width, uint32_t *height, uint32_t *channels, bool *npy_latent,
+                   struct amb_filler *filler, struct amb_catalog *catalog, struct amb_error *err);
 
 /**
  * Settle how each pushed member lies in the slot, between the last push and amb_layout_place.
  *
- * member:EXT whose EXT ends in "npy" becomes a stacked array of the dtype and shape that the first sample has whose
- * member is an array, looked for among the first AMB_PROBE_SAMPLES samples; without one it stays bytes.
- * Errors: -EIO and the like: reading failed, and what lies in the slots must not depend on that; AMB_ERR_LIMIT.
+ * member:EXT whose EXT ends in "npy" becomes a stacked array of the dtype and shape that the first sample has
+ * whose member is an array, looked for among the first AMB_PROBE_SAMPLES samples; without one it stays bytes.
+ * Errors: -EIO and the like: reading failed, and what lies in the slots must not depend on that;
+ *         AMB_ERR_LIMIT.
  * Thread: any, one filler each; blocks.
  */
-int amb_fill_probe_members(struct amb_layout *layout, struct amb_filler *filler, const struct amb_catalog *catalog,
-                           struct amb_error *err);
+int amb_fill_probe_members(struct amb_layout *layout, struct amb_filler *filler,
+                           const struct amb_catalog *catalog, struct amb_error *err);

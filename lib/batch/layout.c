@@ -1,8 +1,9 @@
 /*
  * Layout: a table of fields, the dtypes each may have, and the arithmetic that places them.
  *
- * Everything a name can say is settled in push, so that place cannot fail for anything but sizes. A slot is written
- * row by row by several workers, hence each field is one array of rows and no row shares a byte with another.
+ * Everything a name can say is settled in push, so that place cannot fail for anything but sizes. A slot is
+ * written row by row by several workers, hence each field is one array of rows and no row shares a byte with
+ * another.
  */
 #include "batch/layout.h"
 
@@ -22,9 +23,9 @@ static const unsigned dtypes_sigma = DTYPE(F32) | DTYPE(F64);
 static const struct layout_kind {
     const char *name;
     enum amb_dtype dtype;
-    unsigned allowed;    /* bit per dtype; 0: the one above alone */
+    unsigned allowed; /* bit per dtype; 0: the one above alone */
     enum { ROW_PLANE, ROW_ONE, ROW_FIXED, ROW_LABEL, ROW_KEY, ROW_MEMBER } row;
-    uint32_t width;      /* of ROW_FIXED */
+    uint32_t width; /* of ROW_FIXED */
 } kinds[AMB_FIELD_N] = {
     [AMB_FIELD_X_T] = {"x_t", AMB_DTYPE_F32, dtypes_plane, ROW_PLANE, 0},
     [AMB_FIELD_X_TN] = {"x_tn", AMB_DTYPE_F32, dtypes_plane, ROW_PLANE, 0},
@@ -63,15 +64,17 @@ static int layout_fail_unknown(const char *name, struct amb_error *err) {
         known[i] = kinds[i].name;
     }
     nearest = amb_suggest_get(name, known, AMB_FIELD_N);
-    return amb_fail(err, AMB_ERR_CONFIG,
-                    "no field is called \"%.64s\"%s%s%s; fields are x_t, x_tn, x0, u8, noise, sigma_t, sigma_tn, s_t, "
-                    "s_tn, sigma_min, sigma_max, weight, label, index, uid, key, corruption_label, replaced, seeds and "
-                    "member:EXT",
-                    name, nearest != NULL ? ", did you mean \"" : "", nearest != NULL ? nearest : "",
-                    nearest != NULL ? "\"?" : "");
+    return amb_fail(
+        err, AMB_ERR_CONFIG,
+        "no field is called \"%.64s\"%s%s%s; fields are x_t, x_tn, x0, u8, noise, sigma_t, sigma_tn, s_t, "
+        "s_tn, sigma_min, sigma_max, weight, label, index, uid, key, corruption_label, replaced, seeds and "
+        "member:EXT",
+        name, nearest != NULL ? ", did you mean \"" : "", nearest != NULL ? nearest : "",
+        nearest != NULL ? "\"?" : "");
 }
 
-/* "x_t:f16" -> field and dtype; "member:txt" -> field and ext (an ext has no dtype: its bytes are as stored). */
+/* "x_t:f16" -> field and dtype; "member:txt" -> field and ext (an ext has no dtype: its bytes are as
+ * stored). */
 static int layout_parse(struct amb_layout_field *field, const char *name, enum amb_dtype *dtype,
                         struct amb_error *err) {
     const char *colon = strchr(name, ':');
@@ -96,10 +99,11 @@ static int layout_parse(struct amb_layout_field *field, const char *name, enum a
 
         ext += *ext == '.';
         if (*ext == '\0' || strlen(ext) >= AMB_MEMBER_EXT_BYTES) {
-            return amb_fail(err, AMB_ERR_CONFIG,
-                            "\"%.96s\": a member is asked for by its extension, 1 to %u characters as in member:txt "
-                            "or member:t5.npy",
-                            name, AMB_MEMBER_EXT_BYTES - 1);
+            return amb_fail(
+                err, AMB_ERR_CONFIG,
+                "\"%.96s\": a member is asked for by its extension, 1 to %u characters as in member:txt "
+                "or member:t5.npy",
+                name, AMB_MEMBER_EXT_BYTES - 1);
         }
         snprintf(field->member_ext, sizeof field->member_ext, "%s", ext);
         return 0;
@@ -108,8 +112,9 @@ static int layout_parse(struct amb_layout_field *field, const char *name, enum a
         enum amb_dtype named;
 
         if (!amb_dtype_parse(&named, colon + 1)) {
-            return amb_fail(err, AMB_ERR_CONFIG, "\"%.96s\": no dtype is called \"%.32s\"; images may be f32, f16, bf16",
-                            name, colon + 1);
+            return amb_fail(err, AMB_ERR_CONFIG,
+                            "\"%.96s\": no dtype is called \"%.32s\"; images may be f32, f16, bf16", name,
+                            colon + 1);
         }
         if (*dtype != AMB_DTYPE_N && *dtype != named) {
             return amb_fail(err, AMB_ERR_CONFIG, "\"%.96s\" is asked for as %s as well; give one dtype", name,
@@ -120,8 +125,8 @@ static int layout_parse(struct amb_layout_field *field, const char *name, enum a
     return 0;
 }
 
-static int layout_set_dtype(struct amb_layout_field *field, const struct amb_shape *shape, enum amb_dtype dtype,
-                            struct amb_error *err) {
+static int layout_set_dtype(struct amb_layout_field *field, const struct amb_shape *shape,
+                            enum amb_dtype dtype, struct amb_error *err) {
     const struct layout_kind *kind = &kinds[field->field];
     enum amb_dtype usual = kind->row == ROW_LABEL && shape->label_width != 0 ? AMB_DTYPE_F32 : kind->dtype;
     unsigned allowed = kind->allowed | 1u << usual;
@@ -142,7 +147,8 @@ static int layout_set_dtype(struct amb_layout_field *field, const struct amb_sha
                     amb_dtype_name(field->dtype), list);
 }
 
-static void layout_set_row(struct amb_layout_field *field, const struct amb_shape *shape, size_t member_max_bytes) {
+static void layout_set_row(struct amb_layout_field *field, const struct amb_shape *shape,
+                           size_t member_max_bytes) {
     const struct layout_kind *kind = &kinds[field->field];
 
     field->n_dims = 1;
@@ -198,8 +204,8 @@ static bool layout_has(const struct amb_layout *layout, const struct amb_layout_
     return false;
 }
 
-int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype, size_t member_max_bytes,
-                    struct amb_error *err) {
+int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype,
+                    size_t member_max_bytes, struct amb_error *err) {
     struct amb_layout_field field = {0};
     int r;
 
@@ -208,14 +214,16 @@ int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype 
         return r;
     }
     if (field.field == AMB_FIELD_U8 && layout->shape.latent) {
-        return amb_fail(err, AMB_ERR_CONFIG, "field \"u8\" is of pictures and this dataset holds latents; ask for x0");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "field \"u8\" is of pictures and this dataset holds latents; ask for x0");
     }
     r = layout_set_dtype(&field, &layout->shape, dtype, err);
     if (r < 0) {
         return r;
     }
     if (layout_has(layout, &field)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "field \"%.96s\" is asked for twice; a field comes once, in one dtype", name);
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "field \"%.96s\" is asked for twice; a field comes once, in one dtype", name);
     }
     if (layout->n_fields == AMB_LAYOUT_FIELDS_MAX) {
         return amb_fail(err, AMB_ERR_CONFIG, "\"%.96s\" is one field too many, at most %u are allowed", name,
@@ -227,7 +235,8 @@ int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype 
     }
     layout_set_row(&field, &layout->shape, member_max_bytes);
     if (!layout_measure(&field)) {
-        return amb_fail(err, AMB_ERR_LIMIT, "a row of field \"%.96s\" is larger than memory can address", name);
+        return amb_fail(err, AMB_ERR_LIMIT, "a row of field \"%.96s\" is larger than memory can address",
+                        name);
     }
     layout->fields[layout->n_fields++] = field;
     return 0;
@@ -243,7 +252,8 @@ int amb_layout_stack(struct amb_layout_field *field, const struct amb_npy *npy, 
     stacked.n_dims = npy->n_dims;
     for (uint32_t i = 0; i < npy->n_dims; i++) {
         if (npy->dims[i] > UINT32_MAX) {
-            return amb_fail(err, AMB_ERR_LIMIT, "member:%s has a side of %llu elements, at most %u are allowed",
+            return amb_fail(err, AMB_ERR_LIMIT,
+                            "member:%s has a side of %llu elements, at most %u are allowed",
                             field->member_ext, (unsigned long long)npy->dims[i], UINT32_MAX);
         }
         stacked.dims[i] = (uint32_t)npy->dims[i];
@@ -272,7 +282,8 @@ int amb_layout_place(struct amb_layout *layout, struct amb_error *err) {
     size_t end = 0;
 
     if (layout->n_fields == 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "no fields are asked for; a batch needs one at least, such as x_t");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "no fields are asked for; a batch needs one at least, such as x_t");
     }
     if (layout->batch_size == 0) {
         return amb_fail(err, AMB_ERR_CONFIG, "batch_size is 0, at least 1 is allowed");
@@ -281,10 +292,11 @@ int amb_layout_place(struct amb_layout *layout, struct amb_error *err) {
         struct amb_layout_field *field = &layout->fields[i];
 
         if (!layout_place_field(field, &end, layout->batch_size)) {
-            return amb_fail(err, AMB_ERR_LIMIT,
-                            "%u rows of %zu bytes of field \"%s\" do not fit in a slot; take a smaller batch or fewer "
-                            "fields",
-                            layout->batch_size, field->row_bytes, amb_field_name(field->field));
+            return amb_fail(
+                err, AMB_ERR_LIMIT,
+                "%u rows of %zu bytes of field \"%s\" do not fit in a slot; take a smaller batch or fewer "
+                "fields",
+                layout->batch_size, field->row_bytes, amb_field_name(field->field));
         }
     }
     layout->slot_bytes = end;

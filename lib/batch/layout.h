@@ -32,19 +32,19 @@ struct amb_shape {
 };
 
 /*
- * A fixed field is n rows of `row_bytes` at `offset`. Ragged and stacked fields begin with i64 lengths[n], -1 = the
- * sample has no such member; n rows follow at once:
- *   ragged   bytes (key, a member as it is stored): lengths[i] is the true length, min(length, row_bytes) bytes lie
- *            in the row, the rest of the row is zero.
- *   stacked  an array of one dtype and shape (a .npy member without its header): lengths[i] is row_bytes or -1; the
- *            row of a missing one is zero.
+ * A fixed field is n rows of `row_bytes` at `offset`. Ragged and stacked fields begin with i64
+ * lengths[n], -1 for a sample without such a member; n rows follow at once:
+ *   ragged   bytes (key, a member as it is stored): lengths[i] is the true length, min(length, row_bytes)
+ *            bytes lie in the row, the rest of the row is zero.
+ *   stacked  an array of one dtype and shape (a .npy member without its header): lengths[i] is row_bytes or
+ *            -1; the row of a missing one is zero.
  */
 struct amb_layout_field {
     enum amb_field field;
     enum amb_dtype dtype;
     char member_ext[AMB_MEMBER_EXT_BYTES]; /* of member:EXT */
     bool ragged, stacked;              /* at most one of them */
-    bool member_error;                 /* option error: a member that is too long ends the stream; set after push */
+    bool member_error;                 /* a member that is too long ends the stream; set after push */
     uint32_t n_dims;                   /* of one row: shape in the reply, behind the batch size */
     uint32_t dims[AMB_NPY_DIMS_MAX];
     size_t offset, row_bytes;
@@ -64,14 +64,14 @@ const char *amb_field_name(enum amb_field field);
 /**
  * Add a field by name: "x_t", "x_t:f16", "member:txt", with JSON options resolved by the caller.
  *
- * dtype:            AMB_DTYPE_N: the one in the name, or else the field's default (f32 for images and sigmas).
+ * dtype:            AMB_DTYPE_N: the one in the name, or else the default (f32 for images and sigmas).
  * member_max_bytes: cell of a member kept as bytes; 0: AMB_MEMBER_BYTES_DEFAULT. Ignored by other fields.
  * Errors: AMB_ERR_CONFIG with the nearest known field; a dtype that the field cannot have; u8 of latents;
  *         a field twice; more than AMB_LAYOUT_FIELDS_MAX. The layout is unchanged then.
  * Thread: any.
  */
-int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype, size_t member_max_bytes,
-                    struct amb_error *err);
+int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype,
+                    size_t member_max_bytes, struct amb_error *err);
 
 /* Make a pushed member a stacked array of this dtype and shape; see amb_fill_probe_members. AMB_ERR_LIMIT. */
 int amb_layout_stack(struct amb_layout_field *field, const struct amb_npy *npy, struct amb_error *err);

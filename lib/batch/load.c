@@ -1,9 +1,9 @@
 /*
  * Load: cache, or read -> decode -> transform -> cache.
  *
- * The stored form is what the transform leaves, before flip and noise, so it is the same for every stream and visit.
- * Whether a sample loads is a matter of its bytes alone, except for faults of the moment, which are told apart here
- * by their code: our own codes are causes in the bytes, errno values are not.
+ * The stored form is what the transform leaves, before flip and noise, so it is the same for every stream and
+ * visit. Whether a sample loads is a matter of its bytes alone, except for faults of the moment, which are
+ * told apart here by their code: our own codes are causes in the bytes, errno values are not.
  */
 #include "batch/load.h"
 
@@ -49,7 +49,8 @@ static void load_restore_fpu(void) {
 #endif
 }
 
-static int load_decode_picture(struct amb_filler *filler, const struct amb_dataset *dataset, struct amb_error *err) {
+static int load_decode_picture(struct amb_filler *filler, const struct amb_dataset *dataset,
+                               struct amb_error *err) {
     struct amb_image image;
     int r;
 
@@ -62,7 +63,8 @@ static int load_decode_picture(struct amb_filler *filler, const struct amb_datas
     return r;
 }
 
-static int load_decode_latent(struct amb_filler *filler, const struct amb_dataset *dataset, struct amb_error *err) {
+static int load_decode_latent(struct amb_filler *filler, const struct amb_dataset *dataset,
+                              struct amb_error *err) {
     const struct amb_shape *shape = &dataset->shape;
     uint64_t n_planes = shape->latent_std ? 2 * (uint64_t)shape->channels : shape->channels;
     struct amb_npy npy;
@@ -73,10 +75,13 @@ static int load_decode_latent(struct amb_filler *filler, const struct amb_datase
         return r;
     }
     if (npy.dtype != AMB_DTYPE_F32 && npy.dtype != AMB_DTYPE_F16) {
-        return amb_fail(err, AMB_ERR_FORMAT, "latent of dtype %s, f32 or f16 is allowed", amb_dtype_name(npy.dtype));
+        return amb_fail(err, AMB_ERR_FORMAT, "latent of dtype %s, f32 or f16 is allowed",
+                        amb_dtype_name(npy.dtype));
     }
-    if (npy.n_dims != 3 || npy.dims[0] != n_planes || npy.dims[1] != shape->height || npy.dims[2] != shape->width) {
-        return amb_fail(err, AMB_ERR_FORMAT, "latent of %u dimensions, %llu x %llu x %llu; the dataset's are %llu x %u x %u",
+    if (npy.n_dims != 3 || npy.dims[0] != n_planes || npy.dims[1] != shape->height ||
+        npy.dims[2] != shape->width) {
+        return amb_fail(err, AMB_ERR_FORMAT,
+                        "latent of %u dimensions, %llu x %llu x %llu; the dataset's are %llu x %u x %u",
                         npy.n_dims, (unsigned long long)(npy.n_dims > 0 ? npy.dims[0] : 1),
                         (unsigned long long)(npy.n_dims > 1 ? npy.dims[1] : 1),
                         (unsigned long long)(npy.n_dims > 2 ? npy.dims[2] : 1), (unsigned long long)n_planes,

@@ -1,5 +1,5 @@
 #pragma once
-/* Load: one sample in its stored form, from the cache or read, decoded and transformed; inside the batch folder only. */
+/* Load: one sample in its stored form, cached or read and decoded; inside the batch folder only. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,17 +12,17 @@ struct amb_stored {
 };
 #define AMB_STORED_NULL ((struct amb_stored){0})
 
-/* Bytes of a stored sample: u8 planes of pictures, f32 planes of latents (mean, then std where there is one). */
+/* Bytes of a stored sample: u8 planes of pictures, f32 planes of latents (mean, then std if any). */
 size_t amb_stored_bytes(const struct amb_shape *shape);
 
-/* A fault of the moment (-EIO, -ETIMEDOUT, -ENOMEM, ...), not a cause in the bytes: never a reason for quarantine. */
+/* A fault of the moment (-EIO, -ETIMEDOUT, -ENOMEM, ...), not a cause in the bytes: never quarantined. */
 bool amb_load_is_transient(int code);
 
 /**
  * Load one sample; a transient fault is tried once more.
  *
  * filler->stored has amb_stored_bytes reserved. out is released by amb_stored_release.
- * Errors: of amb_catalog_read, amb_decoder_decode, amb_transform_apply; AMB_ERR_FORMAT an array of another shape.
+ * Errors: of amb_catalog_read, amb_decoder_decode, amb_transform_apply; AMB_ERR_FORMAT for another shape.
  * Thread: worker.
  */
 int amb_load_stored(struct amb_stored *out, struct amb_filler *filler, const struct amb_dataset *dataset,

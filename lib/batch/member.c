@@ -1,8 +1,8 @@
 /*
  * Member: what lies beside the picture, as bytes or as arrays of one dtype and shape.
  *
- * A member is extra: one that is missing, unreadable, or an array of another kind has length -1 and a zero row; the
- * sample is delivered all the same and is not quarantined for it.
+ * A member is extra: one that is missing, unreadable, or an array of another kind has length -1 and a zero
+ * row; the sample is delivered all the same and is not quarantined for it.
  */
 #include "batch/row.h"
 
@@ -18,7 +18,8 @@ static int member_read(struct amb_filler *filler, const struct amb_row *row, con
     int r = 0;
 
     for (int i_try = 0; i_try < 2; i_try++) {
-        r = amb_catalog_read_member(&filler->member, row->stream->dataset->catalog, row->draw->i_sample, ext, NULL);
+        r = amb_catalog_read_member(&filler->member, row->stream->dataset->catalog, row->draw->i_sample, ext,
+                                    NULL);
         if (r >= 0) {
             return r;
         }
@@ -63,19 +64,20 @@ static void member_store_array(const struct amb_row *row, const struct amb_layou
 static int member_store_bytes(const struct amb_row *row, const struct amb_layout_field *field,
                               const struct amb_buf *member, struct amb_error *err) {
     if (field->member_error && member->n_bytes > field->row_bytes) {
-        return amb_fail(err, AMB_ERR_LIMIT,
-                        "member \"%s\" of sample \"%.*s\" has %zu bytes, max_bytes is %zu; raise it, or take overflow "
-                        "\"cut\"",
-                        field->member_ext, (int)(row->info.key_bytes < 200 ? row->info.key_bytes : 200), row->info.key,
-                        member->n_bytes, field->row_bytes);
+        return amb_fail(
+            err, AMB_ERR_LIMIT,
+            "member \"%s\" of sample \"%.*s\" has %zu bytes, max_bytes is %zu; raise it, or take overflow "
+            "\"cut\"",
+            field->member_ext, (int)(row->info.key_bytes < 200 ? row->info.key_bytes : 200), row->info.key,
+            member->n_bytes, field->row_bytes);
     }
     amb_row_store_length(row, field, (int64_t)member->n_bytes);
     amb_row_store_bytes(row, field, member->data, member->n_bytes);
     return 0;
 }
 
-static int member_store(const struct amb_row *row, const struct amb_layout_field *field, struct amb_filler *filler,
-                        struct amb_error *err) {
+static int member_store(const struct amb_row *row, const struct amb_layout_field *field,
+                        struct amb_filler *filler, struct amb_error *err) {
     int r = AMB_CATALOG_E_MISSING;
 
     if (row->draw->replaced != AMB_REPLACED_UNREADABLE) {

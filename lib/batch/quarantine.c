@@ -1,9 +1,10 @@
 /*
  * Quarantine: one bit a sample for the workers, a list in order of discovery for people.
  *
- * The bit is only a memory of what decoding would find again: nothing that decides a byte may depend on whether a
- * bad sample was known before. Reasons are kept for the first AMB_QUARANTINE_REASONS_MAX samples, so that a set of
- * ten million broken files does not fill the memory with sentences; numbers and codes are kept for all.
+ * The bit is only a memory of what decoding would find again: nothing that decides a byte may depend on
+ * whether a bad sample was known before. Reasons are kept for the first AMB_QUARANTINE_REASONS_MAX samples,
+ * so that a set of ten million broken files does not fill the memory with sentences; numbers and codes are
+ * kept for all.
  */
 #include "batch/quarantine.h"
 
@@ -70,7 +71,9 @@ struct amb_quarantine *amb_quarantine_free(struct amb_quarantine *quarantine) {
 
 int amb_quarantine_peek(const struct amb_quarantine *quarantine, uint32_t i_sample) {
     assert(i_sample < quarantine->n_samples);
-    return (int)(atomic_load_explicit(&quarantine->bits[i_sample / 64], memory_order_acquire) >> (i_sample % 64) & 1);
+    return (int)(atomic_load_explicit(&quarantine->bits[i_sample / 64], memory_order_acquire) >>
+                     (i_sample % 64) &
+                 1);
 }
 
 /* Room for one more row; false: out of memory. */
@@ -98,7 +101,8 @@ static bool quarantine_grow_locked(struct amb_quarantine *quarantine, uint64_t n
     return true;
 }
 
-static int quarantine_put_locked(struct amb_quarantine *quarantine, uint32_t i_sample, const struct amb_error *why) {
+static int quarantine_put_locked(struct amb_quarantine *quarantine, uint32_t i_sample,
+                                 const struct amb_error *why) {
     uint64_t n_rows = atomic_load_explicit(&quarantine->n_rows, memory_order_relaxed);
 
     if (amb_quarantine_peek(quarantine, i_sample) != 0 || !quarantine_grow_locked(quarantine, n_rows)) {
@@ -109,7 +113,8 @@ static int quarantine_put_locked(struct amb_quarantine *quarantine, uint32_t i_s
         snprintf(quarantine->reasons[n_rows], sizeof quarantine->reasons[n_rows], "%s", why->message);
     }
     atomic_store_explicit(&quarantine->n_rows, n_rows + 1, memory_order_release);
-    atomic_fetch_or_explicit(&quarantine->bits[i_sample / 64], UINT64_C(1) << (i_sample % 64), memory_order_release);
+    atomic_fetch_or_explicit(&quarantine->bits[i_sample / 64], UINT64_C(1) << (i_sample % 64),
+                             memory_order_release);
     return 1;
 }
 
@@ -131,7 +136,8 @@ static void quarantine_load_locked(struct amb_quarantine_row *out, const struct 
     out->i_sample = quarantine->entries[i].i_sample;
     out->code = quarantine->entries[i].code;
     snprintf(out->reason, sizeof out->reason, "%s",
-             i < AMB_QUARANTINE_REASONS_MAX ? quarantine->reasons[i] : "(reason not kept: too many bad samples)");
+             i < AMB_QUARANTINE_REASONS_MAX ? quarantine->reasons[i]
+                                            : "(reason not kept: too many bad samples)");
 }
 
 int amb_quarantine_get(struct amb_quarantine_row *out, struct amb_quarantine *quarantine, uint64_t i) {

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-#define AMB_QUARANTINE_REASONS_MAX 16384u /* 7.5 MiB of text; rows behind these carry number and code; not tuned */
+#define AMB_QUARANTINE_REASONS_MAX 16384u /* 7.5 MiB; later rows carry number and code; not tuned */
 
 enum amb_quarantine_outcome {
     AMB_QUARANTINE_E_END = 1, /* row number is past the last row */
@@ -24,7 +24,7 @@ struct amb_quarantine *amb_quarantine_free(struct amb_quarantine *quarantine);
 /* 1 if the sample is known bad (a bit; lock-free). */
 int amb_quarantine_peek(const struct amb_quarantine *quarantine, uint32_t i_sample);
 
-/* Record once; later reports of the same sample are ignored. 1 if it was new; out of memory: 0, as if never found. */
+/* Record once; later reports are ignored. 1 if it was new; out of memory: 0, as if it was never found. */
 int amb_quarantine_put(struct amb_quarantine *quarantine, uint32_t i_sample, const struct amb_error *why);
 uint64_t amb_quarantine_count(const struct amb_quarantine *quarantine);
 

@@ -1,8 +1,9 @@
 /*
- * Scalars: the small fields of a row. All of them follow from the draw and the catalog; none reads the picture.
+ * Scalars: the small fields of a row. All of them follow from the draw and the catalog; none reads
+ * the picture.
  *
- * A row that could not be read in `sequential` (replaced = 2) keeps what names the sample and its level, and says
- * nothing about its content: labels -1 (vectors zero) and weight 0, so that it counts in no loss.
+ * A row that could not be read in `sequential` (replaced = 2) keeps what names the sample and its level, and
+ * says nothing about its content: labels -1 (vectors zero) and weight 0, so that it counts in no loss.
  */
 #include "batch/row.h"
 
@@ -11,7 +12,8 @@
 
 #include "base/size.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots are little-endian; numbers are stored as they lie");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "slots are little-endian; numbers are stored as they lie");
 
 void amb_row_store_length(const struct amb_row *row, const struct amb_layout_field *field, int64_t length) {
     memcpy(row->slot + field->offset + sizeof length * row->i_row, &length, sizeof length);
@@ -28,7 +30,8 @@ void amb_row_store_bytes(const struct amb_row *row, const struct amb_layout_fiel
     memset(out + n, 0, field->row_bytes - n);
 }
 
-static void scalars_store_real(const struct amb_row *row, const struct amb_layout_field *field, double value) {
+static void scalars_store_real(const struct amb_row *row, const struct amb_layout_field *field,
+                               double value) {
     float rounded = (float)value; /* computed in f64, rounded once */
 
     if (field->dtype == AMB_DTYPE_F64) {
@@ -38,7 +41,8 @@ static void scalars_store_real(const struct amb_row *row, const struct amb_layou
     }
 }
 
-static void scalars_store_i64(const struct amb_row *row, const struct amb_layout_field *field, int64_t value) {
+static void scalars_store_i64(const struct amb_row *row, const struct amb_layout_field *field,
+                              int64_t value) {
     memcpy(amb_row_get(row, field), &value, sizeof value);
 }
 

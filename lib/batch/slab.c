@@ -1,10 +1,11 @@
 /*
  * Slab: one memfd that the daemon alone writes and a client maps.
  *
- * The order is the whole point: size, real pages (fallocate: a hole found full later would be SIGBUS in the middle
- * of a fill), one mapping, and then the seals, so that no holder of the fd can cut the file under the mapping or add
- * a write seal that the daemon would trip over. What a client may still do is scribble and punch holes; both harm
- * its own slots only, because nothing is ever read back and the next write faults pages in anew.
+ * The order is the whole point: size, real pages (fallocate: a hole found full later would be SIGBUS in the
+ * middle of a fill), one mapping, and then the seals, so that no holder of the fd can cut the file under the
+ * mapping or add a write seal that the daemon would trip over. What a client may still do is scribble and
+ * punch holes; both harm its own slots only, because nothing is ever read back and the next write faults
+ * pages in anew.
  *
  * Not here: what the bytes mean (layout.c, fill.c) and who holds which slot (daemon).
  */
@@ -47,7 +48,8 @@ static int slab_allocate(int fd, size_t bytes) {
     return r;
 }
 
-/* Page tables now, not in the first batches. One write to each page does it where the kernel has no call for it. */
+/* Page tables now, not in the first batches. One write to each page does it where the kernel has no call for
+ * it. */
 static void slab_populate(uint8_t *data, size_t bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
@@ -71,13 +73,15 @@ static int slab_build(struct amb_slab *slab, struct amb_error *err) {
     }
     r = slab_allocate(slab->fd, slab->total_bytes);
     if (r < 0) {
-        return amb_fail(err, r, "%u slots of %zu bytes of shared memory: %s; take fewer slots or a smaller batch",
+        return amb_fail(err, r,
+                        "%u slots of %zu bytes of shared memory: %s; take fewer slots or a smaller batch",
                         slab->n_slots, slab->slot_bytes, strerror(-r));
     }
     slab->data = mmap(NULL, slab->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, slab->fd, 0);
     if (slab->data == MAP_FAILED) {
         slab->data = NULL;
-        return amb_fail(err, -errno, "map of %zu bytes of shared memory: %s", slab->total_bytes, strerror(errno));
+        return amb_fail(err, -errno, "map of %zu bytes of shared memory: %s", slab->total_bytes,
+                        strerror(errno));
     }
     if (fcntl(slab->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         return amb_fail(err, -errno, "seals of the shared memory: %s", strerror(errno));
@@ -95,7 +99,8 @@ int amb_slab_init(struct amb_slab *slab, uint32_t n_slots, size_t slot_bytes, st
     built.n_slots = n_slots;
     built.slot_bytes = slot_bytes;
     if (!amb_size_mul(&built.total_bytes, n_slots, slot_bytes) || built.total_bytes > PTRDIFF_MAX) {
-        return amb_fail(err, -EOVERFLOW, "%u slots of %zu bytes are more than memory can address", n_slots, slot_bytes);
+        return amb_fail(err, -EOVERFLOW, "%u slots of %zu bytes are more than memory can address", n_slots,
+                        slot_bytes);
     }
     r = slab_build(&built, err);
     if (r < 0) {

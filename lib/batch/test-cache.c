@@ -10,7 +10,8 @@
 static struct amb_cache_key key_of(uint64_t set, uint32_t i) {
     uint64_t words[2] = {set, i};
 
-    return (struct amb_cache_key){.uid = amb_hash128_encode(words, sizeof words), .identity = set, .transform = 7};
+    return (struct amb_cache_key){
+        .uid = amb_hash128_encode(words, sizeof words), .identity = set, .transform = 7};
 }
 
 /* The bytes of an entry follow from its key and size, so any reader can check them. */
@@ -60,7 +61,8 @@ static struct amb_cache_stats stats_of(struct amb_cache *cache) {
 }
 
 /* A pass over n samples, in order or in an order of its own; the share of hits. */
-static double pass(struct amb_cache *cache, uint64_t set, uint32_t n, size_t bytes, bool shuffle, uint64_t seed) {
+static double pass(struct amb_cache *cache, uint64_t set, uint32_t n, size_t bytes, bool shuffle,
+                   uint64_t seed) {
     uint32_t *order = malloc(n * sizeof *order);
     unsigned n_hits = 0;
 
@@ -95,8 +97,8 @@ TEST(set_that_fits_is_hit_always) {
     amb_cache_free(cache);
 }
 
-/* The set is larger than the cache. LRU has no hit in order; here the share of hits must be near the share of the
- * set that is held, in order and shuffled, with one lock shard (8 MiB) and with many (64 MiB). */
+/* The set is larger than the cache. LRU has no hit in order; here the share of hits must be near the share of
+ * the set that is held, in order and shuffled, with one lock shard (8 MiB) and with many (64 MiB). */
 TEST(repeated_passes_over_a_larger_set_hit) {
     static const struct {
         size_t capacity_bytes;
@@ -126,13 +128,17 @@ TEST(repeated_passes_over_a_larger_set_hit) {
     }
 }
 
-/* Train on A until the cache is full of it, then on B of the same or another entry size, also with a cache that A
+/* Train on A until the cache is full of it, then on B of the same or another entry size, also with a cache
+ * that A
  * overfilled: after some passes B must have its hits. */
 TEST(a_set_that_is_read_no_longer_gives_way) {
     static const struct {
         size_t a_bytes, b_bytes;
         uint32_t n_a, n_b;
-    } cases[] = {{3072, 3072, 2600, 2000}, {3072, 8000, 2600, 900}, {8000, 1024, 1000, 5000}, {3072, 3072, 20000, 2000}};
+    } cases[] = {{3072, 3072, 2600, 2000},
+                 {3072, 8000, 2600, 900},
+                 {8000, 1024, 1000, 5000},
+                 {3072, 3072, 20000, 2000}};
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct amb_cache *cache = cache_make(8 << 20);
@@ -270,8 +276,8 @@ static void *stress_run(void *opaque) {
     return NULL;
 }
 
-/* Threads over the same keys of several sizes in a cache too small for them, so that entries and chunks change hands
- * all the time; every byte of every hit is checked. Meant for ThreadSanitizer too. */
+/* Threads over the same keys of several sizes in a cache too small for them, so that entries and chunks
+ * change hands all the time; every byte of every hit is checked. Meant for ThreadSanitizer too. */
 TEST(racing_users_see_right_bytes) {
     struct stress stress[4];
     pthread_t threads[4];

@@ -8,25 +8,44 @@
 #include "batch/fill.h"
 #include "noise/normal.h"
 
-#define BATCH   48u
-#define PLANE   (SET_SIDE * SET_SIDE)
+#define BATCH 48u
+#define PLANE (SET_SIDE * SET_SIDE)
 
 static const char *const all_fields[] = {
-    "x_t",   "x_tn",  "x0",  "u8",  "noise",            "sigma_t:f64", "sigma_tn:f64", "s_t:f64",    "s_tn:f64",     "sigma_min", "sigma_max",
-    "weight", "label", "index", "uid", "key", "corruption_label", "replaced",    "seeds",        "member:txt", "member:t5.npy",
+    "x_t",
+    "x_tn",
+    "x0",
+    "u8",
+    "noise",
+    "sigma_t:f64",
+    "sigma_tn:f64",
+    "s_t:f64",
+    "s_tn:f64",
+    "sigma_min",
+    "sigma_max",
+    "weight",
+    "label",
+    "index",
+    "uid",
+    "key",
+    "corruption_label",
+    "replaced",
+    "seeds",
+    "member:txt",
+    "member:t5.npy",
 };
 #define N_ALL (sizeof all_fields / sizeof *all_fields)
 
-/* ---- faults: linked with --wrap=amb_catalog_read -------------------------------------------------------- */
+/* ---- faults: linked with --wrap=amb_catalog_read ------------------------------------------------------- */
 
 int __real_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err);
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err);
 
-static _Atomic int n_faults_left;      /* reads that fail ...         */
-static _Atomic uint32_t i_fault;       /* ... of this sample ...      */
-static _Atomic int fault_code;         /* ... with this code          */
+static _Atomic int n_faults_left; /* reads that fail ...         */
+static _Atomic uint32_t i_fault;  /* ... of this sample ...      */
+static _Atomic int fault_code;    /* ... with this code          */
 
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err) {
@@ -37,7 +56,7 @@ int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *c
     return __real_amb_catalog_read(payload, cat, i_sample, err);
 }
 
-/* ---- helpers -------------------------------------------------------------------------------------------- */
+/* ---- helpers ------------------------------------------------------------------------------------------- */
 
 static struct amb_filler filler_make(void) {
     struct amb_filler filler;
@@ -57,7 +76,8 @@ static void draw_batch(struct amb_draw *draws, const struct set *set, struct amb
     assert_int_equal(n_drawn, BATCH);
 }
 
-static void fill_all(uint8_t *slot, const struct set *set, const struct amb_draw *draws, struct amb_filler *filler) {
+static void fill_all(uint8_t *slot, const struct set *set, const struct amb_draw *draws,
+                     struct amb_filler *filler) {
     for (uint32_t i = 0; i < set->layout.batch_size; i++) {
         struct amb_draw draw = draws[i];
         struct amb_error err = AMB_ERROR_NULL;
@@ -83,17 +103,21 @@ static void assert_near(double value, double expected, double scale, const char 
     }
 }
 
-/* ---- the reference: one row from the formulas of DESIGN section 2, in f64 ------------------------------- */
+/* ---- the reference: one row from the formulas of DESIGN section 2, in f64 ------------------------------ */
 
 struct reference {
-    double x[8 * PLANE];  /* clean, unflipped */
+    double x[8 * PLANE]; /* clean, unflipped */
     float n_i[8 * PLANE], e[8 * PLANE];
     double t, tn, alpha_t, alpha_n, a, b;
 };
 
 static void reference_levels(struct reference *ref, enum amb_process process, double s, double s_n) {
-    ref->alpha_t = process == AMB_PROCESS_VE ? 1 : process == AMB_PROCESS_VP ? 1 / sqrt(1 + s * s) : 1 / (1 + s);
-    ref->alpha_n = process == AMB_PROCESS_VE ? 1 : process == AMB_PROCESS_VP ? 1 / sqrt(1 + s_n * s_n) : 1 / (1 + s_n);
+    ref->alpha_t = process == AMB_PROCESS_VE   ? 1
+                   : process == AMB_PROCESS_VP ? 1 / sqrt(1 + s * s)
+                                               : 1 / (1 + s);
+    ref->alpha_n = process == AMB_PROCESS_VE   ? 1
+                   : process == AMB_PROCESS_VP ? 1 / sqrt(1 + s_n * s_n)
+                                               : 1 / (1 + s_n);
     ref->t = ref->alpha_t * s;
     ref->tn = ref->alpha_n * s_n;
     ref->a = ref->alpha_t / ref->alpha_n;
@@ -114,15 +138,16 @@ static void reference_clean(struct reference *ref, const struct set *set, const 
     }
     amb_normal_fill(z, 0, 4 * PLANE, latent_key, draw->counter);
     for (uint32_t e = 0; e < 4 * PLANE; e++) {
-        double mean = (double)set_latent(draw->i_sample, e), std = (double)set_latent(draw->i_sample, 4 * PLANE + e);
+        double mean = (double)set_latent(draw->i_sample, e),
+               std = (double)set_latent(draw->i_sample, 4 * PLANE + e);
 
         ref->x[e] = (mean + std * (double)z[e]) * (double)set->dataset.latent_scale[e / PLANE] +
                     (double)set->dataset.latent_shift[e / PLANE];
     }
 }
 
-static void check_planes(const struct set *set, const uint8_t *slot, uint32_t i_row, const struct amb_draw *draw,
-                         const struct reference *ref) {
+static void check_planes(const struct set *set, const uint8_t *slot, uint32_t i_row,
+                         const struct amb_draw *draw, const struct reference *ref) {
     uint32_t n = set->layout.shape.channels * PLANE;
 
     for (uint32_t out = 0; out < n; out++) {
@@ -136,13 +161,14 @@ static void check_planes(const struct set *set, const uint8_t *slot, uint32_t i_
         assert_near((double)F32(AMB_FIELD_X_T)[out], x_t, 1 + ref->t, "x_t");
         assert_near((double)F32(AMB_FIELD_NOISE)[out], noise, 5 + 1 / (ref->t + 1e-9), "noise");
         if (set->kind == SET_PICTURES) {
-            assert_int_equal(((const uint8_t *)row_of(set, slot, AMB_FIELD_U8, i_row))[out], lround((x0 + 1) * 127.5));
+            assert_int_equal(((const uint8_t *)row_of(set, slot, AMB_FIELD_U8, i_row))[out],
+                             lround((x0 + 1) * 127.5));
         }
     }
 }
 
-static void check_scalars(const struct set *set, const uint8_t *slot, uint32_t i_row, const struct amb_draw *draw,
-                          const struct reference *ref) {
+static void check_scalars(const struct set *set, const uint8_t *slot, uint32_t i_row,
+                          const struct amb_draw *draw, const struct reference *ref) {
     const struct amb_layout_field *key = amb_layout_get(&set->layout, AMB_FIELD_KEY);
     const uint64_t *seeds = row_of(set, slot, AMB_FIELD_SEEDS, i_row);
     char name[16];
@@ -157,7 +183,8 @@ static void check_scalars(const struct set *set, const uint8_t *slot, uint32_t i
     assert_true(F64(AMB_FIELD_S_TN) == draw->s_n);
     assert_true(*F32(AMB_FIELD_SIGMA_MIN) == draw->sigma_min);
     assert_true(*F32(AMB_FIELD_SIGMA_MAX) == draw->sigma_max);
-    assert_near((double)*F32(AMB_FIELD_WEIGHT), (1 / (draw->s * draw->s) + 4) * ambient * ambient, 0, "weight");
+    assert_near((double)*F32(AMB_FIELD_WEIGHT), (1 / (draw->s * draw->s) + 4) * ambient * ambient, 0,
+                "weight");
     assert_int_equal(I64(AMB_FIELD_LABEL), draw->i_sample % 10);
     assert_int_equal(I64(AMB_FIELD_CORRUPTION_LABEL), 3);
     assert_int_equal(I64(AMB_FIELD_INDEX), draw->i_sample);
@@ -170,7 +197,8 @@ static void check_scalars(const struct set *set, const uint8_t *slot, uint32_t i
     assert_true(seeds[2] == (uint64_t)draw->flip && seeds[3] == 0);
 }
 
-static void check_row(const struct set *set, const uint8_t *slot, uint32_t i_row, const struct amb_draw *draw) {
+static void check_row(const struct set *set, const uint8_t *slot, uint32_t i_row,
+                      const struct amb_draw *draw) {
     static struct reference ref;
     const uint64_t noise_seed = set->dataset.noise_seed, seed = set->stream.options.seed;
     const char *prefix = draw->request ? "request " : "";
@@ -188,10 +216,10 @@ static void check_row(const struct set *set, const uint8_t *slot, uint32_t i_row
     check_scalars(set, slot, i_row, draw, &ref);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------- */
+/* ---- tests --------------------------------------------------------------------------------------------- */
 
-/* Every field of every row against the formulas, for all processes, pictures and latents, with flips, bad samples
- * and replacements; scalars exactly, planes to f32 rounding. */
+/* Every field of every row against the formulas, for all processes, pictures and latents, with flips, bad
+ * samples and replacements; scalars exactly, planes to f32 rounding. */
 TEST(fields_are_those_of_the_formulas) {
     for (unsigned i = 0; i < 2 * AMB_PROCESS_N; i++) {
         struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
@@ -206,7 +234,8 @@ TEST(fields_are_those_of_the_formulas) {
         const char *fields[N_ALL];
 
         for (size_t j = 0; j < N_ALL; j++) {
-            if (kind == SET_PICTURES || (strcmp(all_fields[j], "u8") != 0 && strncmp(all_fields[j], "member", 6) != 0)) {
+            if (kind == SET_PICTURES ||
+                (strcmp(all_fields[j], "u8") != 0 && strncmp(all_fields[j], "member", 6) != 0)) {
                 fields[n_fields++] = all_fields[j];
             }
         }
@@ -276,7 +305,8 @@ static void *worker_run(void *opaque) {
     if (amb_filler_init(&filler, &AMB_CODEC_LIMITS_DEFAULT, NULL) != 0) {
         return worker;
     }
-    for (uint32_t i = atomic_fetch_add(worker->i_next, 1); i < BATCH; i = atomic_fetch_add(worker->i_next, 1)) {
+    for (uint32_t i = atomic_fetch_add(worker->i_next, 1); i < BATCH;
+         i = atomic_fetch_add(worker->i_next, 1)) {
         struct amb_draw draw = worker->draws[i];
 
         if (amb_fill_row(worker->slot, i, &filler, &worker->set->stream, &draw, NULL) != 0) {
@@ -287,7 +317,8 @@ static void *worker_run(void *opaque) {
     return NULL;
 }
 
-static void fill_threads(uint8_t *slot, const struct set *set, const struct amb_draw *draws, unsigned n_threads) {
+static void fill_threads(uint8_t *slot, const struct set *set, const struct amb_draw *draws,
+                         unsigned n_threads) {
     struct worker workers[8];
     _Atomic uint32_t i_next = 0;
 
@@ -303,9 +334,9 @@ static void fill_threads(uint8_t *slot, const struct set *set, const struct amb_
     }
 }
 
-/* Ten batches without a cache, in order, by one filler and with an empty quarantine each are the reference; then with
- * a cache (also one that holds a few samples only), with all bad samples known, backwards, and by 1 to 8 threads on
- * one slot: the whole slot must be equal, byte by byte. */
+/* Ten batches without a cache, in order, by one filler and with an empty quarantine each are the reference;
+ * then with a cache (also one that holds a few samples only), with all bad samples known, backwards, and by 1
+ * to 8 threads on one slot: the whole slot must be equal, byte by byte. */
 TEST(bytes_do_not_depend_on_cache_order_or_threads) {
     static const size_t cache_bytes[] = {0, 20000, 1 << 20};
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
@@ -380,7 +411,8 @@ TEST(fields_do_not_change_each_other) {
     set_close(&set);
 }
 
-/* Fill one row over two different grounds: outside of the row's bytes the ground must stay, inside it must not show. */
+/* Fill one row over two different grounds: outside of the row's bytes the ground must stay, inside it must
+ * not show. */
 TEST(a_row_writes_its_own_bytes_and_all_of_them) {
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
     struct amb_filler filler = filler_make();
@@ -483,8 +515,8 @@ TEST(bad_samples_are_quarantined_with_reasons) {
     set_close(&set);
 }
 
-/* A fault that passes at the second try leaves no trace in the bytes; one that stays gives a flagged replacement and
- * no quarantine; the same place with a cause in the bytes is quarantined. */
+/* A fault that passes at the second try leaves no trace in the bytes; one that stays gives a flagged
+ * replacement and no quarantine; the same place with a cause in the bytes is quarantined. */
 TEST(transient_faults_are_retried_then_flagged) {
     static const int transient[] = {-EIO, -ETIMEDOUT, -ENOMEM};
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
@@ -558,7 +590,8 @@ TEST(exhausted_replacements_name_the_level) {
     set_close(&set);
 }
 
-/* In `sequential` at level 0: every sample once and clean, unreadable ones as zeros that say which they were. */
+/* In `sequential` at level 0: every sample once and clean, unreadable ones as zeros that say which they
+ * were. */
 TEST(sequential_replaces_nothing) {
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
     struct amb_filler filler = filler_make();
@@ -601,7 +634,8 @@ TEST(sequential_replaces_nothing) {
     set_close(set);
 }
 
-/* Texts are 0 to 47 bytes in cells of 30; some are missing. Arrays are 2 x 3, some missing, of another shape, or cut. */
+/* Texts are 0 to 47 bytes in cells of 30; some are missing. Arrays are 2 x 3, some missing, of another shape,
+ * or cut. */
 TEST(members_are_cut_stacked_or_missing) {
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
     struct amb_filler filler = filler_make();
@@ -678,7 +712,8 @@ TEST(probe_finds_size_and_kind) {
     assert_true(width == SET_SIDE && height == SET_SIDE && channels == 8 && latent);
     set_close(&set);
     set_open(&set, SET_PICTURES, 10, true, true);
-    assert_true(amb_fill_probe(&width, &height, &channels, &latent, &filler, set.catalog, &err) <= AMB_ERR_FORMAT);
+    assert_true(amb_fill_probe(&width, &height, &channels, &latent, &filler, set.catalog, &err) <=
+                AMB_ERR_FORMAT);
     assert_true(amb_fill_load(&stored, &filler, &set.dataset, 3, &err) <= AMB_ERR_FORMAT);
     set_close(&set);
     amb_filler_deinit(&filler);

@@ -9,8 +9,8 @@ static struct amb_layout layout_of(uint32_t batch_size) {
     };
 }
 
-/* Push all fields; every row of every field must lie in the slot, aligned, and overlap no other row: proven by
- * counting the writers of each byte. */
+/* Push all fields; every row of every field must lie in the slot, aligned, and overlap no other row: proven
+ * by counting the writers of each byte. */
 TEST(rows_of_all_fields_are_disjoint) {
     struct amb_layout layout = layout_of(5);
     struct amb_error err = AMB_ERROR_NULL;
@@ -53,10 +53,10 @@ TEST(rows_have_the_size_of_their_shape) {
         size_t row_bytes;
         uint32_t n_dims;
     } cases[] = {
-        {"x_t", 12288, 3},     {"x_tn:f16", 6144, 3}, {"x0:bf16", 6144, 3},  {"u8", 3072, 3},    {"noise:f32", 12288, 3},
-        {"sigma_t", 4, 0},     {"s_tn:f64", 8, 0},    {"weight", 4, 0},      {"label", 8, 0},    {"index", 8, 0},
-        {"uid", 16, 1},        {"key", 21, 1},        {"replaced", 1, 0},    {"seeds", 32, 1},   {"member:txt", 4096, 1},
-        {"member:.json", 4096, 1},
+        {"x_t", 12288, 3},       {"x_tn:f16", 6144, 3}, {"x0:bf16", 6144, 3},    {"u8", 3072, 3},
+        {"noise:f32", 12288, 3}, {"sigma_t", 4, 0},     {"s_tn:f64", 8, 0},      {"weight", 4, 0},
+        {"label", 8, 0},         {"index", 8, 0},       {"uid", 16, 1},          {"key", 21, 1},
+        {"replaced", 1, 0},      {"seeds", 32, 1},      {"member:txt", 4096, 1}, {"member:.json", 4096, 1},
     };
     struct amb_layout layout = layout_of(4);
     struct amb_error err = AMB_ERROR_NULL;
@@ -99,7 +99,8 @@ TEST(refusals_say_what_is_allowed) {
         {"u8:f32", AMB_DTYPE_N, "it may be u8"},
         {"member", AMB_DTYPE_N, "member:txt"},
         {"member:", AMB_DTYPE_N, "member:txt"},
-        {"member:0123456789012345678901234567890123456789012345678901234567890123", AMB_DTYPE_N, "1 to 63 characters"},
+        {"member:0123456789012345678901234567890123456789012345678901234567890123", AMB_DTYPE_N,
+         "1 to 63 characters"},
         {"index", AMB_DTYPE_N, "twice"},
     };
     struct amb_layout layout = layout_of(4), before;

@@ -46,8 +46,8 @@ static void *put_all(void *opaque) {
     return (void *)n_new;
 }
 
-/* Threads race over all samples: each is new for exactly one of them, and every row can be read, those behind the
- * limit of reasons without one. */
+/* Threads race over all samples: each is new for exactly one of them, and every row can be read, those behind
+ * the limit of reasons without one. */
 TEST(racing_reports_count_once) {
     struct amb_quarantine *quarantine;
     struct amb_error err = AMB_ERROR_NULL;
@@ -72,8 +72,9 @@ TEST(racing_reports_count_once) {
 
         assert_int_equal(amb_quarantine_get(&row, quarantine, i), 0);
         snprintf(expected, sizeof expected, "sample %u", row.i_sample);
-        assert_string_equal(row.reason, i < AMB_QUARANTINE_REASONS_MAX ? expected
-                                                                       : "(reason not kept: too many bad samples)");
+        assert_string_equal(row.reason, i < AMB_QUARANTINE_REASONS_MAX
+                                            ? expected
+                                            : "(reason not kept: too many bad samples)");
     }
     amb_quarantine_free(quarantine);
 }

@@ -1,5 +1,5 @@
 #pragma once
-/* Test set: a small tar of pictures or latents with members, made in a temporary folder, and all that a stream needs. */
+/* Test set: a small tar of pictures or latents, made in a temporary folder, and all that a stream needs. */
 #include "base/test.h"
 
 #include <png.h>
@@ -31,7 +31,7 @@ struct set {
     struct amb_fill_stream stream;
 };
 
-/* ---- bytes of the samples: all follow from the number --------------------------------------------------- */
+/* ---- bytes of the samples: all follow from the number -------------------------------------------------- */
 
 /* Every fifth sample is broken where asked for; the kinds of damage take turns. */
 static inline bool set_is_bad(uint32_t i, bool with_bad) {
@@ -53,9 +53,11 @@ static inline float set_latent(uint32_t i, uint32_t e) {
     return (float)((double)amb_philox(i, e, 2).w[0] * 0x1p-31 - 1);
 }
 
-static inline size_t set_npy(uint8_t *out, const char *descr, const char *shape, const void *data, size_t bytes) {
+static inline size_t set_npy(uint8_t *out, const char *descr, const char *shape, const void *data,
+                             size_t bytes) {
     char header[118];
-    int n = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    int n = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr,
+                     shape);
 
     memset(header + n, ' ', sizeof header - (size_t)n - 1);
     header[sizeof header - 1] = '\n';
@@ -87,7 +89,8 @@ static inline void set_push(FILE *file, uint32_t i, const char *ext, const void 
 }
 
 static inline size_t set_png(uint8_t *out, size_t out_bytes, const uint8_t *rgb) {
-    png_image image = {.version = PNG_IMAGE_VERSION, .width = SET_SIDE, .height = SET_SIDE, .format = PNG_FORMAT_RGB};
+    png_image image = {
+        .version = PNG_IMAGE_VERSION, .width = SET_SIDE, .height = SET_SIDE, .format = PNG_FORMAT_RGB};
     png_alloc_size_t n = out_bytes;
 
     assert_int_not_equal(png_image_write_to_memory(&image, out, &n, 0, rgb, 0, NULL), 0);
@@ -141,7 +144,8 @@ static inline void set_push_latent(FILE *file, uint32_t i, bool bad) {
     for (uint32_t e = 0; e < sizeof values / sizeof *values; e++) {
         values[e] = set_latent(i, e);
     }
-    set_push(file, i, "npy", bytes, set_npy(bytes, "<f4", bad ? "(8, 6, 24)" : "(8, 12, 12)", values, sizeof values));
+    set_push(file, i, "npy", bytes,
+             set_npy(bytes, "<f4", bad ? "(8, 6, 24)" : "(8, 12, 12)", values, sizeof values));
 }
 
 static inline void set_write(const struct set *set, bool with_bad, bool all_bad) {
@@ -164,7 +168,7 @@ static inline void set_write(const struct set *set, bool with_bad, bool all_bad)
     fclose(file);
 }
 
-/* ---- the dataset over it -------------------------------------------------------------------------------- */
+/* ---- the dataset over it ------------------------------------------------------------------------------- */
 
 static inline void set_open_catalog(struct set *set) {
     const char *patterns[1] = {set->tar};
@@ -199,11 +203,13 @@ static inline void set_annotate(struct set *set) {
         values[i] = i % 2 == 0 ? AMB_ANNOTATION_EVERYWHERE
                                : (struct amb_annotation){0.1f * (float)(i % 8), i % 3 == 0 ? 0.05f : 0.0f};
     }
-    assert_ok(amb_annotations_new(&set->annotations, values, set->n_samples, set->n_samples / 2, 1, &err), err);
+    assert_ok(amb_annotations_new(&set->annotations, values, set->n_samples, set->n_samples / 2, 1, &err),
+              err);
     assert_ok(amb_orders_new(&set->orders, set->annotations, &source, 1, 1, &err), err);
 }
 
-static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samples, bool with_bad, bool all_bad) {
+static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samples, bool with_bad,
+                            bool all_bad) {
     bool latent = kind == SET_LATENTS;
 
     *set = (struct set){.kind = kind, .n_samples = n_samples};
@@ -214,8 +220,12 @@ static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samp
     set_open_catalog(set);
     set->dataset = (struct amb_dataset){
         .catalog = set->catalog,
-        .shape = {.channels = latent ? 4 : 3, .height = SET_SIDE, .width = SET_SIDE, .latent = latent,
-                  .latent_std = latent, .key_bytes_max = (uint32_t)amb_catalog_key_bytes_max(set->catalog)},
+        .shape = {.channels = latent ? 4 : 3,
+                  .height = SET_SIDE,
+                  .width = SET_SIDE,
+                  .latent = latent,
+                  .latent_std = latent,
+                  .key_bytes_max = (uint32_t)amb_catalog_key_bytes_max(set->catalog)},
         .transform = {.crop = AMB_CROP_NONE, .width = SET_SIDE, .height = SET_SIDE, .channels = 3},
         .transform_hash = 1,
         .noise_seed = 11,
@@ -229,8 +239,8 @@ static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samp
 }
 
 /* A stream with these options over the set; members are settled as the daemon does it. */
-static inline void set_subscribe(struct set *set, const struct amb_stream_options *options, uint32_t batch_size,
-                                 const char *const *fields, size_t n_fields) {
+static inline void set_subscribe(struct set *set, const struct amb_stream_options *options,
+                                 uint32_t batch_size, const char *const *fields, size_t n_fields) {
     struct amb_filler filler;
     struct amb_error err = AMB_ERROR_NULL;
 

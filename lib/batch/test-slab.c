@@ -21,7 +21,8 @@ static struct amb_slab slab_make(void) {
     return slab;
 }
 
-/* What a client holds is this fd, or one re-opened through /proc; none of them may change the size or the seals. */
+/* What a client holds is this fd, or one re-opened through /proc; none of them may change the size or the
+ * seals. */
 TEST(seals_refuse_shrink_grow_and_further_seals) {
     struct amb_slab slab = slab_make();
     char path[64];
@@ -48,15 +49,17 @@ TEST(seals_refuse_shrink_grow_and_further_seals) {
     amb_slab_deinit(&slab);
 }
 
-/* The client's hole gives zeros in its own slot; the next write of the daemon must land, and other slots stay. */
+/* The client's hole gives zeros in its own slot; the next write of the daemon must land, and other slots
+ * stay. */
 TEST(punched_holes_do_not_hurt_the_writer) {
     struct amb_slab slab = slab_make();
 
     for (uint32_t i = 0; i < N_SLOTS; i++) {
         memset(amb_slab_get(&slab, i), (int)(i + 1), SLOT_BYTES);
     }
-    assert_int_equal(fallocate(slab.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)SLOT_BYTES, (off_t)SLOT_BYTES),
-                     0);
+    assert_int_equal(
+        fallocate(slab.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)SLOT_BYTES, (off_t)SLOT_BYTES),
+        0);
     assert_int_equal(amb_slab_get(&slab, 1)[77], 0);
     memset(amb_slab_get(&slab, 1), 0xA5, SLOT_BYTES);
     for (size_t i = 0; i < SLOT_BYTES; i++) {
@@ -67,7 +70,8 @@ TEST(punched_holes_do_not_hurt_the_writer) {
     amb_slab_deinit(&slab);
 }
 
-/* All pages are there before the first batch: neither the file nor the page tables may grow while slots are written. */
+/* All pages are there before the first batch: neither the file nor the page tables may grow while slots are
+ * written. */
 TEST(pages_are_there_before_the_first_write) {
     struct amb_slab slab = slab_make();
     struct stat st;
@@ -103,7 +107,8 @@ static int slab_try_huge(void) {
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) {
         return 10;
     }
-    if (amb_slab_init(&slab, 64, (size_t)1 << 20, &err) != -EFBIG || strstr(err.message, "64 slots of 1048576") == NULL) {
+    if (amb_slab_init(&slab, 64, (size_t)1 << 20, &err) != -EFBIG ||
+        strstr(err.message, "64 slots of 1048576") == NULL) {
         return 11;
     }
     return slab.fd == -1 && slab.data == NULL ? 0 : 12;

@@ -1,14 +1,15 @@
 /*
- * bench-fill: images/s of the row filler, for x_t + x_tn + sigma_t + sigma_tn in f32, without daemon or socket.
+ * bench-fill: images/s of the row filler alone, for x_t + x_tn + sigma_t + sigma_tn in f32.
  *
- * Each case fills a ring of slots with threads that take the next row, first without a cache (every image read and
- * decoded), then from a cache that holds the set. Per image it prints the time of one thread by cause, and beside it
- * what copying the same bytes costs: nothing can be faster than that.
+ * Each case fills a ring of slots with threads that take the next row, first without a cache (every image
+ * read and decoded), then from a cache that holds the set. Per image it prints the CPU time, the wall time of
+ * one thread, and that by cause (wall and cpu differ where others use the machine). The floor is what copying
+ * the same bytes costs.
  *
  *   bench-fill [SECONDS]      time of each case, default 1
  *
- * Pictures are made here (JPEG, quality 90, shapes and fine texture); where AMBIENTD_TEST_DATA is set, the 32 x 32
- * case reads cifar-*.tar there instead.
+ * Pictures are made here (JPEG, quality 90, shapes and fine texture); where AMBIENTD_TEST_DATA is set, the
+ * 32 x 32 case reads cifar-*.tar there instead.
  */
 #include <math.h>
 #include <pthread.h>
@@ -48,7 +49,7 @@ struct bench {
 struct worker {
     struct bench *bench;
     _Atomic uint64_t *next_row;
-    uint64_t end_ns, n_rows;
+    uint64_t end_ns, n_rows, cpu_ns;
     struct amb_filler filler;
     pthread_t thread;
 };
@@ -58,14 +59,14 @@ static void die(const char *what, const struct amb_error *err) {
     exit(1);
 }
 
-static uint64_t now_ns(void) {
+static uint64_t now_ns(clockid_t clock) {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* ---- pictures ------------------------------------------------------------------------------------------- */
+/* ---- pictures ----------------------------------------------------------------------------------------- */
 
 static void make_pixels(uint8_t *rgb, uint32_t side, uint32_t i) {
     struct amb_philox_block word = amb_philox(1, 0, i);
@@ -74,7 +75,8 @@ static void make_pixels(uint8_t *rgb, uint32_t side, uint32_t i) {
     for (uint32_t y = 0; y < side; y++) {
         for (uint32_t x = 0; x < side; x++) {
             double u = (double)x / side, v = (double)y / side;
-            double shape = hypot(u - cx, v - cy) < radius ? 90 : 0, grain = amb_philox(2, y * side + x, i).w[0] * 0x1p-32;
+            double shape = hypot(u - cx, v - cy) < radius ? 90 : 0,
+                   grain = amb_philox(2, y * side + x, i).w[0] * 0x1p-32;
 
             for (uint32_t c = 0; c < 3; c++) {
                 double value = 60 + 50 * sin(9 * u + c + i) + 30 * cos(23 * v * (1 + c)) + shape + 24 * grain;
@@ -152,12 +154,15 @@ static void make_tar(struct bench *bench) {
     free(rgb);
 }
 
-/* ---- dataset and stream --------------------------------------------------------------------------------- */
+/* ---- dataset and stream ------------------------------------------------------------------------------- */
 
 static void open_catalog(struct bench *bench) {
     const char *data = bench->side == 32 ? getenv("AMBIENTD_TEST_DATA") : NULL, *patterns[1] = {bench->tar};
-    struct amb_source_options source = {
-        .name = "main", .patterns = patterns, .n_patterns = 1, .repeat = 1, .corruption_label = AMB_LABEL_NONE};
+    struct amb_source_options source = {.name = "main",
+                                        .patterns = patterns,
+                                        .n_patterns = 1,
+                                        .repeat = 1,
+                                        .corruption_label = AMB_LABEL_NONE};
     struct amb_catalog_options options = {.n_threads = 1};
     struct amb_error err = AMB_ERROR_NULL;
     char cifar[256];
@@ -187,7 +192,8 @@ static void open_stream(struct bench *bench) {
     for (uint32_t i = 0; i < bench->n_samples; i++) {
         values[i] = i % 2 == 0 ? AMB_ANNOTATION_EVERYWHERE : (struct amb_annotation){0.3f, 0};
     }
-    if (amb_annotations_new(&bench->annotations, values, bench->n_samples, bench->n_samples / 2, 1, &err) < 0 ||
+    if (amb_annotations_new(&bench->annotations, values, bench->n_samples, bench->n_samples / 2, 1, &err) <
+            0 ||
         amb_orders_new(&bench->orders, bench->annotations, &source, 1, 1, &err) < 0 ||
         amb_sampler_new(&bench->sampler, bench->orders, &options, NULL, &err) < 0) {
         die("sampler", &err);
@@ -208,7 +214,8 @@ static void open_stream(struct bench *bench) {
     bench->n_draws = 64 * (size_t)bench->batch_size;
     bench->draws = calloc(bench->n_draws, sizeof *bench->draws);
     amb_sampler_adopt(&at, bench->sampler);
-    if (bench->draws == NULL || amb_sampler_draw(bench->draws, &n_drawn, bench->sampler, &at, bench->n_draws) != 0) {
+    if (bench->draws == NULL ||
+        amb_sampler_draw(bench->draws, &n_drawn, bench->sampler, &at, bench->n_draws) != 0) {
         die("draws", &err);
     }
 }
@@ -242,23 +249,25 @@ static void close_bench(struct bench *bench) {
     }
 }
 
-/* ---- measurement ---------------------------------------------------------------------------------------- */
+/* ---- measurement -------------------------------------------------------------------------------------- */
 
 static void *work(void *opaque) {
     struct worker *worker = opaque;
     struct bench *bench = worker->bench;
     struct amb_error err = AMB_ERROR_NULL;
 
-    while ((bench->side < 64 && worker->n_rows % 16 != 0) || now_ns() < worker->end_ns) {
+    while ((bench->side < 64 && worker->n_rows % 16 != 0) || now_ns(CLOCK_MONOTONIC) < worker->end_ns) {
         uint64_t row = atomic_fetch_add_explicit(worker->next_row, 1, memory_order_relaxed);
         uint8_t *slot = amb_slab_get(&bench->slab, (uint32_t)(row / bench->batch_size % N_SLOTS));
         struct amb_draw draw = bench->draws[row % bench->n_draws];
 
-        if (amb_fill_row(slot, (uint32_t)(row % bench->batch_size), &worker->filler, &bench->stream, &draw, &err) < 0) {
+        if (amb_fill_row(slot, (uint32_t)(row % bench->batch_size), &worker->filler, &bench->stream, &draw,
+                         &err) < 0) {
             die("fill", &err);
         }
         worker->n_rows++;
     }
+    worker->cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
     return NULL;
 }
 
@@ -284,7 +293,7 @@ static void measure(struct bench *bench, unsigned n_threads, const char *name, d
     struct amb_filler sum = {0};
     struct amb_error err = AMB_ERROR_NULL;
     _Atomic uint64_t next_row = 0;
-    uint64_t begin_ns, n_rows = 0;
+    uint64_t begin_ns, n_rows = 0, cpu_ns = 0;
     double wall_s, each_us;
 
     for (unsigned i = 0; i < n_threads; i++) {
@@ -292,7 +301,7 @@ static void measure(struct bench *bench, unsigned n_threads, const char *name, d
             die("filler", &err);
         }
     }
-    begin_ns = now_ns();
+    begin_ns = now_ns(CLOCK_MONOTONIC);
     for (unsigned i = 0; i < n_threads; i++) {
         workers[i].bench = bench;
         workers[i].next_row = &next_row;
@@ -305,16 +314,18 @@ static void measure(struct bench *bench, unsigned n_threads, const char *name, d
     for (unsigned i = 0; i < n_threads; i++) {
         pthread_join(workers[i].thread, NULL);
         n_rows += workers[i].n_rows;
+        cpu_ns += workers[i].cpu_ns;
         sum.read_ns += workers[i].filler.read_ns;
         sum.decode_ns += workers[i].filler.decode_ns;
         sum.noise_ns += workers[i].filler.noise_ns;
         amb_filler_deinit(&workers[i].filler);
     }
-    wall_s = (double)(now_ns() - begin_ns) * 1e-9;
+    wall_s = (double)(now_ns(CLOCK_MONOTONIC) - begin_ns) * 1e-9;
     each_us = wall_s * n_threads * 1e6 / (double)n_rows;
-    printf("%5u  %-7s %7u %9.0f   %8.2f %8.2f %8.2f %8.2f %8.2f\n", bench->side, name, n_threads,
-           (double)n_rows / wall_s, each_us, (double)sum.read_ns * 1e-3 / (double)n_rows,
-           (double)sum.decode_ns * 1e-3 / (double)n_rows, (double)sum.noise_ns * 1e-3 / (double)n_rows,
+    printf("%5u  %-7s %7u %9.0f   %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f\n", bench->side, name, n_threads,
+           (double)n_rows / wall_s, (double)cpu_ns * 1e-3 / (double)n_rows, each_us,
+           (double)sum.read_ns * 1e-3 / (double)n_rows, (double)sum.decode_ns * 1e-3 / (double)n_rows,
+           (double)sum.noise_ns * 1e-3 / (double)n_rows,
            each_us - (double)(sum.read_ns + sum.decode_ns + sum.noise_ns) * 1e-3 / (double)n_rows);
 }
 
@@ -324,20 +335,21 @@ static void measure_floor(struct bench *bench) {
     uint64_t n = 0, begin_ns, now;
 
     memset(from, 1, bench->layout.slot_bytes);
-    begin_ns = now_ns();
+    begin_ns = now_ns(CLOCK_MONOTONIC);
     do {
         memcpy(amb_slab_get(&bench->slab, (uint32_t)(n % N_SLOTS)), from, bench->layout.slot_bytes);
         n++;
-        now = now_ns();
+        now = now_ns(CLOCK_MONOTONIC);
     } while (now - begin_ns < 300000000u);
-    printf("%5u  %-7s %7u %9.0f   %8.2f\n", bench->side, "memcpy", 1u,
-           (double)(n * bench->batch_size) / ((double)(now - begin_ns) * 1e-9),
+    printf("%5u  %-7s %7u %9.0f   %8s %8.2f\n", bench->side, "memcpy", 1u,
+           (double)(n * bench->batch_size) / ((double)(now - begin_ns) * 1e-9), "",
            (double)(now - begin_ns) * 1e-3 / (double)(n * bench->batch_size));
     free(from);
 }
 
 static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double seconds) {
-    struct bench bench = {.side = side, .n_samples = n_samples, .batch_size = batch_size, .slab = AMB_SLAB_NULL};
+    struct bench bench = {
+        .side = side, .n_samples = n_samples, .batch_size = batch_size, .slab = AMB_SLAB_NULL};
     struct amb_error err = AMB_ERROR_NULL;
 
     open_bench(&bench);
@@ -368,8 +380,8 @@ int main(int argc, char **argv) {
     }
     printf("noise path %s; x_t + x_tn + sigma_t + sigma_tn, f32; microseconds of one thread per image\n",
            amb_path_name(amb_path_get()));
-    printf("%5s  %-7s %7s %9s   %8s %8s %8s %8s %8s\n", "side", "from", "threads", "images/s", "us/image", "read",
-           "decode", "noise", "rest");
+    printf("%5s  %-7s %7s %9s   %8s %8s %8s %8s %8s %8s\n", "side", "from", "threads", "images/s", "cpu",
+           "wall", "read", "decode", "noise", "rest");
     run(32, 2000, 256, seconds);
     run(256, 200, 32, seconds);
     return 0;
