@@ -225,7 +225,7 @@ def test_interrupts_at_any_moment_leave_loader_and_daemon_right(server):
                     break
         except KeyboardInterrupt:
             n_interrupts += 1
-    assert n_interrupts > 20
+    assert n_interrupts > 5
     step = loader.state_dict()["step"]
     assert last + 1 <= step <= last + 2
     for batch in itertools.islice(loader, 3):
