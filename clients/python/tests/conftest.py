@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fakedaemon import FakeDaemon  # noqa: E402
+from .fakedaemon import FakeDaemon
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 import pytest
 
 import ambientd
-from fakedaemon import FakeDaemon
+from .fakedaemon import FakeDaemon
 
 
 def test_answers_larger_than_a_frame_are_put_together(daemon):

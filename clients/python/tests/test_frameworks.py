@@ -7,8 +7,8 @@ import pytest
 
 import ambientd
 import ambientd.device
-from test_lease import eventually
-from test_loader import make
+from .test_lease import eventually
+from .test_loader import make
 
 FIELDS = ["x_t", "x_tn:bf16", "s_t", "index", "label", "seeds", "key", "member:clip.npy"]
 

@@ -9,7 +9,7 @@ import pytest
 import ambientd
 import ambientd.connection
 import ambientd.session
-from test_loader import make
+from .test_loader import make
 
 PACKAGE = str(Path(ambientd.__file__).parent)
 

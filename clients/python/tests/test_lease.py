@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ambientd
-from test_loader import make
+from .test_loader import make
 
 
 def eventually(condition, timeout=5.0):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ambientd
-from fakedaemon import FP0, FP1, FakeDaemon
+from .fakedaemon import FP0, FP1, FakeDaemon
 
 
 def make(daemon, **more):
