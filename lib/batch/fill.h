@@ -76,7 +76,7 @@ int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler,
                  const struct amb_fill_stream *stream, struct amb_draw *draw, struct amb_error *err);
 
 /* Decode one sample to its stored form (C x H x W planes) through the cache, without noise: preview,
- * annotators. *stored points into the filler; valid until its next call. */
+ * annotators. Quarantines nothing. *stored points into the filler; valid until its next call. */
 int amb_fill_load(const uint8_t **stored, struct amb_filler *filler, const struct amb_dataset *dataset,
                   uint32_t i_sample, struct amb_error *err);
 

@@ -719,6 +719,79 @@ TEST(probe_finds_size_and_kind) {
     amb_filler_deinit(&filler);
 }
 
+static void write_file(const char *dir, const char *name, const void *data, size_t bytes) {
+    char path[128];
+    FILE *file;
+
+    assert_true((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path);
+    file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, bytes, file), bytes);
+    fclose(file);
+}
+
+static void remove_file(const char *dir, const char *name) {
+    char path[128];
+
+    assert_true((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* A folder of three pictures, two of them u8 arrays and one of those damaged, with vector labels. */
+TEST(folders_of_arrays_have_vector_labels) {
+    static const char labels[] =
+        "{\"labels\": [[\"a.npy\", [1.5, -2.0]], [\"b.npy\", [0.25, 3.0]], [\"c.png\", [4.0, 5.0]]]}";
+    static const char *const fields[] = {"label", "u8", "replaced"};
+    static const float expected[3][2] = {{1.5f, -2.0f}, {0, 0}, {4.0f, 5.0f}};
+    struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
+    struct amb_filler filler = filler_make();
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_state at = {0};
+    struct amb_draw draws[3];
+    struct set set_ = {.n_samples = 3}, *set = &set_;
+    uint8_t rgb[3 * PLANE], bytes[4096], *slot;
+    uint32_t width, height, channels;
+    size_t n_drawn = 0;
+    bool latent;
+
+    snprintf(set->dir, sizeof set->dir, "/tmp/ambientd-test-XXXXXX");
+    assert_non_null(mkdtemp(set->dir));
+    set_pixels(rgb, 0);
+    write_file(set->dir, "a.npy", bytes, set_npy(bytes, "|u1", "(12, 12, 3)", rgb, sizeof rgb));
+    write_file(set->dir, "b.npy", bytes, set_npy(bytes, "|u1", "(12, 12, 3)", rgb, sizeof rgb - 1));
+    write_file(set->dir, "c.png", bytes, set_png(bytes, sizeof bytes, rgb));
+    write_file(set->dir, "dataset.json", labels, sizeof labels - 1);
+    set_open_catalog(set, set->dir);
+    set_open_dataset(set);
+    assert_ok(amb_fill_probe(&width, &height, &channels, &latent, &filler, set->catalog, &err), err);
+    assert_true(width == SET_SIDE && height == SET_SIDE && channels == 3 && !latent);
+    options.policy = AMB_POLICY_SEQUENTIAL;
+    set_subscribe(set, &options, 3, fields, 3);
+    assert_int_equal(set->layout.fields[0].dtype, AMB_DTYPE_F32);
+    slot = malloc(set->layout.slot_bytes);
+    memset(slot, 0x77, set->layout.slot_bytes);
+    amb_sampler_adopt(&at, set->sampler);
+    assert_int_equal(amb_sampler_draw(draws, &n_drawn, set->sampler, &at, 3), 0);
+    fill_all(slot, set, draws, &filler);
+    for (uint32_t i_row = 0; i_row < 3; i_row++) {
+        const uint8_t *u8 = row_of(set, slot, AMB_FIELD_U8, i_row);
+
+        assert_memory_equal(F32(AMB_FIELD_LABEL), expected[i_row], sizeof expected[i_row]);
+        assert_int_equal(*(const uint8_t *)row_of(set, slot, AMB_FIELD_REPLACED, i_row),
+                         i_row == 1 ? AMB_REPLACED_UNREADABLE : AMB_REPLACED_NO);
+        for (uint32_t e = 0; e < 3 * PLANE; e++) {
+            assert_int_equal(u8[e], i_row == 1 ? 0 : rgb[e % PLANE * 3 + e / PLANE]);
+        }
+    }
+    free(slot);
+    amb_filler_deinit(&filler);
+    remove_file(set->dir, "a.npy");
+    remove_file(set->dir, "b.npy");
+    remove_file(set->dir, "c.png");
+    remove_file(set->dir, "dataset.json");
+    set_close(set);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fields_are_those_of_the_formulas),
     cmocka_unit_test(requests_have_noise_of_their_own),
@@ -732,6 +805,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sequential_replaces_nothing),
     cmocka_unit_test(members_are_cut_stacked_or_missing),
     cmocka_unit_test(probe_finds_size_and_kind),
+    cmocka_unit_test(folders_of_arrays_have_vector_labels),
 };
 
 TEST_MAIN(tests)

@@ -170,8 +170,8 @@ static inline void set_write(const struct set *set, bool with_bad, bool all_bad)
 
 /* ---- the dataset over it ------------------------------------------------------------------------------- */
 
-static inline void set_open_catalog(struct set *set) {
-    const char *patterns[1] = {set->tar};
+static inline void set_open_catalog(struct set *set, const char *path) {
+    const char *patterns[1] = {path};
     struct amb_source_options source = {
         .name = "main", .patterns = patterns, .n_patterns = 1, .repeat = 1, .corruption_label = 3};
     struct amb_catalog_options options = {.n_threads = 1};
@@ -208,16 +208,10 @@ static inline void set_annotate(struct set *set) {
     assert_ok(amb_orders_new(&set->orders, set->annotations, &source, 1, 1, &err), err);
 }
 
-static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samples, bool with_bad,
-                            bool all_bad) {
-    bool latent = kind == SET_LATENTS;
+/* The dataset over an opened catalog. */
+static inline void set_open_dataset(struct set *set) {
+    bool latent = set->kind == SET_LATENTS;
 
-    *set = (struct set){.kind = kind, .n_samples = n_samples};
-    snprintf(set->dir, sizeof set->dir, "/tmp/ambientd-test-XXXXXX");
-    assert_non_null(mkdtemp(set->dir));
-    snprintf(set->tar, sizeof set->tar, "%s/set.tar", set->dir);
-    set_write(set, with_bad, all_bad);
-    set_open_catalog(set);
     set->dataset = (struct amb_dataset){
         .catalog = set->catalog,
         .shape = {.channels = latent ? 4 : 3,
@@ -225,7 +219,8 @@ static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samp
                   .width = SET_SIDE,
                   .latent = latent,
                   .latent_std = latent,
-                  .key_bytes_max = (uint32_t)amb_catalog_key_bytes_max(set->catalog)},
+                  .key_bytes_max = (uint32_t)amb_catalog_key_bytes_max(set->catalog),
+                  .label_width = amb_catalog_label_width(set->catalog)},
         .transform = {.crop = AMB_CROP_NONE, .width = SET_SIDE, .height = SET_SIDE, .channels = 3},
         .transform_hash = 1,
         .noise_seed = 11,
@@ -236,6 +231,17 @@ static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samp
     }
     set_renew(set, 0);
     set_annotate(set);
+}
+
+static inline void set_open(struct set *set, enum set_kind kind, uint32_t n_samples, bool with_bad,
+                            bool all_bad) {
+    *set = (struct set){.kind = kind, .n_samples = n_samples};
+    snprintf(set->dir, sizeof set->dir, "/tmp/ambientd-test-XXXXXX");
+    assert_non_null(mkdtemp(set->dir));
+    snprintf(set->tar, sizeof set->tar, "%s/set.tar", set->dir);
+    set_write(set, with_bad, all_bad);
+    set_open_catalog(set, set->tar);
+    set_open_dataset(set);
 }
 
 /* A stream with these options over the set; members are settled as the daemon does it. */
