@@ -20,7 +20,7 @@ enum option_kind {
     OPTION_INTEGER,
     OPTION_NUMBER,
     OPTION_TRUE,     /* takes no value */
-    OPTION_FALSE,    /* takes no value */
+    OPTION_LATENT,   /* mean-std or plain */
     OPTION_SIZE,     /* N or HxW */
     OPTION_NUMBERS,  /* a,b,c */
     OPTION_IMPORT,   /* appends {"import": value} to annotations */
@@ -67,9 +67,9 @@ static const struct option options[] = {
     {"transform", "NAME", OPTION_STRING, PLACE_IMAGE, "transform", 0,
      "none, center-crop, center-crop-dhariwal, shortest+crop or squash; default center-crop with --size."},
     {"resample", "NAME", OPTION_STRING, PLACE_IMAGE, "resample", 0, "lanczos (default), bicubic or box."},
-    {"latent-std", NULL, OPTION_TRUE, PLACE_LATENT, "std", 0,
-     "Latents are pairs of mean and std; default: if the first key contains mean-std."},
-    {"no-latent-std", NULL, OPTION_FALSE, PLACE_LATENT, "std", 0, "Latents are plain arrays."},
+    {"latent", "KIND", OPTION_LATENT, PLACE_LATENT, "std", 0,
+     "mean-std: latents are pairs, drawn anew at each use (EDM2); plain: they are taken as they are.\n"
+     "Default: mean-std if the first key contains that."},
     {"latent-scale", "A,B,..", OPTION_NUMBERS, PLACE_LATENT, "scale", 0, "x = latent * scale + shift, for each channel."},
     {"latent-shift", "A,B,..", OPTION_NUMBERS, PLACE_LATENT, "shift", 0, "See --latent-scale."},
     {"noise-seed", "N", OPTION_INTEGER, PLACE_DATASET, "noise_seed", 0, "Seed of the fixed noise; default 0."},
@@ -121,10 +121,14 @@ static const struct option options[] = {
 static void print_options(FILE *out, size_t first, size_t end) {
     for (size_t i = first; i < end; i++) {
         char left[64];
+        const char *help = options[i].help;
 
         snprintf(left, sizeof left, "--%s%s%s", options[i].name, options[i].value != NULL ? " " : "",
                  options[i].value != NULL ? options[i].value : "");
-        fprintf(out, "  %-26s %s\n", left, options[i].help);
+        for (size_t n; *help != '\0'; help += n + (help[n] == '\n'), left[0] = '\0') {
+            n = strcspn(help, "\n");
+            fprintf(out, "  %-26s %.*s\n", left, (int)n, help);
+        }
     }
 }
 
@@ -354,8 +358,13 @@ static int option_apply(struct parser *parser, const struct option *option, cons
     case OPTION_NUMBER:
         return set_number(parser, option, value, place, err);
     case OPTION_TRUE:
-    case OPTION_FALSE:
-        tree_set(place, option->key, cJSON_CreateBool(option->kind == OPTION_TRUE));
+        tree_set(place, option->key, cJSON_CreateTrue());
+        return 0;
+    case OPTION_LATENT:
+        if (strcmp(value, "mean-std") != 0 && strcmp(value, "plain") != 0) {
+            return option_fail(option, value, "mean-std or plain", err);
+        }
+        tree_set(place, option->key, cJSON_CreateBool(value[0] == 'm'));
         return 0;
     case OPTION_SIZE:
         return set_size(option, value, place, err);

@@ -28,7 +28,7 @@ int ambd_bytes_parse(uint64_t *out, const char *text) {
     double value, unit = 1;
     char *end;
 
-    if (text[0] < '0' || text[0] > '9') {
+    if (text[0] < '0' || text[0] > '9' || text[strspn(text, "0123456789.")] == 'x') {
         return -1;
     }
     value = strtod(text, &end);

@@ -136,32 +136,39 @@ static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
     ambp_json_add_u64(object, "index_bytes", dataset->report.index_bytes + dataset->report.names_bytes);
 }
 
-static void add_stream(cJSON *row, struct ambd_stream *stream) {
-    const struct ambd_subscription *subscription = &stream->subscription;
-    const struct ambd_stream_stats *stats = &stream->stats;
+static double seconds(uint64_t ns) {
+    return (double)ns * 1e-9;
+}
 
-    ambd_stream_account(stream);
-    cJSON_AddStringToObject(row, "mode", subscription->request_mode ? "request" : "stream");
-    ambd_json_add_string(row, "dataset", subscription->dataset->name);
+/* Every key is there for a session without a stream too: mode null, numbers 0. */
+static void add_stream(cJSON *row, struct ambd_stream *stream) {
+    static const struct ambd_subscription no_subscription;
+    static const struct ambd_stream_stats no_stats;
+    const struct ambd_subscription *subscription = stream != NULL ? &stream->subscription : &no_subscription;
+    const struct ambd_stream_stats *stats = stream != NULL ? &stream->stats : &no_stats;
+
+    if (stream != NULL) {
+        ambd_stream_account(stream);
+    }
+    ambd_json_add_string(row, "mode", stream == NULL ? NULL : subscription->request_mode ? "request" : "stream");
+    ambd_json_add_string(row, "dataset", stream == NULL ? NULL : subscription->dataset->name);
     ambp_json_add_u64(row, "rank", subscription->rank);
     ambp_json_add_u64(row, "world_size", subscription->world_size);
     cJSON_AddNumberToObject(row, "batch_size", subscription->batch_size);
-    ambp_json_add_u64(row, "step", stream->next_lend);
-    ambp_json_add_u64(row, "k", stream->settled.k);
+    ambp_json_add_u64(row, "step", stream != NULL ? stream->next_lend : 0);
+    ambp_json_add_u64(row, "k", stream != NULL ? stream->settled.k : 0);
     cJSON_AddNumberToObject(row, "slots", subscription->n_slots);
-    cJSON_AddNumberToObject(row, "slots_lent", stream->n_lent);
+    cJSON_AddNumberToObject(row, "slots_lent", stream != NULL ? stream->n_lent : 0);
     ambp_json_add_u64(row, "images", stats->n_images);
     ambp_json_add_u64(row, "bytes", stats->n_bytes);
-    cJSON_AddNumberToObject(row, "wait_client_s", (double)stats->wait_client_ns * 1e-9);
-    cJSON_AddNumberToObject(row, "wait_fill_s", (double)stats->wait_fill_ns * 1e-9);
-    cJSON_AddNumberToObject(row, "read_s", (double)stats->read_ns * 1e-9);
-    cJSON_AddNumberToObject(row, "decode_s", (double)stats->decode_ns * 1e-9);
-    cJSON_AddNumberToObject(row, "noise_s", (double)stats->noise_ns * 1e-9);
+    cJSON_AddNumberToObject(row, "wait_client_s", seconds(stats->wait_client_ns));
+    cJSON_AddNumberToObject(row, "wait_fill_s", seconds(stats->wait_fill_ns));
+    cJSON_AddNumberToObject(row, "read_s", seconds(stats->read_ns));
+    cJSON_AddNumberToObject(row, "decode_s", seconds(stats->decode_ns));
+    cJSON_AddNumberToObject(row, "noise_s", seconds(stats->noise_ns));
     ambp_json_add_u64(row, "decoded", stats->n_decoded);
     ambp_json_add_u64(row, "replaced", stats->n_replaced);
-    if (stream->refused.code != 0) {
-        ambd_json_add_string(row, "stays", stream->refused.message);
-    }
+    ambd_json_add_string(row, "stays", stream != NULL && stream->refused.code != 0 ? stream->refused.message : NULL);
 }
 
 static void add_sessions(cJSON *json, struct ambd_server *server) {
@@ -174,11 +181,7 @@ static void add_sessions(cJSON *json, struct ambd_server *server) {
         cJSON_AddNumberToObject(row, "uid", session->uid);
         cJSON_AddNumberToObject(row, "pid", (double)session->pid);
         ambd_json_add_string(row, "client", session->client);
-        if (session->stream != NULL && session->stream->ready) {
-            add_stream(row, session->stream);
-        } else {
-            cJSON_AddNullToObject(row, "mode");
-        }
+        add_stream(row, session->stream != NULL && session->stream->ready ? session->stream : NULL);
         cJSON_AddItemToArray(sessions, row);
     }
 }
