@@ -160,7 +160,7 @@ static void fill_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32
 
     for (uint32_t i = first; i < first + n && !fill_cancelled(fill) && err->code == 0; i++) {
         amb_fill_row(fill->slot, i, filler, fill->stream, &fill->draws[i], err);
-        stats->n_replaced += fill->draws[i].replaced == 1 || fill->draws[i].replaced == 3;
+        stats->n_replaced += fill->draws[i].replaced != AMB_REPLACED_NO;
     }
     stats->read_ns = filler->read_ns - before.read_ns;
     stats->decode_ns = filler->decode_ns - before.decode_ns;
