@@ -43,12 +43,14 @@ int __real_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *c
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err);
 
+static _Atomic uint64_t n_reads;
 static _Atomic int n_faults_left; /* reads that fail ...         */
 static _Atomic uint32_t i_fault;  /* ... of this sample ...      */
 static _Atomic int fault_code;    /* ... with this code          */
 
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err) {
+    n_reads++;
     if (i_sample == i_fault && n_faults_left > 0) {
         n_faults_left--;
         return amb_fail(err, fault_code, "fault made by the test");
@@ -564,6 +566,47 @@ TEST(transient_faults_are_retried_then_flagged) {
     set_close(&set);
 }
 
+/* A bad sample whose replacement fails for the moment: the row then depends on that moment, and must say so.
+ * With all bad samples known, each row is read once; before, the bad ones cost a read more. */
+TEST(known_bad_samples_are_not_read_and_faults_of_replacements_flagged) {
+    struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
+    struct amb_filler filler = filler_make();
+    struct amb_state at = {0};
+    struct amb_draw draws[BATCH], draw, usual;
+    struct set set;
+    uint8_t *slot;
+    uint32_t i_bad = 0;
+    uint64_t before;
+
+    set_open(&set, SET_PICTURES, 60, true, false);
+    set_subscribe(&set, &options, BATCH, all_fields, N_ALL);
+    slot = calloc(set.layout.slot_bytes, 1);
+    draw_batch(draws, &set, &at);
+    before = n_reads;
+    fill_all(slot, &set, draws, &filler);
+    assert_true(n_reads > before + BATCH);
+    before = n_reads;
+    fill_all(slot, &set, draws, &filler);
+    assert_int_equal(n_reads, before + BATCH);
+    while (!set_is_bad(draws[i_bad].i_sample, true)) {
+        i_bad++;
+        assert_true(i_bad < BATCH);
+    }
+    usual = draws[i_bad];
+    assert_int_equal(amb_fill_row(slot, i_bad, &filler, &set.stream, &usual, NULL), 0);
+    assert_int_equal(usual.replaced, AMB_REPLACED_YES);
+    i_fault = usual.i_sample;
+    fault_code = -EIO;
+    n_faults_left = 2;
+    draw = draws[i_bad];
+    assert_int_equal(amb_fill_row(slot, i_bad, &filler, &set.stream, &draw, NULL), 0);
+    assert_int_equal(n_faults_left, 0);
+    assert_int_equal(draw.replaced, AMB_REPLACED_TRANSIENT);
+    free(slot);
+    amb_filler_deinit(&filler);
+    set_close(&set);
+}
+
 TEST(exhausted_replacements_name_the_level) {
     struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
     struct amb_filler filler = filler_make();
@@ -801,6 +844,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(warm_filler_allocates_nothing_in_a_thousand_steps),
     cmocka_unit_test(bad_samples_are_quarantined_with_reasons),
     cmocka_unit_test(transient_faults_are_retried_then_flagged),
+    cmocka_unit_test(known_bad_samples_are_not_read_and_faults_of_replacements_flagged),
     cmocka_unit_test(exhausted_replacements_name_the_level),
     cmocka_unit_test(sequential_replaces_nothing),
     cmocka_unit_test(members_are_cut_stacked_or_missing),
