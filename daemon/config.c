@@ -141,9 +141,10 @@ static int root_apply_datasets(void *object, const cJSON *value, const char *whe
 }
 
 static const struct ambd_key root_keys[] = {
-    {"socket", "string", "$XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock where root may\n"
-                         "write there, else /tmp/ambientd-UID/ambientd.sock",
-     "Path of the Unix socket, at most 107 bytes. Its folder is made with mode 0700 where it is missing.",
+    {"socket", "string", NULL,
+     "Path of the Unix socket, at most 107 bytes. Its folder is made with mode 0700 where it is missing.\n"
+     "Default: $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock where root may write,\n"
+     "else /tmp/ambientd-UID/ambientd.sock.",
      AMBD_KEY_STRING, ROOT(socket), 0, 0, NULL},
     {"socket_group", "string", "none", "Group that may connect too: the socket becomes 0660 instead of 0600.",
      AMBD_KEY_STRING, ROOT(socket_group), 0, 0, NULL},

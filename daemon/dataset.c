@@ -37,10 +37,27 @@ static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_
     return amb_catalog_open(&dataset->fill.catalog, sources, config->n_sources, &options, &dataset->report, err);
 }
 
+/* Shards come in the order of their sources, so one walk counts them; a shard without samples is the last source's. */
+static void dataset_count_shards(struct ambd_dataset *dataset) {
+    size_t n = amb_catalog_count_shards(dataset->fill.catalog), i_source = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t first, count;
+
+        amb_catalog_shard(dataset->fill.catalog, i, NULL, &first, &count);
+        while (count > 0 && i_source + 1 < dataset->n_sources &&
+               first >= dataset->sources[i_source].first + dataset->sources[i_source].count) {
+            i_source++;
+        }
+        dataset->n_shards[i_source]++;
+    }
+}
+
 static int dataset_get_sources(struct ambd_dataset *dataset, struct amb_error *err) {
     dataset->n_sources = amb_catalog_count_sources(dataset->fill.catalog);
     dataset->sources = amb_calloc(dataset->n_sources, sizeof *dataset->sources);
-    if (dataset->sources == NULL) {
+    dataset->n_shards = amb_calloc(dataset->n_sources, sizeof *dataset->n_shards);
+    if (dataset->sources == NULL || dataset->n_shards == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for %zu sources", dataset->n_sources);
     }
     for (size_t i = 0; i < dataset->n_sources; i++) {
@@ -48,6 +65,7 @@ static int dataset_get_sources(struct ambd_dataset *dataset, struct amb_error *e
 
         amb_catalog_source(dataset->fill.catalog, i, &source->first, &source->count, &source->repeat);
     }
+    dataset_count_shards(dataset);
     return 0;
 }
 
@@ -141,6 +159,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     ambd_reports_deinit(&dataset->reports);
     amb_ledger_free(dataset->ledger);
     amb_quarantine_free(dataset->fill.quarantine);
+    amb_free(dataset->n_shards);
     amb_free(dataset->sources);
     amb_catalog_unref(dataset->fill.catalog);
     amb_free(dataset);

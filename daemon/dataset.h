@@ -23,6 +23,7 @@ struct ambd_dataset {
     struct amb_hash128 fingerprint;
     uint64_t number;                        /* of the shards' generation; shards are read once in this version */
     struct amb_orders_source *sources;      /* owned */
+    size_t *n_shards;                       /* of each source; owned */
     size_t n_sources;
     struct ambd_shelf shelf;                /* has its own lock */
 

@@ -60,6 +60,10 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
         ambd_log(AMBD_WARN, "dataset.bad_shards name=%s n=%llu first=\"%s\"", dataset->name,
                  (unsigned long long)report->n_bad_shards, report->first_bad_shard);
     }
+    if (report->n_excluded < dataset->config->n_excludes) {
+        ambd_log(AMBD_WARN, "dataset.excludes_unknown name=%s excluded=%llu of=%zu", dataset->name,
+                 (unsigned long long)report->n_excluded, dataset->config->n_excludes);
+    }
     for (size_t i = 0; i < dataset->reports.n_lines; i++) {
         ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name, dataset->reports.lines[i]);
     }
@@ -136,6 +140,10 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
     if (report->n_without_image > 0) {
         fprintf(out, "  %llu entries hold no picture, the first: %s\n", (unsigned long long)report->n_without_image,
                 report->first_without_image);
+    }
+    if (dataset->config->n_excludes > 0) {
+        fprintf(out, "  %llu samples left out by %zu excludes\n", (unsigned long long)report->n_excluded,
+                dataset->config->n_excludes);
     }
     if (report->n_bad_shards > 0) {
         fprintf(out, "  %llu shards left out, the first: %s\n", (unsigned long long)report->n_bad_shards,

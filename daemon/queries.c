@@ -196,19 +196,12 @@ static cJSON *list_shard(const struct ambd_dataset *dataset, uint32_t i) {
 
 static cJSON *list_source(const struct ambd_dataset *dataset, uint32_t i) {
     const struct amb_orders_source *source = &dataset->sources[i];
-    size_t n_shards = 0;
     cJSON *row = cJSON_CreateObject();
 
-    for (size_t s = 0; s < amb_catalog_count_shards(dataset->fill.catalog); s++) {
-        uint32_t first, count;
-
-        amb_catalog_shard(dataset->fill.catalog, s, NULL, &first, &count);
-        n_shards += first >= source->first && first < source->first + source->count;
-    }
     ambd_json_add_string(row, "name", amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL));
     cJSON_AddNumberToObject(row, "first", source->first);
     cJSON_AddNumberToObject(row, "samples", source->count);
-    cJSON_AddNumberToObject(row, "shards", (double)n_shards);
+    cJSON_AddNumberToObject(row, "shards", (double)dataset->n_shards[i]);
     cJSON_AddNumberToObject(row, "repeat", source->repeat);
     return row;
 }

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/cleanup.h"
 #include "daemon/log.h"
 #include "daemon/queries.h"
@@ -63,23 +64,14 @@ static void add_cache(cJSON *json, struct ambd_server *server) {
 
 static void add_sources(cJSON *json, const struct ambd_dataset *dataset) {
     cJSON *sources = cJSON_AddArrayToObject(json, "sources");
-    size_t n_shards = amb_catalog_count_shards(dataset->fill.catalog);
 
     for (size_t i = 0; i < dataset->n_sources; i++) {
-        const struct amb_orders_source *source = &dataset->sources[i];
         cJSON *row = cJSON_CreateObject();
-        size_t n = 0;
 
-        for (size_t s = 0; s < n_shards; s++) {
-            uint32_t first, count;
-
-            amb_catalog_shard(dataset->fill.catalog, s, NULL, &first, &count);
-            n += first >= source->first && first < source->first + source->count;
-        }
         ambd_json_add_string(row, "name", amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL));
-        cJSON_AddNumberToObject(row, "samples", source->count);
-        cJSON_AddNumberToObject(row, "shards", (double)n);
-        cJSON_AddNumberToObject(row, "repeat", source->repeat);
+        cJSON_AddNumberToObject(row, "samples", dataset->sources[i].count);
+        cJSON_AddNumberToObject(row, "shards", (double)dataset->n_shards[i]);
+        cJSON_AddNumberToObject(row, "repeat", dataset->sources[i].repeat);
         cJSON_AddItemToArray(sources, row);
     }
 }
@@ -217,6 +209,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"shm_refused", n_shm_refused},
         {"shm_bytes", shm_bytes},
         {"log_suppressed", ambd_log_count_suppressed()},
+        {"allocations", amb_alloc_count()},
     };
     cJSON *object = cJSON_AddObjectToObject(json, "counters");
 

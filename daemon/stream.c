@@ -411,6 +411,68 @@ void ambd_stream_hold(struct ambd_stream *stream) {
     stream->n_holds++;
 }
 
+/* Giving gigabytes back to the kernel takes a while: it is done on a desk. */
+struct disposal {
+    struct ambd_task task;
+    struct ambd_server *server;
+    uid_t uid;
+    uint64_t quota_bytes;
+    struct amb_slab slab;
+    struct ambd_slot *slots;
+    struct amb_draw *draws;
+    double *sigmas;
+};
+
+static void disposal_run(struct ambd_task *task) {
+    struct disposal *disposal = (struct disposal *)task;
+
+    amb_slab_deinit(&disposal->slab);
+    amb_free(disposal->sigmas);
+    amb_free(disposal->draws);
+    amb_free(disposal->slots);
+    ambd_quota_release(&disposal->server->quota, disposal->uid, disposal->quota_bytes);
+}
+
+static void disposal_done(struct ambd_task *task) {
+    struct ambd_server *server = ((struct disposal *)task)->server;
+
+    amb_free(task);
+    ambd_server_continue_stop(server);
+}
+
+static void stream_dispose(struct ambd_stream *stream) {
+    struct disposal *disposal = stream->slots != NULL ? amb_calloc(1, sizeof *disposal) : NULL;
+    struct disposal here = {
+        .task = {.run = disposal_run, .done = disposal_done},
+        .server = stream->server,
+        .uid = stream->uid,
+        .quota_bytes = stream->quota_bytes,
+        .slab = stream->slab,
+        .slots = stream->slots,
+        .draws = stream->draws,
+        .sigmas = stream->sigmas,
+    };
+
+    if (disposal == NULL) {
+        disposal_run(&here.task);
+        return;
+    }
+    *disposal = here;
+    ambd_desk_push(&stream->server->builder, &disposal->task);
+}
+
+static void stream_free(struct ambd_stream *stream) {
+    if (stream->ready) {
+        stream->target->generation->n_streams--;
+        stream->subscription.dataset->n_streams--;
+    }
+    ambd_target_unref(stream->target, stream_kept(stream));
+    stream_dispose(stream);
+    ambd_subscription_deinit(&stream->subscription);
+    amb_free(stream->moves);
+    amb_free(stream);
+}
+
 bool ambd_stream_drop(struct ambd_stream *stream) {
     struct ambd_session *session = stream->session;
 
@@ -418,19 +480,7 @@ bool ambd_stream_drop(struct ambd_stream *stream) {
     if (!stream->abandoned || stream->n_in_flight > 0 || stream->n_holds > 0) {
         return false;
     }
-    if (stream->ready) {
-        stream->target->generation->n_streams--;
-        stream->subscription.dataset->n_streams--;
-    }
-    ambd_target_unref(stream->target, stream_kept(stream));
-    amb_slab_deinit(&stream->slab);
-    ambd_quota_release(&stream->server->quota, stream->uid, stream->quota_bytes);
-    ambd_subscription_deinit(&stream->subscription);
-    amb_free(stream->moves);
-    amb_free(stream->sigmas);
-    amb_free(stream->draws);
-    amb_free(stream->slots);
-    amb_free(stream);
+    stream_free(stream);
     session->stream = NULL;
     ambd_session_release(session);
     return true;

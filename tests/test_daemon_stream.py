@@ -406,3 +406,17 @@ def test_two_datasets(daemon, shards, tmp_path):
         assert client.call(wire.LIST, {"dataset": "b"})["total"] == 20
         got = client.subscribe(dataset="b", batch_size=4, fields=["u8"])
         assert got.reply["fields"][0]["shape"] == [4, 1, 8, 12]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["0", "1G"])
+def test_no_allocation_in_the_steady_state(daemon, shards, annotations, cache):
+    """Calls of our own allocator over 1,000 steps, less those of the STATUS that tells them."""
+    one = daemon(shards, "--annotations", annotations, "--cache-size", cache)
+    with one.client() as client:
+        got = client.subscribe(batch_size=16, fields=FIELDS + ["member:cls"], options={"xflip": True})
+        got.take(200)
+        counts = [client.call(wire.STATUS, {})["counters"]["allocations"] for _ in range(2)]
+        got.take(1000)
+        after = client.call(wire.STATUS, {})["counters"]["allocations"]
+        assert after - counts[1] == counts[1] - counts[0]
