@@ -57,7 +57,7 @@ static inline int32_t amb_key_of_max(struct amb_annotation value, double buffer)
 /* s >= 0, also inf. The quotient is at most an ulp off; the loops settle it against the exact product. */
 static inline int32_t amb_key_bound_min(double s, double buffer) {
     double quotient = s / buffer;
-    int32_t bits = quotient < (double)__FLT_MAX__ ? amb_key_bits((float)quotient) : AMB_KEY_INF - 1;
+    int32_t bits = quotient < (double)__FLT_MAX__ ? amb_key_bits((float)quotient + 0.0f) : AMB_KEY_INF - 1;
 
     if (!(s > 0)) {
         return 0;
@@ -72,7 +72,7 @@ static inline int32_t amb_key_bound_min(double s, double buffer) {
 }
 
 static inline int32_t amb_key_bound_max(double s) {
-    int32_t bits = s <= (double)__FLT_MAX__ ? amb_key_bits((float)s) : AMB_KEY_INF - (isinf(s) ? 0 : 1);
+    int32_t bits = s <= (double)__FLT_MAX__ ? amb_key_bits((float)s + 0.0f) : AMB_KEY_INF - (isinf(s) ? 0 : 1);
 
     while (bits > 0 && (double)amb_key_level(bits) > s) { /* the largest f32 <= s */
         bits--;

@@ -12,6 +12,8 @@
 
 #include "base/alloc.h"
 
+#define LINE_BYTES (AMB_LADDER_WIDTH * sizeof(int32_t))
+
 static uint32_t rung_padded(uint32_t n) {
     return (n + AMB_LADDER_WIDTH - 1) / AMB_LADDER_WIDTH * AMB_LADDER_WIDTH;
 }
@@ -33,7 +35,7 @@ static void ladder_store_rungs(struct amb_ladder *ladder, const uint64_t *pairs,
 
 int amb_ladder_init(struct amb_ladder *out, const uint64_t *pairs, uint32_t n, unsigned shift) {
     uint32_t n_pivots = (uint32_t)(((uint64_t)n + ((uint64_t)1 << shift) - 1) >> shift), n_rung = n_pivots;
-    struct amb_ladder ladder = {.n = n, .shift = shift};
+    struct amb_ladder ladder = {.n = n, .shift = shift, .last = n > 0 ? (int32_t)(pairs[n - 1] >> 32) : 0};
 
     while (n_rung > 0) {
         ladder.rungs[ladder.n_rungs++] = ladder.n_keys;
@@ -41,10 +43,11 @@ int amb_ladder_init(struct amb_ladder *out, const uint64_t *pairs, uint32_t n, u
         n_rung = n_rung > AMB_LADDER_WIDTH ? (n_rung + AMB_LADDER_WIDTH - 1) / AMB_LADDER_WIDTH : 0;
     }
     if (ladder.n_keys > 0) {
-        ladder.keys = amb_malloc(ladder.n_keys * sizeof *ladder.keys);
-        if (ladder.keys == NULL) {
+        ladder.memory = amb_malloc(ladder.n_keys * sizeof *ladder.keys + LINE_BYTES - 1);
+        if (ladder.memory == NULL) {
             return -ENOMEM;
         }
+        ladder.keys = (int32_t *)(((uintptr_t)ladder.memory + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES);
         ladder_store_rungs(&ladder, pairs, n_pivots);
     }
     *out = ladder;
@@ -52,6 +55,6 @@ int amb_ladder_init(struct amb_ladder *out, const uint64_t *pairs, uint32_t n, u
 }
 
 void amb_ladder_deinit(struct amb_ladder *ladder) {
-    amb_free(ladder->keys);
+    amb_free(ladder->memory);
     *ladder = AMB_LADDER_NULL;
 }

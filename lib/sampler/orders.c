@@ -1,8 +1,9 @@
 /*
  * Orders: which samples admit a level, as two sorted lists of sample numbers for each source.
  *
- * The lists hold numbers only; keys are computed from the annotations when somebody looks (key.h). While a list is
- * built its keys lie beside the numbers, are sorted by radix, and every 2^shift-th stays behind in a ladder.
+ * The lists hold numbers; keys are computed from the annotations when somebody looks (key.h). While a list is built its
+ * keys lie beside the numbers and are sorted by radix; every 2^shift-th stays behind in a ladder, and of the others as
+ * many bits as a word has to spare.
  * Invariant: an entry of rank r in list 1 admits s exactly if r < a(s), one of list 2 exactly if r < b(s).
  *
  * Not here: curricula. Orders for each group, once there are groups, are orders for each part.
@@ -69,23 +70,40 @@ static unsigned orders_shift(const struct amb_orders *orders, enum amb_orders_wh
     }
 }
 
+/* Sample numbers, and above them the distances of keys within each block of the ladder. */
+static void orders_store_words(struct amb_orders_list *list, const struct amb_orders *orders, const uint64_t *sorted) {
+    for (uint32_t i = 0; i < list->n;) {
+        uint32_t block = i >> list->ladder.shift;
+        int32_t base;
+        uint32_t span = amb_ladder_span(&base, &list->ladder, block);
+        unsigned loss = amb_ladder_loss(span, 32 - orders->id_bits);
+
+        for (; i < list->n && i >> list->ladder.shift == block; i++) {
+            uint64_t distance = (sorted[i] >> 32) - (uint64_t)base;
+
+            list->words[i] = (uint32_t)(distance >> loss << orders->id_bits) | (uint32_t)sorted[i];
+        }
+    }
+}
+
 static int orders_store_list(struct amb_orders *orders, struct amb_orders_part *part, enum amb_orders_which which,
                              unsigned shift, uint64_t *pairs, uint64_t *scratch) {
     struct amb_orders_list *list = &part->lists[which];
     uint32_t n = orders_pair_samples(pairs, orders, &part->source, which);
     const uint64_t *sorted = amb_sort_pairs(pairs, scratch, n);
+    int r = amb_ladder_init(&list->ladder, sorted, n, shift);
 
     assert(n == list->n);
-    for (uint32_t i = 0; i < n; i++) {
-        list->ids[i] = (uint32_t)sorted[i];
+    if (r == 0) {
+        orders_store_words(list, orders, sorted);
     }
-    return amb_ladder_init(&list->ladder, sorted, n, shift);
+    return r;
 }
 
 /* Draws read the lists at random: with huge pages a miss of the cache is no longer also a miss of the TLB. */
-static void orders_advise(uint32_t *ids, size_t n_ids) {
+static void orders_advise(uint32_t *words, size_t n_words) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)ids + page - 1) / page * page, end = ((uintptr_t)ids + n_ids * sizeof *ids) / page * page;
+    uintptr_t begin = ((uintptr_t)words + page - 1) / page * page, end = ((uintptr_t)words + n_words * sizeof *words) / page * page;
 
     if (begin < end) {
         madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* advice: failing changes nothing */
@@ -93,27 +111,27 @@ static void orders_advise(uint32_t *ids, size_t n_ids) {
 }
 
 static int orders_place_lists(struct amb_orders *orders) {
-    size_t n_ids = 0;
+    size_t n_words = 0;
 
     for (uint32_t j = 0; j < orders->n_parts; j++) {
         for (unsigned w = 0; w < AMB_ORDERS_N; w++) {
             struct amb_orders_part *part = &orders->parts[j];
 
             part->lists[w].n = orders_count_samples(orders, &part->source, (enum amb_orders_which)w);
-            n_ids += part->lists[w].n;
+            n_words += part->lists[w].n;
         }
     }
-    orders->ids = amb_malloc(n_ids * sizeof *orders->ids + 1);
-    orders->n_ids = n_ids;
-    if (orders->ids == NULL) {
+    orders->words = amb_malloc(n_words * sizeof *orders->words + 1);
+    orders->n_words = n_words;
+    if (orders->words == NULL) {
         return -ENOMEM;
     }
-    orders_advise(orders->ids, n_ids);
-    n_ids = 0;
+    orders_advise(orders->words, n_words);
+    n_words = 0;
     for (uint32_t j = 0; j < orders->n_parts; j++) {
         for (unsigned w = 0; w < AMB_ORDERS_N; w++) {
-            orders->parts[j].lists[w].ids = orders->ids + n_ids;
-            n_ids += orders->parts[j].lists[w].n;
+            orders->parts[j].lists[w].words = orders->words + n_words;
+            n_words += orders->parts[j].lists[w].n;
         }
     }
     return 0;
@@ -175,6 +193,8 @@ int amb_orders_new(struct amb_orders **out, struct amb_annotations *annotations,
     orders->n_refs = 1;
     orders->annotations = amb_annotations_ref(annotations);
     orders->buffer = buffer;
+    orders->id_bits = annotations->n_samples > 2 ? 32 - (unsigned)__builtin_clz(annotations->n_samples - 1) : 1;
+    orders->id_mask = (uint32_t)((UINT64_C(1) << orders->id_bits) - 1);
     orders->parts = amb_calloc(n_sources + 1, sizeof *orders->parts);
     if (orders->parts != NULL) {
         orders->n_parts = (uint32_t)n_sources;
@@ -209,7 +229,7 @@ struct amb_orders *amb_orders_unref(struct amb_orders *orders) {
         }
     }
     amb_free(orders->parts);
-    amb_free(orders->ids);
+    amb_free(orders->words);
     amb_annotations_unref(orders->annotations);
     amb_free(orders);
     return NULL;
@@ -220,7 +240,7 @@ struct amb_annotations *amb_orders_annotations(const struct amb_orders *orders) 
 }
 
 size_t amb_orders_bytes(const struct amb_orders *orders) {
-    size_t bytes = sizeof *orders + orders->n_parts * sizeof *orders->parts + orders->n_ids * sizeof *orders->ids +
+    size_t bytes = sizeof *orders + orders->n_parts * sizeof *orders->parts + orders->n_words * sizeof *orders->words +
                    (size_t)orders->intervals.n * orders->n_parts * sizeof *orders->intervals.parts;
 
     for (uint32_t j = 0; j < orders->n_parts; j++) {
@@ -255,7 +275,7 @@ int amb_orders_gap_from_zero(double *lo, double *hi, const struct amb_orders *or
         const struct amb_orders_list *lists = orders->parts[j].lists;
 
         if (lists[AMB_ORDERS_BY_MIN].n > 0) {
-            struct amb_annotation value = orders->annotations->values[lists[AMB_ORDERS_BY_MIN].ids[0]];
+            struct amb_annotation value = orders->annotations->values[lists[AMB_ORDERS_BY_MIN].words[0] & orders->id_mask];
 
             if (amb_key_everywhere(value, orders->buffer)) {
                 return 0;
@@ -263,7 +283,7 @@ int amb_orders_gap_from_zero(double *lo, double *hi, const struct amb_orders *or
             least_m = fmin(least_m, amb_key_m(value, orders->buffer));
         }
         if (lists[AMB_ORDERS_BY_MAX].n > 0) {
-            struct amb_annotation value = orders->annotations->values[lists[AMB_ORDERS_BY_MAX].ids[0]];
+            struct amb_annotation value = orders->annotations->values[lists[AMB_ORDERS_BY_MAX].words[0] & orders->id_mask];
 
             most_max = fmax(most_max, (double)value.sigma_max);
         }

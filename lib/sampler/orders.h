@@ -24,8 +24,12 @@ enum amb_orders_which {
     AMB_ORDERS_N,
 };
 
+/*
+ * A word holds a sample number in its low orders->id_bits; the bits that this leaves tell how far the key lies between
+ * the two ladder keys around it, rounded down. So a search rarely has to look at a sample.
+ */
 struct amb_orders_list {
-    uint32_t *ids; /* n sample numbers; inside orders->ids */
+    uint32_t *words; /* n of them, in the order of the keys; inside orders->words */
     uint32_t n;
     struct amb_ladder ladder;
 };
@@ -51,8 +55,10 @@ struct amb_orders {
     double buffer;
     uint32_t n_parts;
     struct amb_orders_part *parts; /* by source; owned */
-    uint32_t *ids;                 /* of all lists; owned */
-    size_t n_ids;
+    uint32_t *words;               /* of all lists; owned */
+    size_t n_words;
+    unsigned id_bits;              /* 1 to 32 */
+    uint32_t id_mask;
     struct amb_intervals intervals;
 };
 

@@ -24,14 +24,16 @@ void amb_pass_init(struct amb_pass *pass, const struct amb_orders *orders, uint6
     pass->extras_ready = 0;
 }
 
-static const struct amb_permutation *pass_get_extra(struct amb_pass *pass, uint32_t i_part, uint64_t number) {
-    uint32_t slot = i_part % AMB_PASS_EXTRAS;
+static const struct amb_permutation *pass_get_extra(struct amb_pass *pass, uint32_t i_part, uint64_t number,
+                                                    uint64_t n) {
+    uint32_t slot = (i_part + (uint32_t)n) % AMB_PASS_EXTRAS; /* intervals differ in n */
     struct amb_pass_extra *extra = &pass->extras[slot];
 
-    if ((pass->extras_ready >> slot & 1) == 0 || extra->i_part != i_part || extra->pass != number) {
+    if ((pass->extras_ready >> slot & 1) == 0 || extra->i_part != i_part || extra->pass != number ||
+        extra->permutation.n != n) {
         uint64_t words[] = {pass->seed, i_part, number};
 
-        amb_permutation_init(&extra->permutation, amb_hash_words("extra", words, 3));
+        amb_permutation_init(&extra->permutation, amb_hash_words("extra", words, 3), n);
         extra->i_part = i_part;
         extra->pass = number;
         pass->extras_ready |= 1u << slot;
@@ -55,7 +57,7 @@ static uint32_t pass_find_part(const struct amb_interval_part *parts, uint32_t n
     return lo;
 }
 
-/* Where the sample number of a place lies. */
+/* Where the word of a place lies. */
 static const uint32_t *pass_get_place(struct amb_pass *pass, uint32_t i_interval, uint64_t number, uint64_t place,
                                       bool *from_max) {
     const struct amb_orders *orders = pass->orders;
@@ -66,13 +68,13 @@ static const uint32_t *pass_get_place(struct amb_pass *pass, uint32_t i_interval
     uint64_t copies = part->weight >> AMB_ORDERS_WEIGHT_BITS;
 
     if (entry >= copies * n) {
-        entry = amb_permutation_get(pass_get_extra(pass, j, number), n, entry - copies * n);
+        entry = amb_permutation_get(pass_get_extra(pass, j, number, n), entry - copies * n);
     } else if (entry >= n) {
         entry %= n;
     }
     *from_max = entry >= parts[j].n_min;
-    return *from_max ? &part->lists[AMB_ORDERS_BY_MAX].ids[entry - parts[j].n_min]
-                     : &part->lists[AMB_ORDERS_BY_MIN].ids[entry];
+    return *from_max ? &part->lists[AMB_ORDERS_BY_MAX].words[entry - parts[j].n_min]
+                     : &part->lists[AMB_ORDERS_BY_MIN].words[entry];
 }
 
 static void lane_fill(struct amb_pass_lane *lane, struct amb_pass *pass, uint32_t i_interval,
@@ -84,7 +86,7 @@ static void lane_fill(struct amb_pass_lane *lane, struct amb_pass *pass, uint32_
     lane->i = 0;
     lane->from_max = 0;
     for (unsigned i = 0; i < lane->n; i++) {
-        uint64_t place = amb_permutation_get(&lane->permutation, n_places, cursor->position + i);
+        uint64_t place = amb_permutation_get(&lane->permutation, cursor->position + i);
         bool from_max;
 
         places[i] = pass_get_place(pass, i_interval, cursor->pass, place, &from_max);
@@ -92,7 +94,7 @@ static void lane_fill(struct amb_pass_lane *lane, struct amb_pass *pass, uint32_
         __builtin_prefetch(places[i]);
     }
     for (unsigned i = 0; i < lane->n; i++) {
-        lane->ids[i] = *places[i];
+        lane->ids[i] = *places[i] & pass->orders->id_mask;
         __builtin_prefetch(&pass->orders->annotations->values[lane->ids[i]]);
     }
 }
@@ -100,7 +102,8 @@ static void lane_fill(struct amb_pass_lane *lane, struct amb_pass *pass, uint32_
 static void lane_set_pass(struct amb_pass_lane *lane, struct amb_pass *pass, uint32_t i_interval, uint64_t number) {
     uint64_t words[] = {pass->seed, i_interval, number};
 
-    amb_permutation_init(&lane->permutation, amb_hash_words("pass", words, 3));
+    amb_permutation_init(&lane->permutation, amb_hash_words("pass", words, 3),
+                         pass->orders->intervals.n_places[i_interval]);
     lane->pass = number;
     lane->i = 0;
     lane->n = 0;

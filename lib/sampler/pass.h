@@ -21,7 +21,7 @@ struct amb_pass_lane {
 };
 
 struct amb_pass_extra {
-    struct amb_permutation permutation;
+    struct amb_permutation permutation; /* of pass `pass`, source i_part and as many entries as an interval has of it */
     uint64_t pass;
     uint32_t i_part;
 };

@@ -1,67 +1,144 @@
 /*
- * Rank: the ladder leaves fewer than 2^shift entries in doubt; a bisection over the values settles them.
+ * Rank: the ladder leaves fewer than 2^shift entries in doubt, the spare bits of their words hardly ever more than one
+ * or two of them; a bisection over the annotations settles those.
  *
- * Each step of a bisection waits for a cache miss (the value of a random sample), so all levels of a call step together:
- * first every line is asked for, then every value is compared. A miss is paid once for the whole call.
+ * Each of these steps waits for a cache miss, so all levels of a call step together: a miss is paid once for the call.
  */
 #include "sampler/rank.h"
 
 #include <assert.h>
+#include <stdbool.h>
 
 #include "sampler/key.h"
 
+#define PREFETCH_MAX 64u /* words of a block asked for ahead; longer blocks are bisected through; not tuned */
+
 struct rank_search {
-    uint32_t lo, hi; /* the count lies in [lo, hi] */
     int32_t bound;
+    uint32_t i_line;       /* of the ladder */
+    uint32_t lo, hi;       /* entries below lo admit the level, entries from hi on do not */
+    uint64_t sure, unsure; /* words below the first surely admit it, words from the second on surely do not */
+    double s;
 };
 
 static void rank_begin(struct rank_search *search, const struct amb_orders *orders, const struct amb_orders_list *list,
                        enum amb_orders_which which, double s) {
+    search->s = s;
     search->bound = which == AMB_ORDERS_BY_MIN ? amb_key_bound_min(s, orders->buffer) : amb_key_bound_max(s);
-    amb_ladder_get(&search->lo, &search->hi, &list->ladder, search->bound);
-    if (search->lo < search->hi) {
-        __builtin_prefetch(&list->ids[search->lo]);
-        __builtin_prefetch(&list->ids[search->hi - 1]);
+    search->i_line = amb_ladder_find_line(&list->ladder, search->bound);
+    __builtin_prefetch(search->i_line == AMB_LADDER_BELOW
+                           ? NULL
+                           : list->ladder.keys + (size_t)search->i_line * AMB_LADDER_WIDTH);
+}
+
+static void rank_find_block(struct rank_search *search, const struct amb_orders *orders,
+                            const struct amb_orders_list *list) {
+    const struct amb_ladder *ladder = &list->ladder;
+    uint64_t distance;
+    uint32_t i, span;
+    unsigned loss;
+    int32_t base;
+
+    if (search->i_line == AMB_LADDER_BELOW || search->bound >= ladder->last) {
+        search->lo = search->hi = search->i_line == AMB_LADDER_BELOW ? 0 : list->n;
+        return;
     }
+    i = amb_ladder_find(ladder, search->i_line, search->bound);
+    search->lo = (i << ladder->shift) + 1;
+    search->hi = (uint64_t)(i + 1) << ladder->shift < list->n ? (i + 1) << ladder->shift : list->n;
+    span = amb_ladder_span(&base, ladder, i);
+    loss = amb_ladder_loss(span, 32 - orders->id_bits);
+    distance = (uint64_t)(search->bound - base) >> loss;
+    search->unsure = (distance + 1) << orders->id_bits;
+    search->sure = loss == 0 ? search->unsure : distance << orders->id_bits;
+    for (uint32_t j = search->lo; j < search->hi && j < search->lo + PREFETCH_MAX; j += AMB_LADDER_WIDTH) {
+        __builtin_prefetch(&list->words[j]);
+    }
+    __builtin_prefetch(&list->words[search->hi - 1]);
+}
+
+/* First of the entries [lo, hi), fewer than 2 * half, whose word is not below `limit`. No branch on the words: half of
+ * them would be predicted wrongly. */
+static uint32_t rank_find_word(const uint32_t *words, uint32_t lo, uint32_t hi, uint64_t limit, uint32_t half) {
+    for (; half > 0; half >>= 1) {
+        uint32_t middle = lo + half - 1;
+        unsigned below = words[middle < hi ? middle : hi - 1] < limit;
+
+        lo += half & -(below & (unsigned)(middle < hi));
+    }
+    return lo;
+}
+
+static void rank_narrow(struct rank_search *search, const struct amb_orders_list *list) {
+    uint32_t half = ((uint32_t)1 << list->ladder.shift) >> 1;
+
+    if (search->lo >= search->hi) {
+        return;
+    }
+    search->lo = rank_find_word(list->words, search->lo, search->hi, search->sure, half);
+    search->hi = search->lo < search->hi && list->words[search->lo] < search->unsure
+                     ? rank_find_word(list->words, search->lo, search->hi, search->unsure, half)
+                     : search->lo;
+}
+
+static const struct amb_annotation *rank_get_middle(const struct rank_search *search, const struct amb_orders *orders,
+                                                    const struct amb_orders_list *list) {
+    uint32_t middle = search->lo + (search->hi - search->lo) / 2;
+
+    return &orders->annotations->values[list->words[middle] & orders->id_mask];
 }
 
 static void rank_step(struct rank_search *search, const struct amb_orders *orders, const struct amb_orders_list *list,
                       enum amb_orders_which which) {
-    uint32_t middle = search->lo + (search->hi - search->lo) / 2;
-    struct amb_annotation value = orders->annotations->values[list->ids[middle]];
-    int32_t key = which == AMB_ORDERS_BY_MIN ? amb_key_of_min(value, orders->buffer)
-                                             : amb_key_of_max(value, orders->buffer);
+    struct amb_annotation value = *rank_get_middle(search, orders, list);
+    double m = amb_key_m(value, orders->buffer);
+    bool admits = which == AMB_ORDERS_BY_MIN ? search->s > m || (double)value.sigma_max > m
+                                             : search->s < (double)value.sigma_max;
 
-    if (key <= search->bound) {
-        search->lo = middle + 1;
+    if (admits) {
+        search->lo += (search->hi - search->lo) / 2 + 1;
     } else {
-        search->hi = middle;
+        search->hi = search->lo + (search->hi - search->lo) / 2;
     }
+}
+
+/* One step for each level that is still in doubt; returns how many were. */
+static unsigned rank_step_all(struct rank_search *searches, const struct amb_orders *orders,
+                              const struct amb_orders_list *list, enum amb_orders_which which, unsigned n) {
+    unsigned n_open = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (searches[i].lo < searches[i].hi) {
+            __builtin_prefetch(rank_get_middle(&searches[i], orders, list));
+            n_open++;
+        }
+    }
+    for (unsigned i = 0; n_open > 0 && i < n; i++) {
+        if (searches[i].lo < searches[i].hi) {
+            rank_step(&searches[i], orders, list, which);
+        }
+    }
+    return n_open;
 }
 
 void amb_rank_get(uint32_t *counts, const struct amb_orders *orders, uint32_t i_part, enum amb_orders_which which,
                   const double *s, unsigned n) {
     const struct amb_orders_list *list = &orders->parts[i_part].lists[which];
-    const struct amb_annotation *values = orders->annotations->values;
     struct rank_search searches[AMB_RANK_N_MAX];
+    unsigned n_open = n;
 
     assert(n <= AMB_RANK_N_MAX);
     for (unsigned i = 0; i < n; i++) {
         rank_begin(&searches[i], orders, list, which, s[i]);
     }
-    for (unsigned step = 0; step <= list->ladder.shift; step++) {
-        for (unsigned i = 0; i < n; i++) {
-            if (searches[i].lo < searches[i].hi) {
-                uint32_t middle = searches[i].lo + (searches[i].hi - searches[i].lo) / 2;
-
-                __builtin_prefetch(&values[list->ids[middle]]);
-            }
-        }
-        for (unsigned i = 0; i < n; i++) {
-            if (searches[i].lo < searches[i].hi) {
-                rank_step(&searches[i], orders, list, which);
-            }
-        }
+    for (unsigned i = 0; i < n; i++) {
+        rank_find_block(&searches[i], orders, list);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        rank_narrow(&searches[i], list);
+    }
+    while (n_open > 0) {
+        n_open = rank_step_all(searches, orders, list, which, n);
     }
     for (unsigned i = 0; i < n; i++) {
         counts[i] = searches[i].lo;

@@ -42,7 +42,7 @@ static const uint32_t *uniform_place(const struct amb_orders *orders, const stru
 
         if (rank < share) {
             rank /= part->weight;
-            return rank < a ? &part->lists[AMB_ORDERS_BY_MIN].ids[rank] : &part->lists[AMB_ORDERS_BY_MAX].ids[rank - a];
+            return rank < a ? &part->lists[AMB_ORDERS_BY_MIN].words[rank] : &part->lists[AMB_ORDERS_BY_MAX].words[rank - a];
         }
         rank -= share;
     }
@@ -71,7 +71,7 @@ void amb_uniform_draw(uint32_t *ids, const struct amb_orders *orders, uint64_t k
         __builtin_prefetch(places[i]);
     }
     for (unsigned i = 0; i < n; i++) {
-        ids[i] = places[i] != NULL ? *places[i] : AMB_UNIFORM_NONE;
+        ids[i] = places[i] != NULL ? *places[i] & orders->id_mask : AMB_UNIFORM_NONE;
         __builtin_prefetch(places[i] != NULL ? &orders->annotations->values[ids[i]] : NULL);
     }
 }
