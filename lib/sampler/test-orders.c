@@ -263,19 +263,20 @@ TEST(half_of_each_interval_is_admissible_at_every_level) {
 }
 
 TEST(repeats_far_apart_end_in_64_intervals) {
-    /* Eight sources of 16 samples, each 16 times as heavy as the one before: the weight in list 1 doubles some 32 times
-     * and the weight in list 2 halves as often, which asks for more than 64 cuts. The 64th interval is the rest. */
-    struct amb_annotation *values = test_values(8 * 16);
+    /* Seven sources of 16 samples and one of 65,536, each 16 times as heavy as the one before: the weight in list 1 doubles
+     * some 40 times and the weight in list 2 halves as often. The 64th interval is the rest. */
+    const uint32_t n = 7 * 16 + 65536;
+    struct amb_annotation *values = test_values(n);
     struct amb_orders_source sources[8];
     struct test_set set;
 
     for (uint32_t j = 0; j < 8; j++) {
-        sources[j] = (struct amb_orders_source){j * 16, 16, ldexp(1, 4 * (int)j - 19)};
+        sources[j] = (struct amb_orders_source){j * 16, j < 7 ? 16 : 65536, ldexp(1, 4 * (int)j - 19)};
     }
-    for (uint32_t k = 0; k < 8 * 16; k++) {
+    for (uint32_t k = 0; k < n; k++) {
         values[k] = (struct amb_annotation){(float)(1000 + k), 1 / (float)(1 + k)};
     }
-    test_set_init(&set, values, 8 * 16, sources, 8, 1);
+    test_set_init(&set, values, n, sources, 8, 1);
     assert_int_equal(set.orders->intervals.n, AMB_INTERVALS_MAX);
     assert_true(set.orders->intervals.edges[63] > 1000 && isinf(set.orders->intervals.lasts[63]));
     test_set_deinit(&set);
