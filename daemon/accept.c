@@ -1,9 +1,9 @@
 /*
- * Accept: credentials are those at connect time (SO_PEERCRED), asked once; a connection over a limit is told so in
- * one ERROR frame and closed.
+ * Accept: credentials are those at connect time (SO_PEERCRED), asked once; a connection over a limit is told
+ * so in one ERROR frame and closed.
  *
- * New fds are the lowest free numbers, so a number near RLIMIT_NOFILE says that the reserve is touched: no counting
- * of what else the process holds.
+ * New fds are the lowest free numbers, so a number near RLIMIT_NOFILE says that the reserve is touched: no
+ * counting of what else the process holds.
  */
 #include "daemon/accept.h"
 
@@ -18,13 +18,14 @@
 #include "daemon/session.h"
 #include "daemon/text.h"
 
-#define ACCEPTS_MAX 64    /* in one turn of the loop; not tuned */
-#define RESUME_MS   100u  /* pause after EMFILE, so that the loop does not spin */
+#define ACCEPTS_MAX 64   /* in one turn of the loop; not tuned */
+#define RESUME_MS   100u /* pause after EMFILE, so that the loop does not spin */
 
 static uint64_t accept_fd_limit(void) {
     struct rlimit limit;
 
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : UINT64_MAX;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur
+                                                                                    : UINT64_MAX;
 }
 
 static int accept_check(struct ambd_server *server, int fd, uid_t uid, struct amb_error *err) {
@@ -35,16 +36,17 @@ static int accept_check(struct ambd_server *server, int fd, uid_t uid, struct am
         n_of_uid += session->uid == uid && !session->closing;
     }
     if (server->n_sessions >= limits->connections) {
-        return amb_fail(err, AMB_ERR_QUOTA, "%zu connections are open, limits.connections is %llu", server->n_sessions,
-                        (unsigned long long)limits->connections);
+        return amb_fail(err, AMB_ERR_QUOTA, "%zu connections are open, limits.connections is %llu",
+                        server->n_sessions, (unsigned long long)limits->connections);
     }
     if (n_of_uid >= limits->connections_per_uid) {
         return amb_fail(err, AMB_ERR_QUOTA, "uid %u has %llu connections, limits.connections_per_uid is %llu",
-                        (unsigned)uid, (unsigned long long)n_of_uid, (unsigned long long)limits->connections_per_uid);
+                        (unsigned)uid, (unsigned long long)n_of_uid,
+                        (unsigned long long)limits->connections_per_uid);
     }
     if (n_fds != UINT64_MAX && (uint64_t)fd + limits->reserve_fds >= n_fds) {
-        return amb_fail(err, AMB_ERR_QUOTA, "file descriptor %d of %llu: the last %llu are kept in reserve", fd,
-                        (unsigned long long)n_fds, (unsigned long long)limits->reserve_fds);
+        return amb_fail(err, AMB_ERR_QUOTA, "file descriptor %d of %llu: the last %llu are kept in reserve",
+                        fd, (unsigned long long)n_fds, (unsigned long long)limits->reserve_fds);
     }
     return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * Annotator: fixed rules and scores, and files through annotate/import.h.
  *
- * Order of entries is order of records, so "within a rank the later record wins" holds for the configuration too.
+ * Order of entries is order of records, so "within a rank the later record wins" holds for the configuration
+ * too.
  *
  * Not here: precedence (annotate/ledger.c) and the forms of annotation files (annotate/import.c).
  */
@@ -25,7 +26,8 @@
 
 #define SCORE_ROWS_MAX 1024u /* not tuned */
 
-static const char *const import_keys[] = {"import", "sigmas", "epsilon", "span", "inf_from", "crop_threshold"};
+static const char *const import_keys[] = {"import", "sigmas",   "epsilon",
+                                          "span",   "inf_from", "crop_threshold"};
 static const char *const fixed_entry_keys[] = {"fixed"};
 static const char *const fixed_keys[] = {"source", "key", "label", "sigma_min", "sigma_max"};
 static const char *const score_entry_keys[] = {"score"};
@@ -51,7 +53,8 @@ static void reports_push(struct ambd_reports *reports, const char *line) {
     reports->n_lines += lines[reports->n_lines] != NULL;
 }
 
-static void reports_printf(struct ambd_reports *reports, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void reports_printf(struct ambd_reports *reports, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 static void reports_printf(struct ambd_reports *reports, const char *fmt, ...) {
     char line[1024];
     va_list args;
@@ -81,7 +84,8 @@ static int import_load(const char **path, struct amb_import_options *options, co
     return r;
 }
 
-static void examples_print(char *out, size_t bytes, const char *what, const struct amb_import_examples *examples) {
+static void examples_print(char *out, size_t bytes, const char *what,
+                           const struct amb_import_examples *examples) {
     size_t n = strlen(out);
 
     if (examples->n == 0 || n >= bytes) {
@@ -96,9 +100,11 @@ static void examples_print(char *out, size_t bytes, const char *what, const stru
     }
 }
 
-void ambd_import_report_text(char *out, size_t bytes, const char *path, const struct amb_import_report *report) {
-    int n = snprintf(out, bytes, "%s: %llu lines, %llu matched by %s", path, (unsigned long long)report->n_lines,
-                     (unsigned long long)report->n_matched, report->rule[0] != '\0' ? report->rule : "nothing");
+void ambd_import_report_text(char *out, size_t bytes, const char *path,
+                             const struct amb_import_report *report) {
+    int n =
+        snprintf(out, bytes, "%s: %llu lines, %llu matched by %s", path, (unsigned long long)report->n_lines,
+                 (unsigned long long)report->n_matched, report->rule[0] != '\0' ? report->rule : "nothing");
 
     examples_print(out, bytes, "unmatched", &report->unmatched);
     examples_print(out, bytes, "ambiguous", &report->ambiguous);
@@ -144,7 +150,8 @@ static int import_apply(struct ambd_reports *reports, struct amb_ledger *ledger,
     struct amb_import_report *report = amb_calloc(1, sizeof *report);
     const char *path = NULL;
     char line[1024];
-    int r = report == NULL ? amb_fail(err, -ENOMEM, "no memory for a report") : import_load(&path, &options, entry, err);
+    int r = report == NULL ? amb_fail(err, -ENOMEM, "no memory for a report")
+                           : import_load(&path, &options, entry, err);
 
     if (r == 0) {
         r = amb_import_jsonl(report, ledger, path, &options, err);
@@ -169,7 +176,8 @@ static int sides_load(struct amb_annotation *value, int *sides, const cJSON *rul
     }
     *sides = (isnan(sigma_min) ? 0 : AMB_SIDE_MIN) | (isnan(sigma_max) ? 0 : AMB_SIDE_MAX);
     if (*sides == 0 || sigma_min < 0 || sigma_max < 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "allowed: 'sigma_min', 'sigma_max' or both, each a number from 0 to \"inf\"");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "allowed: 'sigma_min', 'sigma_max' or both, each a number from 0 to \"inf\"");
     }
     value->sigma_min = (float)sigma_min;
     value->sigma_max = (float)sigma_max;
@@ -210,7 +218,8 @@ static int fixed_load(struct fixed_rule *out, const cJSON *rule, const char *whe
     return r < 0 ? ambd_key_fail(err, where, "") : 0;
 }
 
-static bool fixed_matches(const struct fixed_rule *rule, const struct amb_sample_info *info, const char *source) {
+static bool fixed_matches(const struct fixed_rule *rule, const struct amb_sample_info *info,
+                          const char *source) {
     char key[AMB_KEY_BYTES_MAX + 1];
 
     if ((rule->source != NULL && strcmp(rule->source, source) != 0) ||
@@ -255,20 +264,22 @@ struct score_rule {
     size_t n_rows;
 };
 
-static int score_load_rows(struct score_rule *out, const cJSON *rows, const char *name, struct amb_error *err) {
+static int score_load_rows(struct score_rule *out, const cJSON *rows, const char *name,
+                           struct amb_error *err) {
     const cJSON *row;
 
     out->n_rows = 0;
     cJSON_ArrayForEach(row, rows) {
         const cJSON *at = cJSON_GetArrayItem(row, 0), *sigma = cJSON_GetArrayItem(row, 1);
         double value = cJSON_IsString(sigma) && strcmp(sigma->valuestring, "inf") == 0 ? (double)INFINITY
-                       : cJSON_IsNumber(sigma)                                        ? sigma->valuedouble
-                                                                                      : -1;
+                       : cJSON_IsNumber(sigma)                                         ? sigma->valuedouble
+                                                                                       : -1;
 
-        if (out->n_rows == SCORE_ROWS_MAX || !cJSON_IsNumber(at) || cJSON_GetArraySize(row) != 2 || !(value >= 0) ||
-            (out->n_rows > 0 && at->valuedouble <= out->rows[out->n_rows - 1].at) ||
+        if (out->n_rows == SCORE_ROWS_MAX || !cJSON_IsNumber(at) || cJSON_GetArraySize(row) != 2 ||
+            !(value >= 0) || (out->n_rows > 0 && at->valuedouble <= out->rows[out->n_rows - 1].at) ||
             (out->quantiles && !(at->valuedouble >= 0 && at->valuedouble <= 1))) {
-            return amb_fail(err, AMB_ERR_CONFIG, "'%s' row %zu, allowed: at most %u rows [%s, sigma_min], rising", name,
+            return amb_fail(err, AMB_ERR_CONFIG,
+                            "'%s' row %zu, allowed: at most %u rows [%s, sigma_min], rising", name,
                             out->n_rows, SCORE_ROWS_MAX, out->quantiles ? "share from 0 to 1" : "score");
         }
         out->rows[out->n_rows++] = (struct score_row){at->valuedouble, (float)value};
@@ -295,7 +306,9 @@ static int score_load(struct score_rule *out, const cJSON *rule, const char *whe
         r = amb_fail(err, AMB_ERR_CONFIG, "allowed: either 'quantiles' or 'table'");
     }
     out->quantiles = quantiles != NULL;
-    r = r < 0 ? r : score_load_rows(out, out->quantiles ? quantiles : table, out->quantiles ? "quantiles" : "table", err);
+    r = r < 0 ? r
+              : score_load_rows(out, out->quantiles ? quantiles : table,
+                                out->quantiles ? "quantiles" : "table", err);
     return r < 0 ? ambd_key_fail(err, where, "") : 0;
 }
 
@@ -310,7 +323,8 @@ static int score_read(double *out, struct amb_buf *member, struct amb_catalog *c
     if (r != 0) {
         return r < 0 ? r : 0;
     }
-    if (ambp_json_decode(&json, (const char *)member->data, member->n_bytes, AMBP_JSON_DEPTH_MAX, NULL) == 0) {
+    if (ambp_json_decode(&json, (const char *)member->data, member->n_bytes, AMBP_JSON_DEPTH_MAX, NULL) ==
+        0) {
         value = cJSON_GetObjectItemCaseSensitive(json, key);
         *out = cJSON_IsNumber(value) ? value->valuedouble : (double)NAN;
     }
@@ -339,7 +353,8 @@ static double score_share(const double *sorted, size_t n, double score) {
     return (double)lo / (double)n;
 }
 
-static void score_put(struct amb_ledger *ledger, const struct score_rule *rule, uint32_t i_sample, double at) {
+static void score_put(struct amb_ledger *ledger, const struct score_rule *rule, uint32_t i_sample,
+                      double at) {
     for (size_t i = rule->n_rows; i-- > 0;) {
         if (at >= rule->rows[i].at) {
             amb_ledger_put(ledger, i_sample, AMB_ORIGIN_SCORE, AMB_SIDE_MIN,
@@ -380,7 +395,8 @@ static int score_apply(struct ambd_reports *reports, struct amb_ledger *ledger, 
     qsort(sorted, n_scored, sizeof *sorted, double_compare);
     for (uint32_t i = 0; i < n; i++) {
         if (!isnan(scores[i])) {
-            score_put(ledger, rule, i, rule->quantiles ? score_share(sorted, n_scored, scores[i]) : scores[i]);
+            score_put(ledger, rule, i,
+                      rule->quantiles ? score_share(sorted, n_scored, scores[i]) : scores[i]);
         }
     }
     reports_printf(reports, "%s: %zu of %u samples have the field '%s'", where, n_scored, n, rule->key);
@@ -432,8 +448,9 @@ int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb
     int i = 0;
 
     if (!cJSON_IsArray(annotations)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: an array of objects with 'import', 'fixed' or 'score'",
-                        where, ambp_json_kind(annotations));
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "%s: found %s, allowed: an array of objects with 'import', 'fixed' or 'score'", where,
+                        ambp_json_kind(annotations));
     }
     cJSON_ArrayForEach(entry, annotations) {
         char path[192];

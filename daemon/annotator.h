@@ -11,9 +11,11 @@
 #define AMBD_ANNOTATOR_HELP                                                                                  \
     "{\"import\": FILE, \"sigmas\": FILE, \"epsilon\": 0.05, \"span\": 32, \"inf_from\": 300,\n"             \
     " \"crop_threshold\": 0.25}: annotations.jsonl in every form that exists.\n"                             \
-    "{\"fixed\": [{\"source\": NAME, \"key\": GLOB, \"label\": N, \"sigma_min\": S, \"sigma_max\": S}, ...]}:\n" \
+    "{\"fixed\": [{\"source\": NAME, \"key\": GLOB, \"label\": N, \"sigma_min\": S, \"sigma_max\": S}, "     \
+    "...]}:\n"                                                                                               \
     " samples that fit every condition given get the sides given.\n"                                         \
-    "{\"score\": {\"key\": FIELD, \"source\": NAME, \"quantiles\": [[0, S], [0.5, S], ...]}}: the field of the\n" \
+    "{\"score\": {\"key\": FIELD, \"source\": NAME, \"quantiles\": [[0, S], [0.5, S], ...]}}: the field of " \
+    "the\n"                                                                                                  \
     " .json member; a sample gets the sigma_min of the last row whose share of lower scores it reaches.\n"   \
     " \"table\": [[SCORE, S], ...] instead of quantiles: of the last row whose score it reaches."
 
@@ -24,7 +26,8 @@ struct ambd_reports {
 };
 void ambd_reports_deinit(struct ambd_reports *reports); /* idempotent */
 
-/* Keys, types and ranges of the array; no file is touched. AMB_ERR_CONFIG with the path of the key. Thread: loop. */
+/* Keys, types and ranges of the array; no file is touched. AMB_ERR_CONFIG with the path of the key. Thread:
+ * loop. */
 int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb_error *err);
 
 /**
@@ -38,4 +41,5 @@ int ambd_annotator_apply(struct ambd_reports *reports, struct amb_ledger *ledger
 
 /* A report as JSON, and as one line. */
 cJSON *ambd_import_report_encode(const struct amb_import_report *report);
-void ambd_import_report_text(char *out, size_t bytes, const char *path, const struct amb_import_report *report);
+void ambd_import_report_text(char *out, size_t bytes, const char *path,
+                             const struct amb_import_report *report);

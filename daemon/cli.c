@@ -1,9 +1,9 @@
 /*
- * Cli: one table of options; each sets a key of the tree that config.c checks, so the command line can say nothing
- * that a file cannot, and both are refused in the same words.
+ * Cli: one table of options; each sets a key of the tree that config.c checks, so the command line can say
+ * nothing that a file cannot, and both are refused in the same words.
  *
- * PATTERNs belong to the source that is being described: `main`, then `main2` after the first --source, and so on.
- * Options of a source are those of the source being described, options of the dataset hold for all.
+ * PATTERNs belong to the source that is being described: `main`, then `main2` after the first --source, and
+ * so on. Options of a source are those of the source being described, options of the dataset hold for all.
  */
 #include "daemon/cli.h"
 
@@ -19,15 +19,15 @@ enum option_kind {
     OPTION_STRING,
     OPTION_INTEGER,
     OPTION_NUMBER,
-    OPTION_TRUE,     /* takes no value */
-    OPTION_LATENT,   /* mean-std or plain */
-    OPTION_SIZE,     /* N or HxW */
-    OPTION_NUMBERS,  /* a,b,c */
-    OPTION_IMPORT,   /* appends {"import": value} to annotations */
+    OPTION_TRUE,          /* takes no value */
+    OPTION_LATENT,        /* mean-std or plain */
+    OPTION_SIZE,          /* N or HxW */
+    OPTION_NUMBERS,       /* a,b,c */
+    OPTION_IMPORT,        /* appends {"import": value} to annotations */
     OPTION_IMPORT_STRING, /* a key of the last import */
     OPTION_IMPORT_NUMBER,
     OPTION_EXCLUDE,
-    OPTION_ACTION,   /* sets cli->action; takes no value */
+    OPTION_ACTION, /* sets cli->action; takes no value */
     OPTION_SOURCE,
     OPTION_CONFIG,
     OPTION_READY_FD,
@@ -70,21 +70,27 @@ static const struct option options[] = {
     {"latent", "KIND", OPTION_LATENT, PLACE_LATENT, "std", 0,
      "mean-std: latents are pairs, drawn anew at each use (EDM2); plain: they are taken as they are.\n"
      "Default: mean-std if the first key contains that."},
-    {"latent-scale", "A,B,..", OPTION_NUMBERS, PLACE_LATENT, "scale", 0, "x = latent * scale + shift, for each channel."},
+    {"latent-scale", "A,B,..", OPTION_NUMBERS, PLACE_LATENT, "scale", 0,
+     "x = latent * scale + shift, for each channel."},
     {"latent-shift", "A,B,..", OPTION_NUMBERS, PLACE_LATENT, "shift", 0, "See --latent-scale."},
-    {"noise-seed", "N", OPTION_INTEGER, PLACE_DATASET, "noise_seed", 0, "Seed of the fixed noise; default 0."},
+    {"noise-seed", "N", OPTION_INTEGER, PLACE_DATASET, "noise_seed", 0,
+     "Seed of the fixed noise; default 0."},
     {"exclude", "SOURCE/KEY|FILE", OPTION_EXCLUDE, PLACE_DATASET, "exclude", 0,
      "Leave a sample out; @FILE names a file with one a line. May be given several times."},
 
-    {"source", NULL, OPTION_SOURCE, PLACE_NONE, NULL, 0, "PATTERNs behind it belong to a new source: main2, main3, ..."},
-    {"repeat", "R", OPTION_NUMBER, PLACE_SOURCE, "repeat", 0, "Weight of the source: 2.5 = each sample 2.5 times as often."},
+    {"source", NULL, OPTION_SOURCE, PLACE_NONE, NULL, 0,
+     "PATTERNs behind it belong to a new source: main2, main3, ..."},
+    {"repeat", "R", OPTION_NUMBER, PLACE_SOURCE, "repeat", 0,
+     "Weight of the source: 2.5 = each sample 2.5 times as often."},
     {"format", "NAME", OPTION_STRING, PLACE_SOURCE, "format", 0, "auto (default), tar, zip or folder."},
     {"default-annotation", "A", OPTION_STRING, PLACE_SOURCE, "default_annotation", 0,
      "everywhere (default), nowhere or MIN,MAX: of samples that no annotation names."},
     {"key-scope", "NAME", OPTION_STRING, PLACE_SOURCE, "key_scope", 0,
      "source (default) or shard: keys repeat from shard to shard."},
-    {"label-key", "FIELD", OPTION_STRING, PLACE_SOURCE, "label_key", 0, "Field of the .json member that is the label."},
-    {"corruption-label", "N", OPTION_INTEGER, PLACE_SOURCE, "corruption_label", 0, "Corruption label of every sample."},
+    {"label-key", "FIELD", OPTION_STRING, PLACE_SOURCE, "label_key", 0,
+     "Field of the .json member that is the label."},
+    {"corruption-label", "N", OPTION_INTEGER, PLACE_SOURCE, "corruption_label", 0,
+     "Corruption label of every sample."},
     {"corruption-key", "FIELD", OPTION_STRING, PLACE_SOURCE, "corruption_key", 0,
      "Field of the .json member that is the corruption label."},
     {"pread", NULL, OPTION_TRUE, PLACE_SOURCE, "pread", 0, "Never map these shards."},
@@ -92,19 +98,23 @@ static const struct option options[] = {
      "Leave out shards that cannot be indexed."},
 
     {"socket", "PATH", OPTION_STRING, PLACE_ROOT, "socket", 0,
-     "Where to listen; default $XDG_RUNTIME_DIR/ambientd/ambientd.sock, /run/ambientd/ or /tmp/ambientd-UID/."},
+     "Where to listen; default $XDG_RUNTIME_DIR/ambientd/ambientd.sock, /run/ambientd/ or "
+     "/tmp/ambientd-UID/."},
     {"socket-group", "GROUP", OPTION_STRING, PLACE_ROOT, "socket_group", 0, "Let this group connect too."},
-    {"state-dir", "DIR", OPTION_STRING, PLACE_ROOT, "state_dir", 0, "Folder of this daemon alone; holds the shard indexes."},
+    {"state-dir", "DIR", OPTION_STRING, PLACE_ROOT, "state_dir", 0,
+     "Folder of this daemon alone; holds the shard indexes."},
     {"cache-dir", "DIR", OPTION_STRING, PLACE_ROOT, "cache_dir", 0,
      "Folder of the shard indexes; default STATE_DIR/index, else ~/.cache/ambientd/index."},
     {"cache-size", "SIZE", OPTION_STRING, PLACE_ROOT, "cache_bytes", 0,
      "Memory for decoded samples, as 2G; default a quarter of all."},
     {"workers", "N", OPTION_INTEGER, PLACE_ROOT, "workers", 0, "Threads that fill batches; default: cores."},
-    {"shm-size", "SIZE", OPTION_STRING, PLACE_LIMITS, "shm_bytes", 0, "Shared memory of all slots; default half of all."},
+    {"shm-size", "SIZE", OPTION_STRING, PLACE_LIMITS, "shm_bytes", 0,
+     "Shared memory of all slots; default half of all."},
     {"log-level", "LEVEL", OPTION_STRING, PLACE_LOG, "level", 0, "error, warn, info (default) or debug."},
     {"log-format", "NAME", OPTION_STRING, PLACE_LOG, "format", 0, "auto (default), plain or journal."},
 
-    {"config", "FILE", OPTION_CONFIG, PLACE_NONE, NULL, 0, "Read everything from a JSON file instead; see --help-config."},
+    {"config", "FILE", OPTION_CONFIG, PLACE_NONE, NULL, 0,
+     "Read everything from a JSON file instead; see --help-config."},
     {"check", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_CHECK,
      "Index shards, read annotations, report, exit; no socket is made."},
     {"print-config", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_PRINT_CONFIG,
@@ -113,7 +123,8 @@ static const struct option options[] = {
      "Write the socket's path and a line feed there once the daemon serves, then close it."},
     {"parent-death", NULL, OPTION_PARENT_DEATH, PLACE_NONE, NULL, 0, "Stop when the parent process dies."},
     {"help", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_HELP, "Print this text."},
-    {"help-config", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_HELP_CONFIG, "Print every key of the configuration."},
+    {"help-config", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_HELP_CONFIG,
+     "Print every key of the configuration."},
     {"version", NULL, OPTION_ACTION, PLACE_NONE, NULL, AMBD_CLI_VERSION, "Print the version."},
 };
 #define N_OPTIONS (sizeof options / sizeof options[0])
@@ -142,19 +153,20 @@ static size_t option_index(const char *name) {
 }
 
 void ambd_cli_print_help(FILE *out) {
-    fprintf(out,
-            "NAME\n"
-            "  ambientd - serve sigma-matched, noised batches from image shards to trainers\n\n"
-            "SYNOPSIS\n"
-            "  ambientd serve PATTERN... [OPTION...]\n"
-            "  ambientd --config FILE [--check]\n"
-            "  ambientd --help | --help-config | --version\n\n"
-            "DESCRIPTION\n"
-            "  Maps the shards that the PATTERNs name (tar, zip, folders; globs and brace lists as\n"
-            "  'cifar-{000000..000012}.tar'), reads annotations that say at which noise levels each sample may be used,\n"
-            "  and streams batches over a Unix socket and shared memory. See ambientctl(1) for a look inside and the\n"
-            "  Python package ambientd for trainers.\n\n"
-            "DATA\n");
+    fprintf(out, "NAME\n"
+                 "  ambientd - serve sigma-matched, noised batches from image shards to trainers\n\n"
+                 "SYNOPSIS\n"
+                 "  ambientd serve PATTERN... [OPTION...]\n"
+                 "  ambientd --config FILE [--check]\n"
+                 "  ambientd --help | --help-config | --version\n\n"
+                 "DESCRIPTION\n"
+                 "  Maps the shards that the PATTERNs name (tar, zip, folders; globs and brace lists as\n"
+                 "  'cifar-{000000..000012}.tar'), reads annotations that say at which noise levels each "
+                 "sample may be used,\n"
+                 "  and streams batches over a Unix socket and shared memory. See ambientctl(1) for a look "
+                 "inside and the\n"
+                 "  Python package ambientd for trainers.\n\n"
+                 "DATA\n");
     print_options(out, 0, option_index("source"));
     fprintf(out, "\nSOURCES (each holds for the PATTERNs of the source being described)\n");
     print_options(out, option_index("source"), option_index("socket"));
@@ -165,7 +177,8 @@ void ambd_cli_print_help(FILE *out) {
     fprintf(out,
             "\nSIGNALS\n"
             "  SIGTERM, SIGINT  stop cleanly, within limits.stop_ms; a second one leaves at once\n"
-            "  SIGHUP           read the annotation files again; streams move to what changed; shards are not read again\n\n"
+            "  SIGHUP           read the annotation files again; streams move to what changed; shards are "
+            "not read again\n\n"
             "EXIT STATUS\n"
             "  0  stopped as asked, or --check found nothing wrong\n"
             "  1  an error while starting or running\n"
@@ -238,7 +251,8 @@ static void parser_add_source(struct parser *parser) {
 
 /* Values */
 
-static int option_fail(const struct option *option, const char *value, const char *allowed, struct amb_error *err) {
+static int option_fail(const struct option *option, const char *value, const char *allowed,
+                       struct amb_error *err) {
     return amb_fail(err, AMB_ERR_CONFIG, "--%s: '%.64s' is not allowed, %s is", option->name, value, allowed);
 }
 
@@ -301,7 +315,8 @@ static int set_numbers(const struct option *option, const char *value, cJSON *pl
     return 0;
 }
 
-static int set_import(struct parser *parser, const struct option *option, const char *value, struct amb_error *err) {
+static int set_import(struct parser *parser, const struct option *option, const char *value,
+                      struct amb_error *err) {
     cJSON *imports = array_get(parser->dataset, "annotations"), *last;
 
     if (option->kind == OPTION_IMPORT) {
@@ -312,7 +327,8 @@ static int set_import(struct parser *parser, const struct option *option, const 
     }
     last = cJSON_GetArrayItem(imports, cJSON_GetArraySize(imports) - 1);
     if (last == NULL) {
-        return amb_fail(err, AMB_ERR_CONFIG, "--%s stands before any --annotations, whose option it is", option->name);
+        return amb_fail(err, AMB_ERR_CONFIG, "--%s stands before any --annotations, whose option it is",
+                        option->name);
     }
     if (option->kind == OPTION_IMPORT_NUMBER) {
         return set_number(parser, option, value, last, err);
@@ -321,7 +337,8 @@ static int set_import(struct parser *parser, const struct option *option, const 
     return 0;
 }
 
-static int set_exclude(struct parser *parser, const struct option *option, const char *value, struct amb_error *err) {
+static int set_exclude(struct parser *parser, const struct option *option, const char *value,
+                       struct amb_error *err) {
     cJSON *present = cJSON_GetObjectItemCaseSensitive(parser->dataset, "exclude");
 
     if (value[0] == '@' || cJSON_IsString(present)) {
@@ -335,7 +352,8 @@ static int set_exclude(struct parser *parser, const struct option *option, const
     return 0;
 }
 
-static int set_ready_fd(struct parser *parser, const struct option *option, const char *value, struct amb_error *err) {
+static int set_ready_fd(struct parser *parser, const struct option *option, const char *value,
+                        struct amb_error *err) {
     char *end;
     long fd = strtol(value, &end, 10);
 
@@ -346,7 +364,8 @@ static int set_ready_fd(struct parser *parser, const struct option *option, cons
     return 0;
 }
 
-static int option_apply(struct parser *parser, const struct option *option, const char *value, struct amb_error *err) {
+static int option_apply(struct parser *parser, const struct option *option, const char *value,
+                        struct amb_error *err) {
     cJSON *place = place_get(parser, option->place);
 
     parser->any = parser->any || option->place != PLACE_NONE;
@@ -409,13 +428,15 @@ static const struct option *option_find(const char *name, size_t bytes, struct a
     snprintf(word, sizeof word, "%.*s", (int)(bytes < 63 ? bytes : 63), name);
     nearest = amb_suggest_get(word, names, N_OPTIONS);
     amb_fail(err, AMB_ERR_CONFIG, "unknown option '--%s'%s%s%s; see ambientd --help", word,
-             nearest != NULL ? ", did you mean '--" : "", nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
+             nearest != NULL ? ", did you mean '--" : "", nearest != NULL ? nearest : "",
+             nearest != NULL ? "'?" : "");
     return NULL;
 }
 
 static int parse_option(struct parser *parser, int *i, int argc, char **argv, struct amb_error *err) {
     const char *name = argv[*i] + 2, *equals = strchr(name, '='), *value = "";
-    const struct option *option = option_find(name, equals != NULL ? (size_t)(equals - name) : strlen(name), err);
+    const struct option *option =
+        option_find(name, equals != NULL ? (size_t)(equals - name) : strlen(name), err);
 
     if (option == NULL) {
         return AMB_ERR_CONFIG;
@@ -444,7 +465,8 @@ static int parse_arguments(struct parser *parser, int first, int argc, char **ar
         } else if (!options_end && strncmp(argv[i], "--", 2) == 0) {
             r = parse_option(parser, &i, argc, argv, err);
         } else if (!options_end && argv[i][0] == '-' && argv[i][1] != '\0') {
-            r = amb_fail(err, AMB_ERR_CONFIG, "unknown option '%.32s'; options begin with two dashes, see ambientd --help",
+            r = amb_fail(err, AMB_ERR_CONFIG,
+                         "unknown option '%.32s'; options begin with two dashes, see ambientd --help",
                          argv[i]);
         } else {
             cJSON_AddItemToArray(array_get(parser->source, "shards"), cJSON_CreateString(argv[i]));
@@ -463,8 +485,9 @@ static int check_sources(const struct parser *parser, struct amb_error *err) {
 
     cJSON_ArrayForEach(source, cJSON_GetObjectItemCaseSensitive(parser->dataset, "sources")) {
         if (cJSON_GetObjectItemCaseSensitive(source, "shards") == NULL) {
-            return amb_fail(err, AMB_ERR_CONFIG, "no PATTERN %s%s; as: ambientd serve 'shards/*.tar' --size 32",
-                            parser->n_sources > 1 ? "for source " : "given", parser->n_sources > 1 ? source->string : "");
+            return amb_fail(
+                err, AMB_ERR_CONFIG, "no PATTERN %s%s; as: ambientd serve 'shards/*.tar' --size 32",
+                parser->n_sources > 1 ? "for source " : "given", parser->n_sources > 1 ? source->string : "");
         }
     }
     return 0;
@@ -475,7 +498,8 @@ int ambd_cli_parse(struct ambd_cli *out, int argc, char **argv, struct amb_error
     struct ambd_cli cli = {.action = AMBD_CLI_RUN, .ready_fd = -1, .tree = cJSON_CreateObject()};
     struct parser parser = {.cli = &cli};
     bool serve = argc > 1 && strcmp(argv[1], "serve") == 0;
-    bool run = argc > 1 && strcmp(argv[1], "run") == 0; /* `ambientd run --config FILE` = `ambientd --config FILE` */
+    bool run =
+        argc > 1 && strcmp(argv[1], "run") == 0; /* `ambientd run --config FILE` = `ambientd --config FILE` */
     int r;
 
     parser.dataset = child_get(child_get(cli.tree, "datasets"), "main");
@@ -483,14 +507,16 @@ int ambd_cli_parse(struct ambd_cli *out, int argc, char **argv, struct amb_error
     r = parse_arguments(&parser, serve || run ? 2 : 1, argc, argv, err);
     if (r == 0 && action_needs_config(cli.action)) {
         if (cli.config_path != NULL && parser.any) {
-            r = amb_fail(err, AMB_ERR_CONFIG, "--config stands alone: patterns and options belong into the file, as "
-                                              "--print-config writes it");
+            r = amb_fail(err, AMB_ERR_CONFIG,
+                         "--config stands alone: patterns and options belong into the file, as "
+                         "--print-config writes it");
         } else if (cli.config_path == NULL && !serve) {
             const char *word = argc > 1 ? argv[1] : "";
             const char *nearest = amb_suggest_get(word, commands, 2);
 
-            r = amb_fail(err, AMB_ERR_CONFIG, "nothing to do%s%s%s; as: ambientd serve 'shards/*.tar' --size 32, or "
-                                              "ambientd --config FILE; see ambientd --help",
+            r = amb_fail(err, AMB_ERR_CONFIG,
+                         "nothing to do%s%s%s; as: ambientd serve 'shards/*.tar' --size 32, or "
+                         "ambientd --config FILE; see ambientd --help",
                          nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
                          nearest != NULL ? "'?" : "");
         } else if (cli.config_path == NULL) {

@@ -17,9 +17,9 @@ enum ambd_cli_action {
 
 struct ambd_cli {
     enum ambd_cli_action action;
-    const char *config_path;  /* borrowed from argv; NULL: the tree below is the configuration */
-    cJSON *tree;              /* owned; passed to ambd_config_load */
-    int ready_fd;             /* -1: none */
+    const char *config_path; /* borrowed from argv; NULL: the tree below is the configuration */
+    cJSON *tree;             /* owned; passed to ambd_config_load */
+    int ready_fd;            /* -1: none */
     bool parent_death;
 };
 

@@ -1,8 +1,8 @@
 /*
  * Config of datasets: sources, picture and latent form, annotations, excludes.
  *
- * What can be checked without opening a shard is checked here; what needs the shards (sizes, channels, labels) is
- * checked by dataset.c when it opens them.
+ * What can be checked without opening a shard is checked here; what needs the shards (sizes, channels,
+ * labels) is checked by dataset.c when it opens them.
  */
 #include <errno.h>
 #include <math.h>
@@ -37,8 +37,8 @@ static int strings_load(const char ***out, size_t *n_out, const cJSON *value, co
     cJSON_ArrayForEach(item, value) {
         if (!cJSON_IsString(item) || item->valuestring[0] == '\0') {
             amb_free(strings);
-            return amb_fail(err, AMB_ERR_CONFIG, "%s[%zu]: found %s, allowed: a string that is not empty", where, n,
-                            cJSON_IsString(item) ? "\"\"" : ambp_json_kind(item));
+            return amb_fail(err, AMB_ERR_CONFIG, "%s[%zu]: found %s, allowed: a string that is not empty",
+                            where, n, cJSON_IsString(item) ? "\"\"" : ambp_json_kind(item));
         }
         strings[n++] = item->valuestring;
     }
@@ -47,8 +47,8 @@ static int strings_load(const char ***out, size_t *n_out, const cJSON *value, co
     return 0;
 }
 
-static int name_load(int *out, const cJSON *value, const char *const *names, size_t n_names, const char *where,
-                     struct amb_error *err) {
+static int name_load(int *out, const cJSON *value, const char *const *names, size_t n_names,
+                     const char *where, struct amb_error *err) {
     char all[192] = "";
     const char *nearest;
 
@@ -64,10 +64,11 @@ static int name_load(int *out, const cJSON *value, const char *const *names, siz
     }
     nearest = amb_suggest_get(value->valuestring, names, n_names);
     if (nearest != NULL) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: unknown value '%.64s', did you mean '%s'? allowed: %s", where,
-                        value->valuestring, nearest, all);
+        return amb_fail(err, AMB_ERR_CONFIG, "%s: unknown value '%.64s', did you mean '%s'? allowed: %s",
+                        where, value->valuestring, nearest, all);
     }
-    return amb_fail(err, AMB_ERR_CONFIG, "%s: unknown value '%.64s', allowed: %s", where, value->valuestring, all);
+    return amb_fail(err, AMB_ERR_CONFIG, "%s: unknown value '%.64s', allowed: %s", where, value->valuestring,
+                    all);
 }
 
 static bool sigma_parse(float *out, const char *text, char **end) {
@@ -98,13 +99,14 @@ int ambd_annotation_parse(struct amb_annotation *out, const char *text, struct a
         *out = AMB_ANNOTATION_NOWHERE;
         return 0;
     }
-    if (sigma_parse(&value.sigma_min, text, &end) && *end == ',' && sigma_parse(&value.sigma_max, end + 1, &end) &&
-        *end == '\0') {
+    if (sigma_parse(&value.sigma_min, text, &end) && *end == ',' &&
+        sigma_parse(&value.sigma_max, end + 1, &end) && *end == '\0') {
         *out = value;
         return 0;
     }
-    return amb_fail(err, AMB_ERR_CONFIG,
-                    "'%.64s' is no annotation, allowed: everywhere, nowhere, or SIGMA_MIN,SIGMA_MAX as 0.5,inf", text);
+    return amb_fail(
+        err, AMB_ERR_CONFIG,
+        "'%.64s' is no annotation, allowed: everywhere, nowhere, or SIGMA_MIN,SIGMA_MAX as 0.5,inf", text);
 }
 
 static int source_apply_shards(void *object, const cJSON *value, const char *where, struct amb_error *err) {
@@ -129,7 +131,8 @@ static int source_apply_format(void *object, const cJSON *value, const char *whe
     return r;
 }
 
-static int source_apply_key_scope(void *object, const cJSON *value, const char *where, struct amb_error *err) {
+static int source_apply_key_scope(void *object, const cJSON *value, const char *where,
+                                  struct amb_error *err) {
     static const char *const names[] = {"source", "shard"};
     int i = 0, r = name_load(&i, value, names, 2, where, err);
 
@@ -139,9 +142,10 @@ static int source_apply_key_scope(void *object, const cJSON *value, const char *
     return r;
 }
 
-static int source_apply_corruption(void *object, const cJSON *value, const char *where, struct amb_error *err) {
-    if (!cJSON_IsNumber(value) || value->valuedouble != floor(value->valuedouble) || value->valuedouble < -1 ||
-        value->valuedouble > 0x1p53) {
+static int source_apply_corruption(void *object, const cJSON *value, const char *where,
+                                   struct amb_error *err) {
+    if (!cJSON_IsNumber(value) || value->valuedouble != floor(value->valuedouble) ||
+        value->valuedouble < -1 || value->valuedouble > 0x1p53) {
         return amb_fail(err, AMB_ERR_CONFIG, "%s: allowed: an integer, -1 where unknown", where);
     }
     ((struct ambd_source_config *)object)->options.corruption_label = (int64_t)value->valuedouble;
@@ -153,7 +157,8 @@ static int source_apply_default(void *object, const cJSON *value, const char *wh
     int r;
 
     if (!cJSON_IsString(value)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: \"everywhere\", \"nowhere\" or \"MIN,MAX\"", where,
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "%s: found %s, allowed: \"everywhere\", \"nowhere\" or \"MIN,MAX\"", where,
                         ambp_json_kind(value));
     }
     r = ambd_annotation_parse(&source->default_annotation, value->valuestring, err);
@@ -165,30 +170,32 @@ static const struct ambd_key source_keys[] = {
      "Paths, globs and brace lists: \"data/*.tar\", \"cifar-{000000..000012}.tar\", \"photos/\".\n"
      "Tar (WebDataset), zip (EDM, EDM2, StyleGAN) and folders are read where they lie.",
      AMBD_KEY_CUSTOM, 0, 0, 0, source_apply_shards},
-    {"format", "\"auto\", \"tar\", \"zip\" or \"folder\"", "\"auto\"", "What the shards are.", AMBD_KEY_CUSTOM, 0, 0, 0,
-     source_apply_format},
+    {"format", "\"auto\", \"tar\", \"zip\" or \"folder\"", "\"auto\"", "What the shards are.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, source_apply_format},
     {"repeat", "number", "1", "Weight: 2.5 = each sample 2.5 times as often.", AMBD_KEY_F64,
      SOURCE_FIELD(options.repeat), 0, 0, NULL},
     {"key_scope", "\"source\" or \"shard\"", "\"source\"",
-     "shard: a key is the shard's base name \"/\" key, for shards that repeat keys.", AMBD_KEY_CUSTOM, 0, 0, 0,
-     source_apply_key_scope},
+     "shard: a key is the shard's base name \"/\" key, for shards that repeat keys.", AMBD_KEY_CUSTOM, 0, 0,
+     0, source_apply_key_scope},
     {"default_annotation", "\"everywhere\", \"nowhere\" or \"MIN,MAX\"", "\"everywhere\"",
-     "Of samples that no annotation names. nowhere: not used before they are annotated.", AMBD_KEY_CUSTOM, 0, 0, 0,
-     source_apply_default},
-    {"pread", "boolean", "false", "Never map these shards (network file systems get that anyway).", AMBD_KEY_BOOL,
-     SOURCE_FIELD(options.pread), 0, 0, NULL},
-    {"skip_bad_shards", "boolean", "false", "Leave out a shard that cannot be indexed instead of refusing to start.",
-     AMBD_KEY_BOOL, SOURCE_FIELD(options.skip_bad_shards), 0, 0, NULL},
-    {"corruption_label", "integer", "-1", "Field `corruption_label` of every sample; -1: unknown.", AMBD_KEY_CUSTOM, 0, 0,
-     0, source_apply_corruption},
-    {"label_key", "string", "none", "Field of the .json member that is the label, instead of .cls, dataset.json, folder.",
-     AMBD_KEY_STRING, SOURCE_FIELD(options.label_key), 0, 0, NULL},
-    {"corruption_key", "string", "none", "Field of the .json member that is the corruption label.", AMBD_KEY_STRING,
-     SOURCE_FIELD(options.corruption_key), 0, 0, NULL},
+     "Of samples that no annotation names. nowhere: not used before they are annotated.", AMBD_KEY_CUSTOM, 0,
+     0, 0, source_apply_default},
+    {"pread", "boolean", "false", "Never map these shards (network file systems get that anyway).",
+     AMBD_KEY_BOOL, SOURCE_FIELD(options.pread), 0, 0, NULL},
+    {"skip_bad_shards", "boolean", "false",
+     "Leave out a shard that cannot be indexed instead of refusing to start.", AMBD_KEY_BOOL,
+     SOURCE_FIELD(options.skip_bad_shards), 0, 0, NULL},
+    {"corruption_label", "integer", "-1", "Field `corruption_label` of every sample; -1: unknown.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, source_apply_corruption},
+    {"label_key", "string", "none",
+     "Field of the .json member that is the label, instead of .cls, dataset.json, folder.", AMBD_KEY_STRING,
+     SOURCE_FIELD(options.label_key), 0, 0, NULL},
+    {"corruption_key", "string", "none", "Field of the .json member that is the corruption label.",
+     AMBD_KEY_STRING, SOURCE_FIELD(options.corruption_key), 0, 0, NULL},
 };
-static const struct ambd_section source_section = {"datasets.NAME.sources.NAME",
-                                                   "A named list of shards; the name enters every sample's identity.",
-                                                   source_keys, sizeof source_keys / sizeof source_keys[0]};
+static const struct ambd_section source_section = {
+    "datasets.NAME.sources.NAME", "A named list of shards; the name enters every sample's identity.",
+    source_keys, sizeof source_keys / sizeof source_keys[0]};
 
 static int image_apply_size(void *object, const cJSON *value, const char *where, struct amb_error *err) {
     struct ambd_dataset_config *dataset = object;
@@ -257,25 +264,29 @@ static const struct ambd_key image_keys[] = {
      image_apply_channels},
     {"transform", "\"none\", \"center-crop\", \"center-crop-dhariwal\", \"shortest+crop\" or \"squash\"",
      "\"center-crop\" if a size is given, else \"none\"",
-     "How pictures come to that size: as EDM's dataset_tool does, by the short side, or by squashing.", AMBD_KEY_CUSTOM,
-     0, 0, 0, image_apply_transform},
+     "How pictures come to that size: as EDM's dataset_tool does, by the short side, or by squashing.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, image_apply_transform},
     {"resample", "\"lanczos\", \"bicubic\" or \"box\"", "\"lanczos\"", "Filter of the resize, as Pillow's.",
      AMBD_KEY_CUSTOM, 0, 0, 0, image_apply_resample},
 };
-static const struct ambd_section image_section = {"datasets.NAME.image", "Of pictures; latents have their own size.",
-                                                  image_keys, sizeof image_keys / sizeof image_keys[0]};
+static const struct ambd_section image_section = {"datasets.NAME.image",
+                                                  "Of pictures; latents have their own size.", image_keys,
+                                                  sizeof image_keys / sizeof image_keys[0]};
 
-static int floats_load(double *out, size_t *n_out, const cJSON *value, const char *where, struct amb_error *err) {
+static int floats_load(double *out, size_t *n_out, const cJSON *value, const char *where,
+                       struct amb_error *err) {
     size_t n = 0;
     const cJSON *item;
 
     if (!cJSON_IsArray(value) || cJSON_GetArraySize(value) > (int)AMB_LATENT_CHANNELS_MAX) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: allowed: an array of numbers, one for each channel, at most %u", where,
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "%s: allowed: an array of numbers, one for each channel, at most %u", where,
                         AMB_LATENT_CHANNELS_MAX);
     }
     cJSON_ArrayForEach(item, value) {
         if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble)) {
-            return amb_fail(err, AMB_ERR_CONFIG, "%s[%zu]: found %s, allowed: a number", where, n, ambp_json_kind(item));
+            return amb_fail(err, AMB_ERR_CONFIG, "%s[%zu]: found %s, allowed: a number", where, n,
+                            ambp_json_kind(item));
         }
         out[n++] = item->valuedouble;
     }
@@ -287,7 +298,8 @@ static int latent_apply_std(void *object, const cJSON *value, const char *where,
     struct ambd_dataset_config *dataset = object;
 
     if (!cJSON_IsBool(value)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: true or false", where, ambp_json_kind(value));
+        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: true or false", where,
+                        ambp_json_kind(value));
     }
     dataset->latent_std = cJSON_IsTrue(value);
     dataset->latent_std_set = true;
@@ -310,8 +322,8 @@ static const struct ambd_key latent_keys[] = {
     {"std", "boolean", "true if the first key contains \"mean-std\" (EDM2), else false",
      "The arrays hold mean and standard deviation, half of the planes each; every use draws mean + std z.",
      AMBD_KEY_CUSTOM, 0, 0, 0, latent_apply_std},
-    {"scale", "array of numbers", "1", "x = latent * scale + shift, one number for each channel.", AMBD_KEY_CUSTOM, 0, 0,
-     0, latent_apply_scale},
+    {"scale", "array of numbers", "1", "x = latent * scale + shift, one number for each channel.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, latent_apply_scale},
     {"shift", "array of numbers", "0", "See scale.", AMBD_KEY_CUSTOM, 0, 0, 0, latent_apply_shift},
 };
 static const struct ambd_section latent_section = {"datasets.NAME.latent", "Of .npy latents.", latent_keys,
@@ -323,7 +335,8 @@ static int source_load(struct ambd_source_config *source, const cJSON *value, co
     size_t n = strlen(name);
     int r;
 
-    source->options = (struct amb_source_options){.name = name, .repeat = 1, .corruption_label = AMB_LABEL_NONE};
+    source->options =
+        (struct amb_source_options){.name = name, .repeat = 1, .corruption_label = AMB_LABEL_NONE};
     source->default_annotation = AMB_ANNOTATION_EVERYWHERE;
     if (n == 0 || n > AMB_SOURCE_NAME_MAX || strchr(name, '/') != NULL) {
         return amb_fail(err, AMB_ERR_CONFIG, "%s: a source's name has 1 to %u bytes and no '/'", where,
@@ -331,7 +344,8 @@ static int source_load(struct ambd_source_config *source, const cJSON *value, co
     }
     r = ambd_section_load(source, &source_section, value, where, err);
     if (r == 0 && source->options.n_patterns == 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: 'shards' is missing, allowed: at least one path or pattern", where);
+        return amb_fail(err, AMB_ERR_CONFIG, "%s: 'shards' is missing, allowed: at least one path or pattern",
+                        where);
     }
     return r;
 }
@@ -374,7 +388,8 @@ static int dataset_apply_latent(void *object, const cJSON *value, const char *wh
     return ambd_section_load(object, &latent_section, value, where, err);
 }
 
-static int dataset_apply_annotations(void *object, const cJSON *value, const char *where, struct amb_error *err) {
+static int dataset_apply_annotations(void *object, const cJSON *value, const char *where,
+                                     struct amb_error *err) {
     ((struct ambd_dataset_config *)object)->annotations = value;
     return ambd_annotator_check(value, where, err);
 }
@@ -443,18 +458,20 @@ static int dataset_apply_exclude(void *object, const cJSON *value, const char *w
 }
 
 static const struct ambd_key dataset_keys[] = {
-    {"sources", "object", NULL, "Sources by name, in the order of their samples' numbers. See below.", AMBD_KEY_CUSTOM, 0,
-     0, 0, dataset_apply_sources},
-    {"image", "object", NULL, "Size and channels of pictures. See below.", AMBD_KEY_CUSTOM, 0, 0, 0, dataset_apply_image},
+    {"sources", "object", NULL, "Sources by name, in the order of their samples' numbers. See below.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, dataset_apply_sources},
+    {"image", "object", NULL, "Size and channels of pictures. See below.", AMBD_KEY_CUSTOM, 0, 0, 0,
+     dataset_apply_image},
     {"latent", "object", NULL, "Of latents. See below.", AMBD_KEY_CUSTOM, 0, 0, 0, dataset_apply_latent},
     {"annotations", "array of objects", "[]",
-     "Where annotations come from; within a kind the later entry wins, and fixed > import > score.\n" AMBD_ANNOTATOR_HELP,
+     "Where annotations come from; within a kind the later entry wins, and fixed > import > "
+     "score.\n" AMBD_ANNOTATOR_HELP,
      AMBD_KEY_CUSTOM, 0, 0, 0, dataset_apply_annotations},
     {"exclude", "array of strings, or the path of a file with one a line", "[]",
-     "Samples to leave out, as \"source/key\"; `ambientctl quarantine --export` writes such a file.", AMBD_KEY_CUSTOM, 0, 0,
-     0, dataset_apply_exclude},
-    {"noise_seed", "integer", "0", "Seed of the fixed noise of every sample.", AMBD_KEY_U64, DATASET_FIELD(noise_seed), 0,
-     UINT64_MAX, NULL},
+     "Samples to leave out, as \"source/key\"; `ambientctl quarantine --export` writes such a file.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, dataset_apply_exclude},
+    {"noise_seed", "integer", "0", "Seed of the fixed noise of every sample.", AMBD_KEY_U64,
+     DATASET_FIELD(noise_seed), 0, UINT64_MAX, NULL},
 };
 static const struct ambd_section dataset_section = {"datasets.NAME", NULL, dataset_keys,
                                                     sizeof dataset_keys / sizeof dataset_keys[0]};
@@ -464,7 +481,8 @@ int ambd_config_load_datasets(struct ambd_config *config, const cJSON *value, st
     const cJSON *item;
 
     if (!cJSON_IsObject(value) || n < 1) {
-        return amb_fail(err, AMB_ERR_CONFIG, "datasets: allowed: an object of datasets by name, at least one");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "datasets: allowed: an object of datasets by name, at least one");
     }
     config->datasets = amb_calloc((size_t)n, sizeof *config->datasets);
     if (config->datasets == NULL) {

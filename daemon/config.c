@@ -21,35 +21,39 @@
 #include "proto/frame.h"
 #include "proto/json.h"
 
-#define CONFIG_DEPTH_MAX AMBP_JSON_DEPTH_MAX
-#define LIMIT(field)     .kind = AMBD_KEY_U64, .offset = offsetof(struct ambd_limits, field)
+#define CONFIG_DEPTH_MAX   AMBP_JSON_DEPTH_MAX
+#define LIMIT(field)       .kind = AMBD_KEY_U64, .offset = offsetof(struct ambd_limits, field)
 #define LIMIT_BYTES(field) .kind = AMBD_KEY_BYTES, .offset = offsetof(struct ambd_limits, field)
-#define ROOT(field)      .offset = offsetof(struct ambd_config, field)
-#define EXACT            (UINT64_C(1) << 53) /* largest integer that a JSON number carries exactly */
+#define ROOT(field)        .offset = offsetof(struct ambd_config, field)
+#define EXACT              (UINT64_C(1) << 53) /* largest integer that a JSON number carries exactly */
 
 static const struct ambd_key limit_keys[] = {
     {"frame_bytes", "integer", "65536", "Largest payload of a frame that a client may send, 1,024 to 65,536.",
      LIMIT(frame_bytes), 1024, AMBP_PAYLOAD_BYTES_MAX, NULL},
-    {"hello_ms", "integer", "2000", "Time in which a new connection must say HELLO.", LIMIT(hello_ms), 1, 600000, NULL},
-    {"connections_per_uid", "integer", "64", "Connections of one user.", LIMIT(connections_per_uid), 1, 65536, NULL},
-    {"connections", "integer", "256", "Connections in all.", LIMIT(connections), 1, 65536, NULL},
-    {"reserve_fds", "integer", "32", "File descriptors that connections must leave free.", LIMIT(reserve_fds), 0, 65536,
+    {"hello_ms", "integer", "2000", "Time in which a new connection must say HELLO.", LIMIT(hello_ms), 1,
+     600000, NULL},
+    {"connections_per_uid", "integer", "64", "Connections of one user.", LIMIT(connections_per_uid), 1, 65536,
      NULL},
+    {"connections", "integer", "256", "Connections in all.", LIMIT(connections), 1, 65536, NULL},
+    {"reserve_fds", "integer", "32", "File descriptors that connections must leave free.", LIMIT(reserve_fds),
+     0, 65536, NULL},
     {"out_queue_bytes", "size", "256K",
-     "Bytes queued for a client that does not read; past it the connection is closed. At least 160K: two frames.",
+     "Bytes queued for a client that does not read; past it the connection is closed. At least 160K: two "
+     "frames.",
      LIMIT_BYTES(out_queue_bytes), 160u << 10, 1u << 30, NULL},
     {"slot_lease_s", "integer", "0", "Longest time that a client may hold a slot, in seconds; 0: for ever.",
      LIMIT(slot_lease_s), 0, 1u << 30, NULL},
-    {"shm_bytes", "size", "half of the memory", "Shared memory of all slots.", LIMIT_BYTES(shm_bytes), 4096, EXACT,
-     NULL},
+    {"shm_bytes", "size", "half of the memory", "Shared memory of all slots.", LIMIT_BYTES(shm_bytes), 4096,
+     EXACT, NULL},
     {"shm_bytes_per_uid", "size", "0", "Shared memory of one user's slots; 0: no limit of its own.",
      LIMIT_BYTES(shm_bytes_per_uid), 0, EXACT, NULL},
     {"image_pixels", "integer", "67108864", "Pixels of a picture.", LIMIT(image_pixels), 1, UINT32_MAX, NULL},
     {"image_side", "integer", "16383", "Width and height of a picture.", LIMIT(image_side), 1, 65535, NULL},
     {"jpeg_scans", "integer", "500", "Scans of a progressive JPEG.", LIMIT(jpeg_scans), 1, 65535, NULL},
-    {"decode_cpu_ms", "integer", "1000", "CPU time for decoding one picture.", LIMIT(decode_cpu_ms), 1, 3600000, NULL},
-    {"log_lines", "integer", "100", "Log lines that one user's clients may cause in a window.", LIMIT(log_lines), 0,
-     UINT32_MAX, NULL},
+    {"decode_cpu_ms", "integer", "1000", "CPU time for decoding one picture.", LIMIT(decode_cpu_ms), 1,
+     3600000, NULL},
+    {"log_lines", "integer", "100", "Log lines that one user's clients may cause in a window.",
+     LIMIT(log_lines), 0, UINT32_MAX, NULL},
     {"log_window_s", "integer", "30", "Length of that window.", LIMIT(log_window_s), 1, 86400, NULL},
     {"generations_kept", "integer", "4",
      "Annotation generations that no stream uses, kept in memory (8 bytes a sample each) so that a stream\n"
@@ -57,7 +61,8 @@ static const struct ambd_key limit_keys[] = {
      LIMIT(generations_kept), 0, 1024, NULL},
     {"stop_ms", "integer", "4500", "Time for a clean stop after SIGTERM.", LIMIT(stop_ms), 100, 600000, NULL},
 };
-static const struct ambd_section limit_section = {"limits", "Each is counted in `ambientctl status` when it bites.",
+static const struct ambd_section limit_section = {"limits",
+                                                  "Each is counted in `ambientctl status` when it bites.",
                                                   limit_keys, sizeof limit_keys / sizeof limit_keys[0]};
 
 static int config_parse_name(const char **out, const cJSON *value, const char *const *names, size_t n_names,
@@ -75,8 +80,8 @@ static int config_parse_name(const char **out, const cJSON *value, const char *c
     }
     nearest = amb_suggest_get(value->valuestring, names, n_names);
     return amb_fail(err, AMB_ERR_CONFIG, "%s: unknown value '%.64s'%s%s%s, see --help-config", where,
-                    value->valuestring, nearest != NULL ? ", did you mean '" : "", nearest != NULL ? nearest : "",
-                    nearest != NULL ? "'?" : "");
+                    value->valuestring, nearest != NULL ? ", did you mean '" : "",
+                    nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
 }
 
 struct log_config {
@@ -116,8 +121,8 @@ static const struct ambd_key log_keys[] = {
     {"level", "\"error\", \"warn\", \"info\" or \"debug\"", "\"info\"", "The least important line written.",
      AMBD_KEY_CUSTOM, 0, 0, 0, log_apply_level},
     {"format", "\"auto\", \"plain\" or \"journal\"", "\"auto\"",
-     "plain: with time and level; journal: with sd-daemon(3) prefixes; auto: journal under systemd.", AMBD_KEY_CUSTOM, 0,
-     0, 0, log_apply_format},
+     "plain: with time and level; journal: with sd-daemon(3) prefixes; auto: journal under systemd.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, log_apply_format},
 };
 static const struct ambd_section log_section = {"log", NULL, log_keys, sizeof log_keys / sizeof log_keys[0]};
 
@@ -143,32 +148,38 @@ static int root_apply_datasets(void *object, const cJSON *value, const char *whe
 static const struct ambd_key root_keys[] = {
     {"socket", "string", NULL,
      "Path of the Unix socket, at most 107 bytes. Its folder is made with mode 0700 where it is missing.\n"
-     "Default: $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock where root may write,\n"
+     "Default: $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock where root may "
+     "write,\n"
      "else /tmp/ambientd-UID/ambientd.sock.",
      AMBD_KEY_STRING, ROOT(socket), 0, 0, NULL},
     {"socket_group", "string", "none", "Group that may connect too: the socket becomes 0660 instead of 0600.",
      AMBD_KEY_STRING, ROOT(socket_group), 0, 0, NULL},
-    {"state_dir", "string", "none", "Folder that belongs to this daemon alone (a second one on it is refused).",
-     AMBD_KEY_STRING, ROOT(state_dir), 0, 0, NULL},
-    {"cache_dir", "string", "STATE_DIR/index, else $XDG_CACHE_HOME/ambientd/index, else ~/.cache/ambientd/index",
+    {"state_dir", "string", "none",
+     "Folder that belongs to this daemon alone (a second one on it is refused).", AMBD_KEY_STRING,
+     ROOT(state_dir), 0, 0, NULL},
+    {"cache_dir", "string",
+     "STATE_DIR/index, else $XDG_CACHE_HOME/ambientd/index, else ~/.cache/ambientd/index",
      "Folder of the shard indexes; daemons may share it.", AMBD_KEY_STRING, ROOT(cache_dir), 0, 0, NULL},
     {"workers", "integer", "0", "Threads that fill batches; 0: as many as there are cores.", AMBD_KEY_U64,
      ROOT(n_workers), 0, 1024, NULL},
     {"cache_bytes", "size", "a quarter of the memory",
-     "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.", AMBD_KEY_BYTES,
-     ROOT(cache_bytes), 0, EXACT, NULL},
+     "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.",
+     AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},
     {"log", "object", NULL, "See \"log\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_log},
-    {"datasets", "object", NULL, "Datasets by name; at least one. See \"datasets.NAME\" below.", AMBD_KEY_CUSTOM, 0, 0, 0,
-     root_apply_datasets},
+    {"datasets", "object", NULL, "Datasets by name; at least one. See \"datasets.NAME\" below.",
+     AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_datasets},
 };
 static const struct ambd_section root_section = {
-    "the file", "A JSON object. Sizes are numbers of bytes or strings as \"64M\" and \"2G\" (powers of 1,024).",
+    "the file",
+    "A JSON object. Sizes are numbers of bytes or strings as \"64M\" and \"2G\" (powers of 1,024).",
     root_keys, sizeof root_keys / sizeof root_keys[0]};
 
 void ambd_config_print(FILE *out) {
-    fprintf(out, "Configuration of ambientd: every key. `ambientd serve ... --print-config` writes a file to start "
-                 "from;\n`ambientd --config FILE --check` tries one.\n\n");
+    fprintf(
+        out,
+        "Configuration of ambientd: every key. `ambientd serve ... --print-config` writes a file to start "
+        "from;\n`ambientd --config FILE --check` tries one.\n\n");
     ambd_section_print(out, &root_section);
     ambd_config_print_datasets(out);
     ambd_section_print(out, &limit_section);
@@ -227,8 +238,9 @@ int ambd_config_load(struct ambd_config *out, cJSON *tree, struct amb_error *err
         return r;
     }
     if (config.n_datasets == 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "datasets: none given, allowed: at least one, as "
-                                             "{\"main\":{\"sources\":{\"main\":{\"shards\":[\"*.tar\"]}}}}");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "datasets: none given, allowed: at least one, as "
+                        "{\"main\":{\"sources\":{\"main\":{\"shards\":[\"*.tar\"]}}}}");
     }
     config.tree = tree;
     *out = config;

@@ -26,39 +26,39 @@ struct ambd_limits {
 };
 
 struct ambd_source_config {
-    struct amb_source_options options;      /* patterns owned, strings borrowed from the tree */
+    struct amb_source_options options; /* patterns owned, strings borrowed from the tree */
     struct amb_annotation default_annotation;
 };
 
 struct ambd_dataset_config {
     const char *name;
-    struct ambd_source_config *sources;     /* owned */
+    struct ambd_source_config *sources; /* owned */
     size_t n_sources;
-    uint64_t width, height;                 /* 0: those of the first sample, which then all must have */
-    uint64_t channels;                      /* of images, 1 or 3; 0: 3 */
+    uint64_t width, height; /* 0: those of the first sample, which then all must have */
+    uint64_t channels;      /* of images, 1 or 3; 0: 3 */
     bool crop_set;
     enum amb_crop crop;
     enum amb_resample resample;
-    bool latent_std, latent_std_set;        /* arrays hold mean and std; not set: by the first key */
+    bool latent_std, latent_std_set; /* arrays hold mean and std; not set: by the first key */
     double latent_scale[AMB_LATENT_CHANNELS_MAX], latent_shift[AMB_LATENT_CHANNELS_MAX];
-    size_t n_latent_scale, n_latent_shift;  /* 0: 1 and 0 */
-    const cJSON *annotations;               /* array or NULL; read by daemon/annotator.c */
-    const char **excludes;                  /* sorted, unique; array owned, strings borrowed or in excludes_text */
+    size_t n_latent_scale, n_latent_shift; /* 0: 1 and 0 */
+    const cJSON *annotations;              /* array or NULL; read by daemon/annotator.c */
+    const char **excludes; /* sorted, unique; array owned, strings borrowed or in excludes_text */
     size_t n_excludes;
-    char *excludes_text;                    /* owned; of a file */
+    char *excludes_text; /* owned; of a file */
     uint64_t noise_seed;
 };
 
 struct ambd_config {
     const char *socket, *socket_group, *state_dir, *cache_dir;
-    uint64_t n_workers;                     /* 0: cores */
+    uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
     struct ambd_limits limits;
     enum ambd_level log_level;
     enum ambd_log_format log_format;
-    struct ambd_dataset_config *datasets;   /* owned */
+    struct ambd_dataset_config *datasets; /* owned */
     size_t n_datasets;
-    cJSON *tree;                            /* owned; strings above point into it */
+    cJSON *tree; /* owned; strings above point into it */
 };
 
 #define AMBD_CONFIG_NULL ((struct ambd_config){0})
@@ -66,8 +66,8 @@ struct ambd_config {
 /**
  * Read a configuration file.
  *
- * Errors: AMB_ERR_FORMAT "FILE: line L column C: ..."; AMB_ERR_CONFIG with the path of the key; -E... of the file.
- * Thread: loop, at start.
+ * Errors: AMB_ERR_FORMAT "FILE: line L column C: ..."; AMB_ERR_CONFIG with the path of the key; -E... of the
+ * file. Thread: loop, at start.
  */
 int ambd_config_open(struct ambd_config *out, const char *path, struct amb_error *err);
 

@@ -1,8 +1,9 @@
 /*
  * Dataset shape: settled once, before the first stream, because slots are sealed to it.
  *
- * Where no size is given, the first sample's size is taken and SIZE_CHECKS others, spread over the dataset, must
- * agree: a folder of photographs is refused here with two names and two sizes, not sample by sample later.
+ * Where no size is given, the first sample's size is taken and SIZE_CHECKS others, spread over the dataset,
+ * must agree: a folder of photographs is refused here with two names and two sizes, not sample by sample
+ * later.
  */
 #include "daemon/dataset-shape.h"
 
@@ -38,20 +39,22 @@ static int shape_read(struct shape_probe *out, struct amb_filler *filler, struct
     if (codec == AMB_CODEC_NPY) {
         r = amb_npy_decode(&npy, filler->payload.data, filler->payload.n_bytes, NULL);
         if (r == 0 && npy.n_dims == 3 && npy.dtype != AMB_DTYPE_U8) {
-            *out = (struct shape_probe){(uint32_t)npy.dims[2], (uint32_t)npy.dims[1], (uint32_t)npy.dims[0], true};
+            *out = (struct shape_probe){(uint32_t)npy.dims[2], (uint32_t)npy.dims[1], (uint32_t)npy.dims[0],
+                                        true};
             return 0;
         }
     }
     r = r < 0 ? r
-              : amb_decoder_decode(&image, filler->decoder, filler->payload.data, filler->payload.n_bytes, 3, NULL);
+              : amb_decoder_decode(&image, filler->decoder, filler->payload.data, filler->payload.n_bytes, 3,
+                                   NULL);
     if (r == 0) {
         *out = (struct shape_probe){image.width, image.height, 3, false};
     }
     return r;
 }
 
-static int shape_compare(const struct shape_probe *first, struct amb_filler *filler, struct amb_catalog *catalog,
-                         uint32_t i_sample, struct amb_error *err) {
+static int shape_compare(const struct shape_probe *first, struct amb_filler *filler,
+                         struct amb_catalog *catalog, uint32_t i_sample, struct amb_error *err) {
     struct amb_sample_info info;
     struct shape_probe other = {0};
 
@@ -61,16 +64,17 @@ static int shape_compare(const struct shape_probe *first, struct amb_filler *fil
         return 0;
     }
     amb_catalog_get(&info, catalog, i_sample);
-    return amb_fail(err, AMB_ERR_FORMAT,
-                    "samples differ in size: the first is %ux%ux%u%s, '%.*s' is %ux%ux%u%s (height x width x channels); "
-                    "give a size (--size N, or datasets.NAME.image.size) to bring pictures to one",
-                    first->height, first->width, first->channels, first->latent ? " latent" : "",
-                    (int)(info.key_bytes < 80 ? info.key_bytes : 80), info.key, other.height, other.width,
-                    other.channels, other.latent ? " latent" : "");
+    return amb_fail(
+        err, AMB_ERR_FORMAT,
+        "samples differ in size: the first is %ux%ux%u%s, '%.*s' is %ux%ux%u%s (height x width x channels); "
+        "give a size (--size N, or datasets.NAME.image.size) to bring pictures to one",
+        first->height, first->width, first->channels, first->latent ? " latent" : "",
+        (int)(info.key_bytes < 80 ? info.key_bytes : 80), info.key, other.height, other.width, other.channels,
+        other.latent ? " latent" : "");
 }
 
-static int shape_check_sizes(const struct shape_probe *first, struct amb_filler *filler, struct amb_catalog *catalog,
-                             struct amb_error *err) {
+static int shape_check_sizes(const struct shape_probe *first, struct amb_filler *filler,
+                             struct amb_catalog *catalog, struct amb_error *err) {
     uint32_t n = amb_catalog_count(catalog), n_checks = n < SIZE_CHECKS ? n : SIZE_CHECKS;
     int r = 0;
 
@@ -85,7 +89,9 @@ static int shape_set_image(struct amb_dataset *dataset, const struct ambd_datase
     bool sized = config->width != 0;
 
     dataset->transform = (struct amb_transform){
-        .crop = config->crop_set ? config->crop : sized ? AMB_CROP_CENTER : AMB_CROP_NONE,
+        .crop = config->crop_set ? config->crop
+                : sized          ? AMB_CROP_CENTER
+                                 : AMB_CROP_NONE,
         .resample = config->resample,
         .width = sized ? (uint32_t)config->width : probe->width,
         .height = sized ? (uint32_t)config->height : probe->height,
@@ -102,8 +108,8 @@ static int shape_set_image(struct amb_dataset *dataset, const struct ambd_datase
 static int shape_set_affine(float *out, const double *values, size_t n, uint32_t channels, float neutral,
                             const char *key, struct amb_error *err) {
     if (n != 0 && n != channels) {
-        return amb_fail(err, AMB_ERR_CONFIG, "latent.%s: %zu numbers, allowed: one for each of %u channels", key, n,
-                        channels);
+        return amb_fail(err, AMB_ERR_CONFIG, "latent.%s: %zu numbers, allowed: one for each of %u channels",
+                        key, n, channels);
     }
     for (uint32_t i = 0; i < channels; i++) {
         out[i] = n == 0 ? neutral : (float)values[i];
@@ -118,15 +124,18 @@ static int shape_set_latent(struct amb_dataset *dataset, const struct ambd_datas
     int r;
 
     amb_catalog_get(&info, dataset->catalog, 0);
-    std = config->latent_std_set ? config->latent_std : memmem(info.key, info.key_bytes, "mean-std", 8) != NULL;
+    std =
+        config->latent_std_set ? config->latent_std : memmem(info.key, info.key_bytes, "mean-std", 8) != NULL;
     if (config->width != 0 || config->channels != 0 || config->crop_set) {
         return amb_fail(err, AMB_ERR_CONFIG,
-                        "image: the samples are latents of %u planes of %ux%u, which no size, channels or transform applies "
+                        "image: the samples are latents of %u planes of %ux%u, which no size, channels or "
+                        "transform applies "
                         "to; leave them out",
                         probe->channels, probe->height, probe->width);
     }
     if (std && probe->channels % 2 != 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "latent.std: %u planes are not pairs of mean and std; set it to false",
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "latent.std: %u planes are not pairs of mean and std; set it to false",
                         probe->channels);
     }
     dataset->shape = (struct amb_shape){
@@ -137,12 +146,13 @@ static int shape_set_latent(struct amb_dataset *dataset, const struct ambd_datas
         .latent_std = std,
     };
     if (dataset->shape.channels > AMB_LATENT_CHANNELS_MAX) {
-        return amb_fail(err, AMB_ERR_LIMIT, "latents of %u channels, limit %u; if half of them are standard deviations, "
-                                            "set latent.std to true",
+        return amb_fail(err, AMB_ERR_LIMIT,
+                        "latents of %u channels, limit %u; if half of them are standard deviations, "
+                        "set latent.std to true",
                         dataset->shape.channels, AMB_LATENT_CHANNELS_MAX);
     }
-    r = shape_set_affine(dataset->latent_scale, config->latent_scale, config->n_latent_scale, dataset->shape.channels,
-                         1, "scale", err);
+    r = shape_set_affine(dataset->latent_scale, config->latent_scale, config->n_latent_scale,
+                         dataset->shape.channels, 1, "scale", err);
     return r < 0 ? r
                  : shape_set_affine(dataset->latent_shift, config->latent_shift, config->n_latent_shift,
                                     dataset->shape.channels, 0, "shift", err);
@@ -151,7 +161,8 @@ static int shape_set_latent(struct amb_dataset *dataset, const struct ambd_datas
 static int shape_settle(struct amb_dataset *dataset, const struct ambd_dataset_config *config,
                         struct amb_filler *filler, struct amb_error *err) {
     struct shape_probe probe;
-    int r = amb_fill_probe(&probe.width, &probe.height, &probe.channels, &probe.latent, filler, dataset->catalog, err);
+    int r = amb_fill_probe(&probe.width, &probe.height, &probe.channels, &probe.latent, filler,
+                           dataset->catalog, err);
 
     if (r < 0) {
         return r;
@@ -163,15 +174,21 @@ static int shape_settle(struct amb_dataset *dataset, const struct ambd_dataset_c
         r = shape_check_sizes(&probe, filler, dataset->catalog, err);
     }
     if (r == 0) {
-        r = probe.latent ? shape_set_latent(dataset, config, &probe, err) : shape_set_image(dataset, config, &probe);
+        r = probe.latent ? shape_set_latent(dataset, config, &probe, err)
+                         : shape_set_image(dataset, config, &probe);
     }
     return r;
 }
 
 static uint64_t shape_hash(const struct amb_dataset *dataset) {
     const struct amb_transform *t = &dataset->transform;
-    const uint64_t words[] = {t->crop,        t->resample, dataset->shape.width, dataset->shape.height,
-                              dataset->shape.channels, dataset->shape.latent, dataset->shape.latent_std};
+    const uint64_t words[] = {t->crop,
+                              t->resample,
+                              dataset->shape.width,
+                              dataset->shape.height,
+                              dataset->shape.channels,
+                              dataset->shape.latent,
+                              dataset->shape.latent_std};
 
     return amb_hash_words("transform", words, sizeof words / sizeof words[0]);
 }
@@ -246,9 +263,12 @@ static int fingerprint_text(struct amb_buf *text, const struct amb_dataset *data
     r = r < 0 ? r : text_push_floats(text, "scale", dataset->latent_scale, n_affine);
     r = r < 0 ? r : amb_buf_push(text, ",", 1);
     r = r < 0 ? r : text_push_floats(text, "shift", dataset->latent_shift, n_affine);
-    r = r < 0 ? r : text_push(text, ",\"std\":%s},\"noise_seed\":\"%" PRIu64 "\"", shape->latent_std ? "true" : "false",
-                              config->noise_seed);
-    r = r < 0 ? r : text_push(text, ",\"shape\":[%u,%u,%u],\"sources\":[", shape->channels, shape->height, shape->width);
+    r = r < 0 ? r
+              : text_push(text, ",\"std\":%s},\"noise_seed\":\"%" PRIu64 "\"",
+                          shape->latent_std ? "true" : "false", config->noise_seed);
+    r = r < 0 ? r
+              : text_push(text, ",\"shape\":[%u,%u,%u],\"sources\":[", shape->channels, shape->height,
+                          shape->width);
     for (size_t i = 0; i < config->n_sources && r == 0; i++) {
         r = text_push(text, "%s{\"name\":", i > 0 ? "," : "");
         r = r < 0 ? r : text_push_string(text, config->sources[i].options.name);
@@ -259,7 +279,8 @@ static int fingerprint_text(struct amb_buf *text, const struct amb_dataset *data
     }
     return r < 0 ? r
                  : text_push(text, "],\"transform\":{\"crop\":\"%s\",\"resample\":\"%s\"}}",
-                             amb_crop_name(dataset->transform.crop), amb_resample_name(dataset->transform.resample));
+                             amb_crop_name(dataset->transform.crop),
+                             amb_resample_name(dataset->transform.resample));
 }
 
 int ambd_dataset_fingerprint_get(struct amb_hash128 *out, const struct amb_dataset *dataset,
@@ -267,7 +288,8 @@ int ambd_dataset_fingerprint_get(struct amb_hash128 *out, const struct amb_datas
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
     struct amb_hash128 digest = amb_catalog_digest(dataset->catalog);
 
-    if (amb_buf_push(&text, digest.bytes, sizeof digest.bytes) < 0 || fingerprint_text(&text, dataset, config) < 0) {
+    if (amb_buf_push(&text, digest.bytes, sizeof digest.bytes) < 0 ||
+        fingerprint_text(&text, dataset, config) < 0) {
         return amb_fail(err, -ENOMEM, "no memory for a fingerprint");
     }
     *out = amb_hash128_encode(text.data, text.n_bytes);

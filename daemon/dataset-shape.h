@@ -6,11 +6,11 @@
 #include "daemon/config.h"
 
 /**
- * Set shape, transform, transform_hash, noise seed and latent affine from the configuration and the first samples.
+ * Set shape, transform, transform_hash, noise seed and latent affine from the configuration and the first
+ * samples.
  *
- * Errors: AMB_ERR_CONFIG the configuration does not fit the samples; AMB_ERR_FORMAT samples of several sizes where no
- *         size is given; those of amb_fill_probe.
- * Thread: any; blocks.
+ * Errors: AMB_ERR_CONFIG the configuration does not fit the samples; AMB_ERR_FORMAT samples of several sizes
+ * where no size is given; those of amb_fill_probe. Thread: any; blocks.
  */
 int ambd_dataset_shape_get(struct amb_dataset *dataset, const struct ambd_dataset_config *config,
                            const struct amb_codec_limits *limits, struct amb_error *err);

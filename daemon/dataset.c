@@ -1,9 +1,9 @@
 /*
  * Dataset: opened once at start; afterwards shards never change, annotations move by generations.
  *
- * The ledger belongs to the clerk's desk; what leaves it is an immutable generation, which belongs to the loop. A
- * generation that nobody pins stays for a while (limits.generations_kept), so that the state of a stream that died
- * can name it.
+ * The ledger belongs to the clerk's desk; what leaves it is an immutable generation, which belongs to the
+ * loop. A generation that nobody pins stays for a while (limits.generations_kept), so that the state of a
+ * stream that died can name it.
  *
  * Not here: shape and fingerprint (dataset-shape.c).
  */
@@ -16,10 +16,11 @@
 #include "base/cleanup.h"
 #include "daemon/dataset-shape.h"
 
-static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_dir, amb_catalog_progress progress,
-                                void *opaque, struct amb_error *err) {
+static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_dir,
+                                amb_catalog_progress progress, void *opaque, struct amb_error *err) {
     const struct ambd_dataset_config *config = dataset->config;
-    AMB_CLEANUP(amb_freep) struct amb_source_options *sources = amb_calloc(config->n_sources, sizeof *sources);
+    AMB_CLEANUP(amb_freep)
+    struct amb_source_options *sources = amb_calloc(config->n_sources, sizeof *sources);
     struct amb_catalog_options options = {
         .cache_dir = cache_dir,
         .excludes = config->excludes,
@@ -34,10 +35,12 @@ static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_
     for (size_t i = 0; i < config->n_sources; i++) {
         sources[i] = config->sources[i].options;
     }
-    return amb_catalog_open(&dataset->fill.catalog, sources, config->n_sources, &options, &dataset->report, err);
+    return amb_catalog_open(&dataset->fill.catalog, sources, config->n_sources, &options, &dataset->report,
+                            err);
 }
 
-/* Shards come in the order of their sources, so one walk counts them; a shard without samples is the last source's. */
+/* Shards come in the order of their sources, so one walk counts them; a shard without samples is the last
+ * source's. */
 static void dataset_count_shards(struct ambd_dataset *dataset) {
     size_t n = amb_catalog_count_shards(dataset->fill.catalog), i_source = 0;
 
@@ -98,13 +101,15 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports
     return 0;
 }
 
-static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir, const struct amb_codec_limits *limits,
-                         amb_catalog_progress progress, void *opaque, struct amb_error *err) {
+static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir,
+                         const struct amb_codec_limits *limits, amb_catalog_progress progress, void *opaque,
+                         struct amb_error *err) {
     int r = dataset_open_catalog(dataset, cache_dir, progress, opaque, err);
 
     r = r < 0 ? r : dataset_get_sources(dataset, err);
     r = r < 0 ? r : ambd_dataset_shape_get(&dataset->fill, dataset->config, limits, err);
-    r = r < 0 ? r : amb_quarantine_new(&dataset->fill.quarantine, amb_catalog_count(dataset->fill.catalog), err);
+    r = r < 0 ? r
+              : amb_quarantine_new(&dataset->fill.quarantine, amb_catalog_count(dataset->fill.catalog), err);
     r = r < 0 ? r : ambd_dataset_fingerprint_get(&dataset->fingerprint, &dataset->fill, dataset->config, err);
     r = r < 0 ? r : dataset_read_annotations(&dataset->ledger, &dataset->reports, dataset, err);
     r = r < 0 ? r : ambd_generation_new(&dataset->current, dataset->ledger, 1, err);
@@ -118,8 +123,8 @@ static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir, co
     return 0;
 }
 
-int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config, const char *cache_dir,
-                      const struct amb_codec_limits *limits, struct amb_cache *cache,
+int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
+                      const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
                       amb_catalog_progress progress, void *opaque, struct amb_error *err) {
     struct ambd_dataset *dataset = amb_calloc(1, sizeof *dataset);
     int r;
@@ -196,8 +201,8 @@ static int dataset_remember(struct ambd_dataset *dataset, const char *path, stru
     return 0;
 }
 
-int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report, struct ambd_dataset *dataset,
-                        const char *path, struct amb_error *err) {
+int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
+                        struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
     struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
     int r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
 
@@ -250,7 +255,8 @@ void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted
     dataset_sweep(dataset, n_kept);
 }
 
-struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const struct amb_hash128 *fingerprint) {
+struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset,
+                                          const struct amb_hash128 *fingerprint) {
     struct ambd_generation *found = NULL;
 
     for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {

@@ -16,22 +16,22 @@
 
 struct ambd_dataset {
     /* constant after open */
-    const char *name;                       /* borrowed from the config */
+    const char *name; /* borrowed from the config */
     const struct ambd_dataset_config *config;
-    struct amb_dataset fill;                /* catalog and quarantine owned, cache borrowed */
+    struct amb_dataset fill; /* catalog and quarantine owned, cache borrowed */
     struct amb_catalog_report report;
     struct amb_hash128 fingerprint;
-    uint64_t number;                        /* of the shards' generation; shards are read once in this version */
-    struct amb_orders_source *sources;      /* owned */
-    size_t *n_shards;                       /* of each source; owned */
+    uint64_t number;                   /* of the shards' generation; shards are read once in this version */
+    struct amb_orders_source *sources; /* owned */
+    size_t *n_shards;                  /* of each source; owned */
     size_t n_sources;
-    struct ambd_shelf shelf;                /* has its own lock */
+    struct ambd_shelf shelf; /* has its own lock */
 
     /* clerk's desk only, after open */
     struct amb_ledger *ledger;
-    char **imports;                         /* files read by IMPORT, in order; owned */
+    char **imports; /* files read by IMPORT, in order; owned */
     size_t n_imports;
-    uint64_t last_number;                   /* of the newest annotation generation */
+    uint64_t last_number; /* of the newest annotation generation */
     struct amb_hash128 last_fingerprint;
 
     /* loop only, after open */
@@ -44,12 +44,11 @@ struct ambd_dataset {
  * Open the shards, settle the shape, read the annotations and mint the first generation.
  *
  * config: borrowed for the life of the dataset. cache: borrowed, shared.
- * Errors: those of amb_catalog_open, amb_fill_probe, amb_import_jsonl; AMB_ERR_CONFIG, AMB_ERR_FORMAT where samples
- *         and configuration disagree.
- * Thread: loop, at start; blocks.
+ * Errors: those of amb_catalog_open, amb_fill_probe, amb_import_jsonl; AMB_ERR_CONFIG, AMB_ERR_FORMAT where
+ * samples and configuration disagree. Thread: loop, at start; blocks.
  */
-int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config, const char *cache_dir,
-                      const struct amb_codec_limits *limits, struct amb_cache *cache,
+int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
+                      const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
                       amb_catalog_progress progress, void *opaque, struct amb_error *err);
 struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset); /* NULL ok; returns NULL */
 
@@ -60,18 +59,20 @@ struct ambd_minted {
 };
 
 /* Read one more file into the ledger and mint. report: for the answer. Thread: clerk. */
-int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report, struct ambd_dataset *dataset,
-                        const char *path, struct amb_error *err);
+int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
+                        struct ambd_dataset *dataset, const char *path, struct amb_error *err);
 
-/* Build the ledger anew from the configuration's files and those of IMPORT, and mint. On failure the old one stays.
- * Thread: clerk. */
+/* Build the ledger anew from the configuration's files and those of IMPORT, and mint. On failure the old one
+ * stays. Thread: clerk. */
 int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err);
 
-/* Make a minted generation the current one, and forget old ones beyond `n_kept` that nobody pins. Thread: loop. */
+/* Make a minted generation the current one, and forget old ones beyond `n_kept` that nobody pins. Thread:
+ * loop. */
 void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted, uint64_t n_kept);
 
 /* Find by fingerprint, or NULL. Thread: loop. */
-struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const struct amb_hash128 *fingerprint);
+struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset,
+                                          const struct amb_hash128 *fingerprint);
 
 /* A pinned generation stays in memory. Thread: loop. */
 struct ambd_generation *ambd_dataset_pin(struct ambd_generation *generation);

@@ -1,10 +1,10 @@
 /*
- * Desk: opening datasets, preparing streams, reading annotation files and answering queries that walk a catalog may
- * take seconds, so they never run on the loop; and since one thread runs them in order, what only one desk touches
- * (a ledger) needs no lock.
+ * Desk: opening datasets, preparing streams, reading annotation files and answering queries that walk a
+ * catalog may take seconds, so they never run on the loop; and since one thread runs them in order, what only
+ * one desk touches (a ledger) needs no lock.
  *
- * A task is a value that changes hands: loop -> desk (push) -> loop (done). A task cannot be cancelled: whoever
- * asked may be gone when `done` comes, and `done` must cope.
+ * A task is a value that changes hands: loop -> desk (push) -> loop (done). A task cannot be cancelled:
+ * whoever asked may be gone when `done` comes, and `done` must cope.
  */
 #include "daemon/desk.h"
 

@@ -17,14 +17,14 @@ struct ambd_task {
 struct ambd_desk {
     /* loop only */
     uv_async_t async;
-    size_t n_tasks;                       /* pushed, not yet done */
+    size_t n_tasks; /* pushed, not yet done */
     bool started;
 
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work;
     /* guarded by lock */
-    struct ambd_task *first, *last;       /* to run */
+    struct ambd_task *first, *last; /* to run */
     struct ambd_task *done_first, *done_last;
     bool stop;
 };
@@ -32,5 +32,6 @@ struct ambd_desk {
 /* Thread: loop. */
 int ambd_desk_init(struct ambd_desk *desk, uv_loop_t *loop, const char *name, struct amb_error *err);
 void ambd_desk_push(struct ambd_desk *desk, struct ambd_task *task);
-/* Join the thread (n_tasks must be 0) and close the async handle; the memory must live until the loop has run. */
+/* Join the thread (n_tasks must be 0) and close the async handle; the memory must live until the loop has
+ * run. */
 void ambd_desk_close(struct ambd_desk *desk);

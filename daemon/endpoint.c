@@ -1,9 +1,9 @@
 /*
  * Endpoint: one daemon for each socket path, and no socket that others can reach.
  *
- * The lock file comes first and is held for life; only its holder may remove a stale socket, so two daemons that
- * start at once cannot remove each other's. The lock file itself is never removed: whoever removes it could remove
- * one that somebody has just locked. No abstract names: permissions mean nothing there.
+ * The lock file comes first and is held for life; only its holder may remove a stale socket, so two daemons
+ * that start at once cannot remove each other's. The lock file itself is never removed: whoever removes it
+ * could remove one that somebody has just locked. No abstract names: permissions mean nothing there.
  */
 #include "daemon/endpoint.h"
 
@@ -28,7 +28,8 @@ int ambd_folder_make(const char *path, struct amb_error *err) {
     size_t n = strlen(path);
 
     if (n == 0 || n >= sizeof part) {
-        return amb_fail(err, -ENAMETOOLONG, "folder name of %zu bytes, allowed: 1 to %zu", n, sizeof part - 1);
+        return amb_fail(err, -ENAMETOOLONG, "folder name of %zu bytes, allowed: 1 to %zu", n,
+                        sizeof part - 1);
     }
     memcpy(part, path, n + 1);
     for (char *p = part + 1;; p++) {
@@ -58,9 +59,10 @@ static int endpoint_check_tmp(const char *folder, struct amb_error *err) {
         return amb_fail(err, -errno, "%s: %s", folder, strerror(errno));
     }
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700) {
-        return amb_fail(err, AMB_ERR_DENIED,
-                        "%s is not a folder of uid %u with mode 0700 (mode %03o, uid %u); name a socket with --socket",
-                        folder, (unsigned)geteuid(), (unsigned)st.st_mode & 0777, (unsigned)st.st_uid);
+        return amb_fail(
+            err, AMB_ERR_DENIED,
+            "%s is not a folder of uid %u with mode 0700 (mode %03o, uid %u); name a socket with --socket",
+            folder, (unsigned)geteuid(), (unsigned)st.st_mode & 0777, (unsigned)st.st_uid);
     }
     return 0;
 }
@@ -74,7 +76,8 @@ int ambd_endpoint_default(char *out, size_t bytes, struct amb_error *err) {
         snprintf(out, bytes, "%s/ambientd/ambientd.sock", runtime);
         return 0;
     }
-    if (geteuid() == 0 && (mkdir("/run/ambientd", 0700) == 0 || errno == EEXIST) && access("/run/ambientd", W_OK) == 0) {
+    if (geteuid() == 0 && (mkdir("/run/ambientd", 0700) == 0 || errno == EEXIST) &&
+        access("/run/ambientd", W_OK) == 0) {
         snprintf(out, bytes, "/run/ambientd/ambientd.sock");
         return 0;
     }
@@ -87,7 +90,8 @@ int ambd_endpoint_default(char *out, size_t bytes, struct amb_error *err) {
 }
 
 int ambd_lock_open(const char *path, const char *what, struct amb_error *err) {
-    AMB_CLEANUP(amb_fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+    AMB_CLEANUP(amb_fd_closep)
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
     char pid[24] = "";
     ssize_t n;
 
@@ -118,9 +122,10 @@ int ambd_endpoint_lock(struct ambd_endpoint *endpoint, const char *path, struct 
     int r;
 
     if (n == 0 || n > AMBD_SOCKET_PATH_MAX) {
-        return amb_fail(err, AMB_ERR_CONFIG,
-                        "socket path of %zu bytes, allowed: 1 to %u; choose a shorter one with --socket: %.160s", n,
-                        AMBD_SOCKET_PATH_MAX, path);
+        return amb_fail(
+            err, AMB_ERR_CONFIG,
+            "socket path of %zu bytes, allowed: 1 to %u; choose a shorter one with --socket: %.160s", n,
+            AMBD_SOCKET_PATH_MAX, path);
     }
     memcpy(text, path, n + 1);
     slash = strrchr(text, '/');
@@ -148,9 +153,10 @@ static int endpoint_remove_stale(const char *path, struct amb_error *err) {
         return errno == ENOENT ? 0 : amb_fail(err, -errno, "%s: %s", path, strerror(errno));
     }
     if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid()) {
-        return amb_fail(err, AMB_ERR_DENIED,
-                        "%s exists and is not a socket of uid %u: remove it, or choose another path with --socket", path,
-                        (unsigned)geteuid());
+        return amb_fail(
+            err, AMB_ERR_DENIED,
+            "%s exists and is not a socket of uid %u: remove it, or choose another path with --socket", path,
+            (unsigned)geteuid());
     }
     if (unlink(path) < 0) {
         return amb_fail(err, -errno, "cannot remove the stale socket %s: %s", path, strerror(errno));

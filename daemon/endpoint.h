@@ -21,9 +21,8 @@ int ambd_endpoint_default(char *out, size_t bytes, struct amb_error *err);
 /**
  * Make the folder (mode 0700) if it is missing and take PATH.lock for life.
  *
- * Errors: AMB_ERR_CONFIG path longer than 107 bytes; AMB_ERR_BUSY another daemon holds the lock (with its pid);
- *         AMB_ERR_DENIED the folder is somebody else's; -E... of the system calls.
- * Thread: loop, at start.
+ * Errors: AMB_ERR_CONFIG path longer than 107 bytes; AMB_ERR_BUSY another daemon holds the lock (with its
+ * pid); AMB_ERR_DENIED the folder is somebody else's; -E... of the system calls. Thread: loop, at start.
  */
 int ambd_endpoint_lock(struct ambd_endpoint *endpoint, const char *path, struct amb_error *err);
 

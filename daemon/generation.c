@@ -1,6 +1,6 @@
 /*
- * Generation: annotations that streams stand on. Counts of pins and users are our own and decide what stays in
- * memory; references of lib/ only keep objects alive.
+ * Generation: annotations that streams stand on. Counts of pins and users are our own and decide what stays
+ * in memory; references of lib/ only keep objects alive.
  */
 #include "daemon/generation.h"
 
@@ -48,7 +48,8 @@ void ambd_shelf_init(struct ambd_shelf *shelf) {
     pthread_mutex_init(&shelf->lock, NULL);
 }
 
-/* Take out rows that nobody uses and that need not stay; returned as a list, so that freeing needs no lock. */
+/* Take out rows that nobody uses and that need not stay; returned as a list, so that freeing needs no lock.
+ */
 static struct ambd_shelf_row *shelf_sweep_locked(struct ambd_shelf *shelf, bool all) {
     struct ambd_shelf_row *swept = NULL, **at = &shelf->rows;
 
@@ -80,8 +81,8 @@ void ambd_shelf_deinit(struct ambd_shelf *shelf) {
     shelf_free(shelf_sweep_locked(shelf, true));
 }
 
-static struct amb_orders *shelf_find_locked(struct ambd_shelf *shelf, const struct amb_annotations *annotations,
-                                            double buffer) {
+static struct amb_orders *shelf_find_locked(struct ambd_shelf *shelf,
+                                            const struct amb_annotations *annotations, double buffer) {
     for (struct ambd_shelf_row *row = shelf->rows; row != NULL; row = row->next) {
         if (row->annotations == annotations && row->buffer == buffer) {
             row->n_users++;

@@ -16,8 +16,8 @@ struct ambd_generation {
     uint64_t min_counts[AMB_ORIGIN_N], max_counts[AMB_ORIGIN_N];
 
     /* loop only */
-    unsigned n_pins;                     /* streams, moves and tasks that need it */
-    unsigned n_streams;                  /* of them, streams: for people */
+    unsigned n_pins;    /* streams, moves and tasks that need it */
+    unsigned n_streams; /* of them, streams: for people */
     struct ambd_generation *newer;
 };
 
@@ -39,7 +39,8 @@ void ambd_shelf_deinit(struct ambd_shelf *shelf); /* nothing may be acquired; id
 
 /* Find or build; building happens outside the lock, on one desk only. Released by release. Thread: desk. */
 int ambd_shelf_acquire(struct amb_orders **out, struct ambd_shelf *shelf, struct amb_annotations *annotations,
-                       const struct amb_orders_source *sources, size_t n_sources, double buffer, struct amb_error *err);
+                       const struct amb_orders_source *sources, size_t n_sources, double buffer,
+                       struct amb_error *err);
 void ambd_shelf_release(struct ambd_shelf *shelf, struct amb_orders *orders); /* NULL ok. Thread: any. */
 
 /* From now on the orders of these annotations (the current ones) stay; others go once unused. */

@@ -1,7 +1,8 @@
 /*
  * Key: the configuration as tables, so that what is read and what --help-config prints cannot drift.
  *
- * The typed getters of proto/json.h say what was found and what is allowed; here the path of the key is put in front.
+ * The typed getters of proto/json.h say what was found and what is allowed; here the path of the key is put
+ * in front.
  */
 #include "daemon/key.h"
 
@@ -19,7 +20,8 @@ int ambd_key_fail(struct amb_error *err, const char *where, const char *key) {
         return AMB_ERR_CONFIG;
     }
     memcpy(message, err->message, sizeof message);
-    return amb_fail(err, err->code, "%s%s%s: %s", where, *where != '\0' && *key != '\0' ? "." : "", key, message);
+    return amb_fail(err, err->code, "%s%s%s: %s", where, *where != '\0' && *key != '\0' ? "." : "", key,
+                    message);
 }
 
 int ambd_bytes_parse(uint64_t *out, const char *text) {
@@ -56,9 +58,10 @@ static int key_load_bytes(uint64_t *out, const struct ambd_key *key, const cJSON
         return ambp_json_get_u64(out, json, key->name, key->lo, key->hi, false, err);
     }
     if (ambd_bytes_parse(&bytes, value->valuestring) < 0 || bytes < key->lo || bytes > key->hi) {
-        return amb_fail(err, AMB_ERR_CONFIG,
-                        "\"%.64s\" is no size, allowed: %llu to %llu bytes, as a number or as \"64M\", \"2G\"",
-                        value->valuestring, (unsigned long long)key->lo, (unsigned long long)key->hi);
+        return amb_fail(
+            err, AMB_ERR_CONFIG,
+            "\"%.64s\" is no size, allowed: %llu to %llu bytes, as a number or as \"64M\", \"2G\"",
+            value->valuestring, (unsigned long long)key->lo, (unsigned long long)key->hi);
     }
     *out = bytes;
     return 0;
@@ -134,7 +137,8 @@ void ambd_section_print(FILE *out, const struct ambd_section *section) {
     for (size_t i = 0; i < section->n_keys; i++) {
         const struct ambd_key *key = &section->keys[i];
 
-        fprintf(out, "\n  \"%s\": %s%s%s\n", key->name, key->kind_text, key->default_text != NULL ? "; default " : "",
+        fprintf(out, "\n  \"%s\": %s%s%s\n", key->name, key->kind_text,
+                key->default_text != NULL ? "; default " : "",
                 key->default_text != NULL ? key->default_text : "");
         for (const char *p = key->help; *p != '\0';) {
             size_t n = strcspn(p, "\n");

@@ -23,13 +23,13 @@ struct ambd_key {
     const char *default_text; /* for people */
     const char *help;
     enum ambd_key_kind kind;
-    size_t offset;            /* of the field in the object */
+    size_t offset; /* of the field in the object */
     uint64_t lo, hi;
     int (*apply)(void *object, const cJSON *value, const char *where, struct amb_error *err);
 };
 
 struct ambd_section {
-    const char *title;        /* "datasets.NAME.image", for people */
+    const char *title; /* "datasets.NAME.image", for people */
     const char *intro;
     const struct ambd_key *keys;
     size_t n_keys;
@@ -39,9 +39,8 @@ struct ambd_section {
  * Read `json` into `object` by the rows of a section; keys that are absent or null leave their default.
  *
  * where:  path of the object for messages, "datasets.main.image"; "" at the root.
- * Errors: AMB_ERR_CONFIG: not an object, unknown key with the nearest known one, twice, wrong type or range; each
- *         begins with the path of the key.
- * Thread: any.
+ * Errors: AMB_ERR_CONFIG: not an object, unknown key with the nearest known one, twice, wrong type or range;
+ * each begins with the path of the key. Thread: any.
  */
 int ambd_section_load(void *object, const struct ambd_section *section, const cJSON *json, const char *where,
                       struct amb_error *err);

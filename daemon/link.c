@@ -1,9 +1,9 @@
 /*
  * Link: a length that lies costs nothing, a reader that sleeps costs at most out_bytes_max.
  *
- * Reading stops at the end of each frame, so whoever does not want the next one simply does not read: the kernel's
- * socket buffer is the only queue in. fds that a client sends are dropped by the kernel, since recv() has no room
- * for control data.
+ * Reading stops at the end of each frame, so whoever does not want the next one simply does not read: the
+ * kernel's socket buffer is the only queue in. fds that a client sends are dropped by the kernel, since
+ * recv() has no room for control data.
  *
  * Not here: when to read (session.c) and what frames mean.
  */
@@ -42,7 +42,8 @@ static int link_outcome(ssize_t n, struct amb_error *err) {
     if (n == 0) {
         return AMBD_LINK_E_END;
     }
-    return n == -EAGAIN ? AMBD_LINK_E_AGAIN : amb_fail(err, (int)n, "reading from the client: %s", strerror((int)-n));
+    return n == -EAGAIN ? AMBD_LINK_E_AGAIN
+                        : amb_fail(err, (int)n, "reading from the client: %s", strerror((int)-n));
 }
 
 static int link_begin_payload(struct ambd_link *link, struct amb_error *err) {
@@ -52,8 +53,8 @@ static int link_begin_payload(struct ambd_link *link, struct amb_error *err) {
         return r;
     }
     if (link->header.length > link->payload_bytes_max) {
-        return amb_fail(err, AMB_ERR_LIMIT, "%s frame of %u bytes, limit %zu", ambp_type_name(link->header.type),
-                        link->header.length, link->payload_bytes_max);
+        return amb_fail(err, AMB_ERR_LIMIT, "%s frame of %u bytes, limit %zu",
+                        ambp_type_name(link->header.type), link->header.length, link->payload_bytes_max);
     }
     if (amb_buf_reserve(&link->payload, link->header.length) < 0) {
         return amb_fail(err, -ENOMEM, "no memory for a frame of %u bytes", link->header.length);
@@ -147,8 +148,8 @@ static ssize_t link_send(struct ambd_link *link) {
     if (with_fd) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof control.bytes;
-        *CMSG_FIRSTHDR(&message) =
-            (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        *CMSG_FIRSTHDR(&message) = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &link->fd_to_send, sizeof(int));
     }
     do {

@@ -9,19 +9,19 @@
 #include "proto/frame.h"
 
 struct ambd_link {
-    int fd;                       /* owned */
+    int fd; /* owned */
     size_t payload_bytes_max, out_bytes_max;
 
     uint8_t header_bytes[AMBP_HEADER_BYTES];
-    size_t n_header;              /* bytes of the header that are here */
+    size_t n_header; /* bytes of the header that are here */
     struct ambp_header header;
-    struct amb_buf payload;       /* grows to the largest frame seen */
+    struct amb_buf payload; /* grows to the largest frame seen */
     size_t n_payload;
 
-    struct amb_buf out;           /* [n_sent, out.n_bytes) is queued */
+    struct amb_buf out; /* [n_sent, out.n_bytes) is queued */
     size_t n_sent;
-    int fd_to_send;               /* owned by somebody else; -1: none */
-    size_t fd_offset;             /* of the frame that it goes with, in out */
+    int fd_to_send;   /* owned by somebody else; -1: none */
+    size_t fd_offset; /* of the frame that it goes with, in out */
 };
 
 enum ambd_link_outcome {
@@ -45,9 +45,9 @@ int ambd_link_read(struct ambd_link *link, struct amb_error *err);
  * Queue a frame and send what the socket takes.
  *
  * parts:  payload is `a` followed by `b` (either may be empty); copied.
- * fd:     goes with the first byte of this frame; -1: none. Stays the caller's, open until the queue has drained.
- * Errors: AMB_ERR_LIMIT the queue would pass out_bytes_max; -E... of the socket. The link is then of no more use.
- * Thread: loop; allocates only where the queue grows.
+ * fd:     goes with the first byte of this frame; -1: none. Stays the caller's, open until the queue has
+ * drained. Errors: AMB_ERR_LIMIT the queue would pass out_bytes_max; -E... of the socket. The link is then of
+ * no more use. Thread: loop; allocates only where the queue grows.
  */
 int ambd_link_push(struct ambd_link *link, const struct ambp_header *header, const void *a, size_t a_bytes,
                    const void *b, size_t b_bytes, int fd, struct amb_error *err);

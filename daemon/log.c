@@ -1,9 +1,9 @@
 /*
  * Log: format one line in a buffer on the stack, clean it, write it in one call.
  *
- * Invariant: no byte that a client or a shard chose can start a new line or reach a terminal as a control code, and
- * no client can write more than its share: each uid has a window of n_lines, after which lines are only counted and
- * the count is told when the window closes.
+ * Invariant: no byte that a client or a shard chose can start a new line or reach a terminal as a control
+ * code, and no client can write more than its share: each uid has a window of n_lines, after which lines are
+ * only counted and the count is told when the window closes.
  *
  * Not here: which events exist; each is written where it is decided.
  */
@@ -30,7 +30,7 @@ static enum ambd_log_format log_format = AMBD_LOG_PLAIN;
 static uint64_t log_lines_max = AMBD_LOG_LINES_DEFAULT;
 static uint64_t log_window_ns = AMBD_LOG_WINDOW_S_DEFAULT * UINT64_C(1000000000);
 static struct log_window log_windows[LOG_WINDOWS_N]; /* loop only */
-static uint64_t log_n_suppressed;                     /* loop only */
+static uint64_t log_n_suppressed;                    /* loop only */
 
 const char *ambd_level_name(enum ambd_level level) {
     static const char *const names[AMBD_LEVEL_N] = {"error", "warn", "info", "debug"};
@@ -44,9 +44,12 @@ const char *ambd_log_format_name(enum ambd_log_format format) {
     return names[format];
 }
 
-void ambd_log_configure(enum ambd_level level, enum ambd_log_format format, uint64_t n_lines, uint64_t window_s) {
+void ambd_log_configure(enum ambd_level level, enum ambd_log_format format, uint64_t n_lines,
+                        uint64_t window_s) {
     log_level = level;
-    log_format = format != AMBD_LOG_AUTO ? format : getenv("JOURNAL_STREAM") != NULL ? AMBD_LOG_JOURNAL : AMBD_LOG_PLAIN;
+    log_format = format != AMBD_LOG_AUTO            ? format
+                 : getenv("JOURNAL_STREAM") != NULL ? AMBD_LOG_JOURNAL
+                                                    : AMBD_LOG_PLAIN;
     log_lines_max = n_lines;
     log_window_ns = window_s * UINT64_C(1000000000);
 }
@@ -63,7 +66,8 @@ static size_t log_prefix(char *line, size_t bytes, enum ambd_level level) {
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     n = strftime(line, bytes, "%Y-%m-%dT%H:%M:%S", &tm);
-    return n + (size_t)snprintf(line + n, bytes - n, ".%03ldZ %s ", now.tv_nsec / 1000000, ambd_level_name(level));
+    return n + (size_t)snprintf(line + n, bytes - n, ".%03ldZ %s ", now.tv_nsec / 1000000,
+                                ambd_level_name(level));
 }
 
 static void log_write(enum ambd_level level, const char *fmt, va_list args) {

@@ -26,14 +26,16 @@ const char *ambd_level_name(enum ambd_level level);
 const char *ambd_log_format_name(enum ambd_log_format format);
 
 /* Set once at start, before threads. Thread: loop. */
-void ambd_log_configure(enum ambd_level level, enum ambd_log_format format, uint64_t n_lines, uint64_t window_s);
+void ambd_log_configure(enum ambd_level level, enum ambd_log_format format, uint64_t n_lines,
+                        uint64_t window_s);
 
 /* One line, one write(2); control characters become '?'. Thread: any. */
 void ambd_log(enum ambd_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* As ambd_log, for what the client `uid` causes: level info or debug, and past the limit of its window only counted.
- * Thread: loop. */
-void ambd_log_client(uid_t uid, enum ambd_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* As ambd_log, for what the client `uid` causes: level info or debug, and past the limit of its window only
+ * counted. Thread: loop. */
+void ambd_log_client(uid_t uid, enum ambd_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Close windows that have run out and say how many lines each held back. Once a second. Thread: loop. */
 void ambd_log_tick(void);

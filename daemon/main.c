@@ -55,7 +55,8 @@ static int main_run(const struct ambd_cli *cli, const struct ambd_config *config
     if (cli->parent_death && main_tie_to_parent() < 0) {
         return EXIT_OK;
     }
-    r = cli->action == AMBD_CLI_CHECK ? ambd_server_check(config, &err) : ambd_server_run(config, &options, &err);
+    r = cli->action == AMBD_CLI_CHECK ? ambd_server_check(config, &err)
+                                      : ambd_server_run(config, &options, &err);
     if (r == 0) {
         return EXIT_OK;
     }
@@ -74,7 +75,8 @@ static int main_configure(struct ambd_cli *cli) {
     if (cli->config_path == NULL) {
         cli->tree = NULL; /* the configuration's now */
     }
-    ambd_log_configure(config.log_level, config.log_format, config.limits.log_lines, config.limits.log_window_s);
+    ambd_log_configure(config.log_level, config.log_format, config.limits.log_lines,
+                       config.limits.log_window_s);
     r = cli->action == AMBD_CLI_PRINT_CONFIG ? main_print_config(&config) : main_run(cli, &config);
     ambd_config_deinit(&config);
     return r;

@@ -1,10 +1,10 @@
 /*
  * Moves of a stream from one generation of annotations to the next.
  *
- * Three ways ask for them: `follow` (the newest prepared generation, at the first step not yet settled), `moves` of
- * the subscription (exactly these), ADVANCE (all ranks at one step). All end in the list of moves, which the drawing
- * side reads ahead and the lending side settles. Whatever is drawn for a step behind a change of the list is thrown
- * away.
+ * Three ways ask for them: `follow` (the newest prepared generation, at the first step not yet settled),
+ * `moves` of the subscription (exactly these), ADVANCE (all ranks at one step). All end in the list of moves,
+ * which the drawing side reads ahead and the lending side settles. Whatever is drawn for a step behind a
+ * change of the list is thrown away.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,7 +17,7 @@
 
 enum prepare_for {
     PREPARE_FOLLOW,
-    PREPARE_MOVE,    /* of the subscription's list */
+    PREPARE_MOVE, /* of the subscription's list */
     PREPARE_ADVANCE,
 };
 
@@ -25,7 +25,7 @@ struct prepare {
     struct ambd_task task;
     struct ambd_stream *stream;
     enum prepare_for what;
-    uint32_t id;                        /* of ADVANCE */
+    uint32_t id; /* of ADVANCE */
     struct ambd_move_request request;
     struct ambd_generation *generation; /* pinned */
     struct ambd_target *target;
@@ -78,7 +78,8 @@ int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_
         i++;
     }
     memmove(&stream->moves[i + 1], &stream->moves[i], (stream->n_moves - i) * sizeof *stream->moves);
-    stream->moves[i] = (struct ambd_move){.step = step, .target = target, .request = *request, .advance = advance};
+    stream->moves[i] =
+        (struct ambd_move){.step = step, .target = target, .request = *request, .advance = advance};
     stream->n_moves++;
     return 0;
 }
@@ -100,7 +101,8 @@ void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state) {
     stream->last_advance = move->advance ? move->step : stream->last_advance;
     stream->server->counters.moves++;
     amb_hash128_text(text, &state->annotations);
-    ambd_log_client(stream->uid, AMBD_INFO, "stream.moved session=%llu step=%llu annotations=%s generation=%llu",
+    ambd_log_client(stream->uid, AMBD_INFO,
+                    "stream.moved session=%llu step=%llu annotations=%s generation=%llu",
                     (unsigned long long)stream->session->id, (unsigned long long)move->step, text,
                     (unsigned long long)move->target->generation->number);
     move_remove(stream, move);
@@ -111,8 +113,8 @@ void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state) {
 static void prepare_run(struct ambd_task *task) {
     struct prepare *prepare = (struct prepare *)task;
 
-    ambd_target_new(&prepare->target, prepare->generation, &prepare->stream->subscription, &prepare->stream->layout,
-                    &prepare->report, &prepare->error);
+    ambd_target_new(&prepare->target, prepare->generation, &prepare->stream->subscription,
+                    &prepare->stream->layout, &prepare->report, &prepare->error);
 }
 
 /* The first step whose fingerprints the client has not been told. */
@@ -171,7 +173,8 @@ static char *advance_answer(const struct ambd_stream *stream, const struct prepa
 static int advance_check_step(const struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
     if (step < stream_first_free_step(stream)) {
         return amb_fail(err, AMB_ERR_STATE,
-                        "ADVANCE to step %llu, but the fingerprints of step %llu are settled; the first free step is %llu",
+                        "ADVANCE to step %llu, but the fingerprints of step %llu are settled; the first free "
+                        "step is %llu",
                         (unsigned long long)step, (unsigned long long)stream->next_lend,
                         (unsigned long long)stream_first_free_step(stream));
     }
@@ -260,17 +263,19 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_datase
     if (request->has_dataset && !amb_hash128_equal(&request->dataset, &dataset->fingerprint)) {
         amb_hash128_text(asked, &request->dataset);
         amb_hash128_text(known, &dataset->fingerprint);
-        return amb_fail(err, AMB_ERR_STATE,
-                        "fingerprint %s of the dataset is not that of dataset '%s', which is %s: other samples, labels, "
-                        "sources, size, transform, excludes or noise seed",
-                        asked, dataset->name, known);
+        return amb_fail(
+            err, AMB_ERR_STATE,
+            "fingerprint %s of the dataset is not that of dataset '%s', which is %s: other samples, labels, "
+            "sources, size, transform, excludes or noise seed",
+            asked, dataset->name, known);
     }
     *out = request->has_annotations ? ambd_dataset_find(dataset, &request->annotations) : present;
     if (*out == NULL) {
         amb_hash128_text(asked, &request->annotations);
         amb_hash128_text(known, &dataset->current->annotations->fingerprint);
         return amb_fail(err, AMB_ERR_NOT_FOUND,
-                        "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl status`); import the "
+                        "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl "
+                        "status`); import the "
                         "file they came from, or start a new stream",
                         dataset->name, asked, known);
     }
@@ -314,8 +319,8 @@ void ambd_stream_follow(struct ambd_stream *stream) {
     struct ambd_dataset *dataset = stream->subscription.dataset;
     struct ambd_move_request request = {0};
 
-    if (!stream->subscription.follow || !stream->ready || stream->ended || stream->abandoned || stream->following ||
-        dataset->current->number <= stream->follow_number) {
+    if (!stream->subscription.follow || !stream->ready || stream->ended || stream->abandoned ||
+        stream->following || dataset->current->number <= stream->follow_number) {
         return;
     }
     stream->following = prepare_push(stream, PREPARE_FOLLOW, 0, &request, dataset->current, NULL) == 0;
@@ -327,11 +332,14 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
     int r;
 
     if (stream->subscription.request_mode || stream->ended) {
-        return amb_fail(err, AMB_ERR_STATE, "ADVANCE of a %s", stream->ended ? "stream that has ended" : "session that only "
-                                                                              "answers requests");
+        return amb_fail(err, AMB_ERR_STATE, "ADVANCE of a %s",
+                        stream->ended ? "stream that has ended"
+                                      : "session that only "
+                                        "answers requests");
     }
     if (stream->subscription.follow || stream->subscription.n_moves > 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "ADVANCE of a stream with '%s'; subscribe with follow=false and without moves",
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "ADVANCE of a stream with '%s'; subscribe with follow=false and without moves",
                         stream->subscription.follow ? "follow" : "moves");
     }
     r = advance_check_step(stream, request->step, err);

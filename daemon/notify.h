@@ -2,8 +2,10 @@
 /* Notify: the service manager's datagrams (sd_notify(3)), by hand. */
 #include <stdint.h>
 
-/* Send "READY=1", "STOPPING=1", "WATCHDOG=1", ... to NOTIFY_SOCKET; without it nothing happens. Thread: loop. */
+/* Send "READY=1", "STOPPING=1", "WATCHDOG=1", ... to NOTIFY_SOCKET; without it nothing happens. Thread: loop.
+ */
 void ambd_notify(const char *text);
 
-/* Interval that the service manager asks for in WATCHDOG_USEC (and WATCHDOG_PID is ours or unset); 0: none. */
+/* Interval that the service manager asks for in WATCHDOG_USEC (and WATCHDOG_PID is ours or unset); 0: none.
+ */
 uint64_t ambd_notify_watchdog_ns(void);

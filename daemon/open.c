@@ -1,6 +1,6 @@
 /*
- * Open: shards, shapes and annotations before the first client; what is odd but allowed is logged as a warning here,
- * what is not allowed stops the start.
+ * Open: shards, shapes and annotations before the first client; what is odd but allowed is logged as a
+ * warning here, what is not allowed stops the start.
  */
 #include "daemon/open.h"
 
@@ -47,11 +47,13 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
     const struct amb_catalog_report *report = &dataset->report;
     const struct amb_shape *shape = &dataset->fill.shape;
 
-    ambd_log(AMBD_INFO, "dataset.opened name=%s samples=%llu shards=%llu indexed=%llu cached=%llu shape=%ux%ux%u%s ms=%llu",
-             dataset->name, (unsigned long long)report->n_samples, (unsigned long long)report->n_shards,
-             (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels, shape->height,
-             shape->width, shape->latent ? " kind=latent" : "",
-             (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
+    ambd_log(
+        AMBD_INFO,
+        "dataset.opened name=%s samples=%llu shards=%llu indexed=%llu cached=%llu shape=%ux%ux%u%s ms=%llu",
+        dataset->name, (unsigned long long)report->n_samples, (unsigned long long)report->n_shards,
+        (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels,
+        shape->height, shape->width, shape->latent ? " kind=latent" : "",
+        (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
     if (report->n_without_image > 0) {
         ambd_log(AMBD_WARN, "dataset.without_image name=%s n=%llu first=\"%s\"", dataset->name,
                  (unsigned long long)report->n_without_image, report->first_without_image);
@@ -65,20 +67,21 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
                  (unsigned long long)report->n_excluded, dataset->config->n_excludes);
     }
     for (size_t i = 0; i < dataset->reports.n_lines; i++) {
-        ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name, dataset->reports.lines[i]);
+        ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name,
+                 dataset->reports.lines[i]);
     }
 }
 
-static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config, const char *cache_dir,
-                    struct amb_error *err) {
+static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config,
+                    const char *cache_dir, struct amb_error *err) {
     struct ambd_dataset *dataset = NULL;
     struct ambd_progress progress;
     uint64_t began_ns = ambd_now_ns();
     int r;
 
     ambd_progress_init(&progress, config->name);
-    r = ambd_dataset_open(&dataset, config, cache_dir, &server->codec_limits, server->cache, ambd_progress_show,
-                          &progress, err);
+    r = ambd_dataset_open(&dataset, config, cache_dir, &server->codec_limits, server->cache,
+                          ambd_progress_show, &progress, err);
     if (r < 0) {
         return r;
     }
@@ -128,18 +131,19 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
 
     amb_hash128_text(text, &dataset->fingerprint);
     fprintf(out, "dataset %s: %llu samples in %llu shards, %u x %u x %u%s\n", dataset->name,
-            (unsigned long long)report->n_samples, (unsigned long long)report->n_shards, shape->channels, shape->height,
-            shape->width, shape->latent ? " latents" : "");
+            (unsigned long long)report->n_samples, (unsigned long long)report->n_shards, shape->channels,
+            shape->height, shape->width, shape->latent ? " latents" : "");
     fprintf(out, "  fingerprint  %s\n", text);
     for (size_t i = 0; i < dataset->n_sources; i++) {
         const struct amb_orders_source *source = &dataset->sources[i];
 
         fprintf(out, "  source %s: %u samples, repeat %g\n",
-                amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL), source->count, source->repeat);
+                amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL), source->count,
+                source->repeat);
     }
     if (report->n_without_image > 0) {
-        fprintf(out, "  %llu entries hold no picture, the first: %s\n", (unsigned long long)report->n_without_image,
-                report->first_without_image);
+        fprintf(out, "  %llu entries hold no picture, the first: %s\n",
+                (unsigned long long)report->n_without_image, report->first_without_image);
     }
     if (dataset->config->n_excludes > 0) {
         fprintf(out, "  %llu samples left out by %zu excludes\n", (unsigned long long)report->n_excluded,

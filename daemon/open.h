@@ -4,7 +4,8 @@
 
 #include "daemon/server.h"
 
-/* Codec limits, cache, number of workers and every dataset of server->config. Thread: loop, at start; blocks. */
+/* Codec limits, cache, number of workers and every dataset of server->config. Thread: loop, at start; blocks.
+ */
 int ambd_open_datasets(struct ambd_server *server, struct amb_error *err);
 void ambd_close_datasets(struct ambd_server *server); /* idempotent */
 

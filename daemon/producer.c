@@ -1,12 +1,12 @@
 /*
  * Producer: lanes take turns; a turn is either the draws of a stream's next step or a chunk of rows.
  *
- * A lane's draws come before its rows, so the sequence runs ahead while rows are filled; rows of its oldest fill come
- * first, so slots become ready in the order of their steps. Rows of one fill go to as many workers as there are: which
- * worker fills a row changes no byte of it.
+ * A lane's draws come before its rows, so the sequence runs ahead while rows are filled; rows of its oldest
+ * fill come first, so slots become ready in the order of their steps. Rows of one fill go to as many workers
+ * as there are: which worker fills a row changes no byte of it.
  *
- * The state after the draws is copied to the loop's side by on_drawn; until on_done nobody frees what a fill points
- * to: its stream waits for that (stream.c).
+ * The state after the draws is copied to the loop's side by on_drawn; until on_done nobody frees what a fill
+ * points to: its stream waits for that (stream.c).
  */
 #include "daemon/producer.h"
 
@@ -115,7 +115,8 @@ static int fill_draw_stream(struct ambd_fill *fill, struct amb_error *err) {
     return 0; /* AMB_SAMPLER_E_END: the loop sees it by k */
 }
 
-/* Sigmas that nothing admits keep their place in `sigmas`; the others become NaN, so that the loop can list them. */
+/* Sigmas that nothing admits keep their place in `sigmas`; the others become NaN, so that the loop can list
+ * them. */
 static int fill_draw_request(struct ambd_fill *fill, struct amb_error *err) {
     uint32_t n_refused = 0;
 
@@ -134,8 +135,8 @@ static int fill_draw_request(struct ambd_fill *fill, struct amb_error *err) {
     }
     fill->n_rows = fill->n_sigmas;
     if (n_refused > 0) {
-        return amb_fail(err, AMB_ERR_GAP, "%u of %u sigmas are admitted by no sample; see detail.sigmas", n_refused,
-                        fill->n_sigmas);
+        return amb_fail(err, AMB_ERR_GAP, "%u of %u sigmas are admitted by no sample; see detail.sigmas",
+                        n_refused, fill->n_sigmas);
     }
     return 0;
 }
@@ -187,7 +188,8 @@ static uint32_t producer_chunk(const struct ambd_producer *producer, uint32_t n_
 }
 
 /* Called without the lock, returns without it. */
-static void producer_run_draw(struct ambd_producer *producer, struct ambd_lane *lane, struct ambd_fill *fill) {
+static void producer_run_draw(struct ambd_producer *producer, struct ambd_lane *lane,
+                              struct ambd_fill *fill) {
     struct amb_error err = AMB_ERROR_NULL;
 
     fill_draw(fill, &err);
@@ -211,7 +213,8 @@ static void producer_run_draw(struct ambd_producer *producer, struct ambd_lane *
     uv_async_send(&producer->async);
 }
 
-static void producer_run_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32_t first, uint32_t n) {
+static void producer_run_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32_t first,
+                              uint32_t n) {
     struct ambd_producer *producer = worker->producer;
     struct ambd_fill_stats stats = {0};
     struct amb_error err = AMB_ERROR_NULL;
@@ -330,8 +333,8 @@ uint64_t ambd_producer_busy_ns(struct ambd_producer *producer, uint64_t now_ns) 
 }
 
 int ambd_producer_init(struct ambd_producer *producer, uv_loop_t *loop, unsigned n_workers,
-                       const struct amb_codec_limits *limits, ambd_fill_event on_drawn, ambd_fill_event on_done,
-                       struct amb_error *err) {
+                       const struct amb_codec_limits *limits, ambd_fill_event on_drawn,
+                       ambd_fill_event on_done, struct amb_error *err) {
     int r;
 
     memset(producer, 0, sizeof *producer);

@@ -15,9 +15,9 @@
  * Hand-over points, all of them:
  *   loop -> workers   ambd_producer_push(): from here the fill is the producer's, but for `cancelled`
  *   worker -> workers producer_drawn(): the drawer makes the rows available to all
- *   workers -> loop   on_drawn: the fill's draws and its state after them are settled and only read from here on;
- *                     on_done: the fill is the loop's again
- * Each goes through the producer's lock. `cancelled` alone may be set by the loop at any time.
+ *   workers -> loop   on_drawn: the fill's draws and its state after them are settled and only read from here
+ * on; on_done: the fill is the loop's again Each goes through the producer's lock. `cancelled` alone may be
+ * set by the loop at any time.
  */
 
 struct ambd_fill;
@@ -42,22 +42,22 @@ struct ambd_fill {
     enum ambd_fill_kind kind;
     const struct amb_fill_stream *stream;
     uint8_t *slot;
-    uint64_t n_before, n_after;      /* draws of other ranks before and behind ours in this step */
-    uint32_t n_rows_max;             /* draws of this rank */
-    uint64_t rank;                   /* of a request */
+    uint64_t n_before, n_after; /* draws of other ranks before and behind ours in this step */
+    uint32_t n_rows_max;        /* draws of this rank */
+    uint64_t rank;              /* of a request */
     uint32_t n_sigmas;
-    double *sigmas;                  /* s of each item of a request */
+    double *sigmas; /* s of each item of a request */
 
     /* the loop's, then the drawer's, then constant until on_done */
-    struct amb_state state;          /* before the draws, then after them (step counted too) */
-    struct amb_draw *draws;          /* n_rows_max */
-    uint32_t n_rows;                 /* drawn */
-    uint32_t chunk;                  /* rows that a worker takes at once */
+    struct amb_state state; /* before the draws, then after them (step counted too) */
+    struct amb_draw *draws; /* n_rows_max */
+    uint32_t n_rows;        /* drawn */
+    uint32_t chunk;         /* rows that a worker takes at once */
 
     /* guarded by the producer's lock */
     uint32_t n_claimed, n_filled;
     struct ambd_fill *next, *next_event;
-    struct amb_error error;          /* the first; code 0: none */
+    struct amb_error error; /* the first; code 0: none */
     struct ambd_fill_stats stats;
     uint64_t began_ns, ended_ns;
 
@@ -65,12 +65,13 @@ struct ambd_fill {
     int cancelled;
 };
 
-/* The work of one stream; embedded in it. Lanes take turns, so a stream with many slots cannot starve another. */
+/* The work of one stream; embedded in it. Lanes take turns, so a stream with many slots cannot starve
+ * another. */
 struct ambd_lane {
     struct ambd_lane *next;
     bool queued;
-    struct ambd_fill *draw;          /* at most one: draws of a stream have an order */
-    struct ambd_fill *first, *last;  /* rows to claim */
+    struct ambd_fill *draw;         /* at most one: draws of a stream have an order */
+    struct ambd_fill *first, *last; /* rows to claim */
 };
 
 struct ambd_worker {
@@ -78,7 +79,7 @@ struct ambd_worker {
     pthread_t thread;
     struct amb_filler filler;
     bool ready, started;
-    uint64_t busy_since_ns;          /* atomic; 0: idle */
+    uint64_t busy_since_ns; /* atomic; 0: idle */
 };
 
 typedef void (*ambd_fill_event)(struct ambd_fill *fill);
@@ -103,11 +104,11 @@ struct ambd_producer {
 
 /* n_workers >= 1. Thread: loop. */
 int ambd_producer_init(struct ambd_producer *producer, uv_loop_t *loop, unsigned n_workers,
-                       const struct amb_codec_limits *limits, ambd_fill_event on_drawn, ambd_fill_event on_done,
-                       struct amb_error *err);
+                       const struct amb_codec_limits *limits, ambd_fill_event on_drawn,
+                       ambd_fill_event on_done, struct amb_error *err);
 
-/* Hand over a fill; on_done comes for each. A stream's next fill of kind STREAM may be pushed after on_drawn of the
- * one before. Thread: loop. */
+/* Hand over a fill; on_done comes for each. A stream's next fill of kind STREAM may be pushed after on_drawn
+ * of the one before. Thread: loop. */
 void ambd_producer_push(struct ambd_producer *producer, struct ambd_lane *lane, struct ambd_fill *fill);
 
 /* Its remaining rows are skipped; on_done still comes. Thread: loop. */

@@ -13,8 +13,8 @@
 #define PROGRESS_LOG_NS   UINT64_C(5000000000) /* between log lines; not tuned */
 
 void ambd_progress_init(struct ambd_progress *progress, const char *dataset) {
-    *progress =
-        (struct ambd_progress){.dataset = dataset, .tty = isatty(STDERR_FILENO) != 0, .began_ns = ambd_now_ns()};
+    *progress = (struct ambd_progress){
+        .dataset = dataset, .tty = isatty(STDERR_FILENO) != 0, .began_ns = ambd_now_ns()};
 }
 
 static double progress_eta(double elapsed_s, size_t n_done, size_t n_shards) {
@@ -31,13 +31,14 @@ void ambd_progress_show(void *opaque, size_t n_done, size_t n_shards, uint64_t n
         return;
     }
     if (progress->tty) {
-        fprintf(stderr, "\rindexing %s: %zu of %zu shards, %llu samples, %.0f samples/s, %.0f s left \x1b[K%s",
-                progress->dataset, n_done, n_shards, (unsigned long long)n_samples, (double)n_samples / elapsed_s,
-                progress_eta(elapsed_s, n_done, n_shards), last ? "\n" : "");
+        fprintf(stderr,
+                "\rindexing %s: %zu of %zu shards, %llu samples, %.0f samples/s, %.0f s left \x1b[K%s",
+                progress->dataset, n_done, n_shards, (unsigned long long)n_samples,
+                (double)n_samples / elapsed_s, progress_eta(elapsed_s, n_done, n_shards), last ? "\n" : "");
     } else if (last || progress->last_ns == 0 || now_ns - progress->last_ns > PROGRESS_LOG_NS) {
         ambd_log(AMBD_INFO, "index.progress dataset=%s shards=%zu of=%zu samples=%llu rate=%.0f eta_s=%.0f",
-                 progress->dataset, n_done, n_shards, (unsigned long long)n_samples, (double)n_samples / elapsed_s,
-                 progress_eta(elapsed_s, n_done, n_shards));
+                 progress->dataset, n_done, n_shards, (unsigned long long)n_samples,
+                 (double)n_samples / elapsed_s, progress_eta(elapsed_s, n_done, n_shards));
     } else {
         return;
     }

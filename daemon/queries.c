@@ -1,6 +1,6 @@
 /*
- * Queries that walk a catalog, orders or a quarantine list: values are read on the loop, the work is done on a desk,
- * and the answer, already text, goes back through the loop.
+ * Queries that walk a catalog, orders or a quarantine list: values are read on the loop, the work is done on
+ * a desk, and the answer, already text, goes back through the loop.
  */
 #include "daemon/queries.h"
 
@@ -15,13 +15,13 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define ROWS_MAX         10000u /* proto/README.md section 3 */
-#define ROWS_DEFAULT     100u
-#define POINTS_MAX       4096u  /* not tuned */
-#define POINTS_DEFAULT   64u
-#define COVERAGE_LO      0.002  /* EDM's range of sigmas */
-#define COVERAGE_HI      80.0
-#define COUNT(a)         (sizeof(a) / sizeof((a)[0]))
+#define ROWS_MAX       10000u /* proto/README.md section 3 */
+#define ROWS_DEFAULT   100u
+#define POINTS_MAX     4096u /* not tuned */
+#define POINTS_DEFAULT 64u
+#define COVERAGE_LO    0.002 /* EDM's range of sigmas */
+#define COVERAGE_HI    80.0
+#define COUNT(a)       (sizeof(a) / sizeof((a)[0]))
 
 enum list_what {
     LIST_SAMPLES,
@@ -38,16 +38,16 @@ struct query {
 
     enum list_what what;
     uint64_t start, count;
-    char *name;               /* of a sample, or a path; owned */
+    char *name; /* of a sample, or a path; owned */
     bool by_index;
     uint64_t index;
-    double *sigmas;           /* owned */
+    double *sigmas; /* owned */
     size_t n_sigmas;
     double buffer;
     struct ambd_generation *generation; /* pinned; of COVERAGE */
     struct ambd_minted minted;          /* of IMPORT */
 
-    char *text;               /* the answer */
+    char *text; /* the answer */
     struct amb_error error;
 };
 
@@ -83,7 +83,8 @@ static void query_done(struct ambd_task *task) {
     struct ambd_session *session = query->session;
 
     if (query->generation != NULL) {
-        ambd_dataset_unpin(query->dataset, query->generation, session->server->config->limits.generations_kept);
+        ambd_dataset_unpin(query->dataset, query->generation,
+                           session->server->config->limits.generations_kept);
     }
     if (query->answer == import_answer && query->error.code == 0) {
         session->server->counters.imports++;
@@ -104,7 +105,8 @@ static void query_done(struct ambd_task *task) {
 /* Check the keys, find the dataset, make the query. NULL: err is set. */
 static struct query *query_new(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,
                                const char *const *keys, size_t n_keys,
-                               int (*answer)(cJSON *, struct query *, struct amb_error *), struct amb_error *err) {
+                               int (*answer)(cJSON *, struct query *, struct amb_error *),
+                               struct amb_error *err) {
     struct ambd_dataset *dataset;
     struct query *query;
     const char *name = NULL;
@@ -155,8 +157,10 @@ static const char *shard_format(enum amb_shard_format format) {
 
 static void add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info) {
     ambd_json_add_text(json, "key", info->key, info->key_bytes);
-    ambd_json_add_string(json, "source", amb_catalog_source(dataset->fill.catalog, info->i_source, NULL, NULL, NULL));
-    ambd_json_add_string(json, "shard", amb_catalog_shard(dataset->fill.catalog, info->i_shard, NULL, NULL, NULL));
+    ambd_json_add_string(json, "source",
+                         amb_catalog_source(dataset->fill.catalog, info->i_source, NULL, NULL, NULL));
+    ambd_json_add_string(json, "shard",
+                         amb_catalog_shard(dataset->fill.catalog, info->i_shard, NULL, NULL, NULL));
 }
 
 /* LIST */
@@ -299,17 +303,19 @@ static int sample_find(uint32_t *i_sample, uint32_t *n_matches, struct query *qu
         *i_sample = (uint32_t)query->index;
         *n_matches = query->index < total ? 1 : 0;
     } else {
-        *n_matches = amb_catalog_find(i_sample, query->dataset->fill.catalog, query->name, strlen(query->name));
+        *n_matches =
+            amb_catalog_find(i_sample, query->dataset->fill.catalog, query->name, strlen(query->name));
     }
     if (*n_matches > 0) {
         return 0;
     }
-    return query->by_index ? amb_fail(err, AMB_ERR_NOT_FOUND, "no sample %llu in dataset '%s', which has 0 to %u",
-                                      (unsigned long long)query->index, query->dataset->name, total - 1)
-                           : amb_fail(err, AMB_ERR_NOT_FOUND,
-                                      "no sample '%.200s' in dataset '%s'; give source/key, key, path or base name as "
-                                      "`ambientctl ls` shows them",
-                                      query->name, query->dataset->name);
+    return query->by_index
+               ? amb_fail(err, AMB_ERR_NOT_FOUND, "no sample %llu in dataset '%s', which has 0 to %u",
+                          (unsigned long long)query->index, query->dataset->name, total - 1)
+               : amb_fail(err, AMB_ERR_NOT_FOUND,
+                          "no sample '%.200s' in dataset '%s'; give source/key, key, path or base name as "
+                          "`ambientctl ls` shows them",
+                          query->name, query->dataset->name);
 }
 
 static int sample_answer(cJSON *out, struct query *query, struct amb_error *err) {
@@ -389,8 +395,8 @@ static cJSON *coverage_counts(const struct query *query, const struct amb_orders
     cJSON *list = cJSON_CreateArray();
 
     for (size_t i = 0; i < query->n_sigmas; i++) {
-        cJSON_AddItemToArray(list,
-                             cJSON_CreateNumber((double)amb_orders_count(orders, i_source, query->sigmas[i])));
+        cJSON_AddItemToArray(
+            list, cJSON_CreateNumber((double)amb_orders_count(orders, i_source, query->sigmas[i])));
     }
     return list;
 }
@@ -444,8 +450,8 @@ static int coverage_load_sigmas(struct query *query, const cJSON *json, struct a
     }
     cJSON_ArrayForEach(item, list) {
         double s = cJSON_IsString(item) && strcmp(item->valuestring, "inf") == 0 ? (double)INFINITY
-                   : cJSON_IsNumber(item)                                       ? item->valuedouble
-                                                                                : -1;
+                   : cJSON_IsNumber(item)                                        ? item->valuedouble
+                                                                                 : -1;
 
         if (!(s >= 0)) {
             return amb_fail(err, AMB_ERR_CONFIG, "'sigmas' entry %zu, allowed: a number from 0, or \"inf\"",
@@ -508,9 +514,11 @@ static int quarantine_answer(cJSON *out, struct query *query, struct amb_error *
     return 0;
 }
 
-int ambd_query_quarantine(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+int ambd_query_quarantine(struct ambd_session *session, uint32_t id, const cJSON *json,
+                          struct amb_error *err) {
     static const char *const keys[] = {"dataset", "start", "count"};
-    struct query *query = query_new(session, id, json, "QUARANTINE", keys, COUNT(keys), quarantine_answer, err);
+    struct query *query =
+        query_new(session, id, json, "QUARANTINE", keys, COUNT(keys), quarantine_answer, err);
 
     if (query == NULL) {
         return err->code;
@@ -563,7 +571,8 @@ int ambd_query_import(struct ambd_session *session, uint32_t id, const cJSON *js
     query->name = amb_strdup(path);
     if (path[0] != '/' || query->name == NULL) {
         query_free(query);
-        return amb_fail(err, AMB_ERR_CONFIG, "'path' is '%.200s', allowed: an absolute path of a file that the daemon can read",
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "'path' is '%.200s', allowed: an absolute path of a file that the daemon can read",
                         path);
     }
     query_push(query, &session->server->clerk);

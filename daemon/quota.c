@@ -34,7 +34,8 @@ static int quota_acquire_locked(struct ambd_quota *quota, uid_t uid, uint64_t by
 
     if (bytes > quota->bytes_max || quota->bytes > quota->bytes_max - bytes) {
         return amb_fail(err, AMB_ERR_QUOTA,
-                        "the slots need %" PRIu64 " bytes of shared memory, %" PRIu64 " are in use and limits.shm_bytes is "
+                        "the slots need %" PRIu64 " bytes of shared memory, %" PRIu64
+                        " are in use and limits.shm_bytes is "
                         "%" PRIu64 "; ask for a smaller batch, fewer slots or fields",
                         bytes, quota->bytes, quota->bytes_max);
     }
@@ -42,7 +43,8 @@ static int quota_acquire_locked(struct ambd_quota *quota, uid_t uid, uint64_t by
         (bytes > quota->bytes_per_uid_max || row->bytes > quota->bytes_per_uid_max - bytes)) {
         return amb_fail(err, AMB_ERR_QUOTA,
                         "the slots need %" PRIu64 " bytes of shared memory, uid %u has %" PRIu64
-                        " and limits.shm_bytes_per_uid is %" PRIu64 "; ask for a smaller batch, fewer slots or fields",
+                        " and limits.shm_bytes_per_uid is %" PRIu64
+                        "; ask for a smaller batch, fewer slots or fields",
                         bytes, (unsigned)uid, row->bytes, quota->bytes_per_uid_max);
     }
     quota->bytes += bytes;

@@ -1,8 +1,9 @@
 /*
- * Request: sigmas of the client -> a slot of samples that fit them, on the fingerprints that the request names.
+ * Request: sigmas of the client -> a slot of samples that fit them, on the fingerprints that the request
+ * names.
  *
- * Each takes a free slot and moves nothing: neither k nor a cursor. The target of each generation asked for is kept
- * only while it is the one last used, since a trainer asks on the fingerprints of its present state.
+ * Each takes a free slot and moves nothing: neither k nor a cursor. The target of each generation asked for
+ * is kept only while it is the one last used, since a trainer asks on the fingerprints of its present state.
  */
 #include <errno.h>
 #include <math.h>
@@ -37,10 +38,12 @@ void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot 
         list = cJSON_AddArrayToObject(detail, "sigmas");
         for (uint32_t j = 0; j < fill->n_sigmas; j++) {
             if (!isnan(fill->sigmas[j])) {
-                double level = slot->k == 1 ? amb_process_t(stream->subscription.options.process, fill->sigmas[j])
-                                            : fill->sigmas[j];
+                double level = slot->k == 1
+                                   ? amb_process_t(stream->subscription.options.process, fill->sigmas[j])
+                                   : fill->sigmas[j];
 
-                cJSON_AddItemToArray(list, isinf(level) ? cJSON_CreateString("inf") : cJSON_CreateNumber(level));
+                cJSON_AddItemToArray(list,
+                                     isinf(level) ? cJSON_CreateString("inf") : cJSON_CreateNumber(level));
             }
         }
     }
@@ -48,22 +51,23 @@ void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot 
 }
 
 /* Sigmas to the VE scale, into the slot's array. */
-static int request_load_sigmas(struct ambd_stream *stream, struct ambd_slot *slot, const struct ambp_request *request,
-                               struct amb_error *err) {
+static int request_load_sigmas(struct ambd_stream *stream, struct ambd_slot *slot,
+                               const struct ambp_request *request, struct amb_error *err) {
     size_t i_slot = (size_t)(slot - stream->slots);
     enum amb_process process = stream->subscription.options.process;
     double *sigmas = stream->sigmas + i_slot * stream->subscription.batch_size;
 
     if (request->n_sigmas == 0 || request->n_sigmas > stream->subscription.batch_size) {
-        return amb_fail(err, AMB_ERR_CONFIG, "REQUEST of %u sigmas, allowed: 1 to the batch size %u", request->n_sigmas,
-                        stream->subscription.batch_size);
+        return amb_fail(err, AMB_ERR_CONFIG, "REQUEST of %u sigmas, allowed: 1 to the batch size %u",
+                        request->n_sigmas, stream->subscription.batch_size);
     }
     for (uint32_t j = 0; j < request->n_sigmas; j++) {
         double level = ambp_load_f64le(request->sigmas + 8 * (size_t)j), s = level;
         int r;
 
         if (request->scale == AMB_SCALE_T && process != AMB_PROCESS_VE && !(level >= 0 && level <= 1)) {
-            return amb_fail(err, AMB_ERR_CONFIG, "sigma %u of the REQUEST is %g, allowed with process %s: 0 to 1", j, level,
+            return amb_fail(err, AMB_ERR_CONFIG,
+                            "sigma %u of the REQUEST is %g, allowed with process %s: 0 to 1", j, level,
                             amb_process_name(process));
         }
         if (!(level >= 0)) {
@@ -117,7 +121,8 @@ static void retarget_done(struct ambd_task *task) {
         request_push(stream, retarget->slot, retarget->id);
     } else {
         ambd_session_fail(session, retarget->id, &retarget->error,
-                          retarget->error.code == AMB_ERR_GAP ? ambd_gap_encode(&retarget->report) : NULL, false);
+                          retarget->error.code == AMB_ERR_GAP ? ambd_gap_encode(&retarget->report) : NULL,
+                          false);
     }
     amb_free(retarget);
     ambd_session_set_busy(session, false);
@@ -158,7 +163,8 @@ int ambd_stream_request(struct ambd_stream *stream, uint32_t id, const struct am
     int r;
 
     if (!stream->subscription.request_mode) {
-        return amb_fail(err, AMB_ERR_CONFIG, "REQUEST in a session of mode 'stream'; open another with mode 'request'");
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "REQUEST in a session of mode 'stream'; open another with mode 'request'");
     }
     slot = ambd_stream_find_free(stream);
     if (slot == NULL) {

@@ -1,9 +1,9 @@
 /*
  * Server: start in the order lock, shards, workers, socket; stop in the reverse.
  *
- * The socket appears only when everything behind it is ready, so whoever can connect is served. A stop closes the
- * door, then the sessions, waits for what workers and desks hold, and has a deadline after which the process leaves
- * as it is: nothing that it owns outlives it on disk.
+ * The socket appears only when everything behind it is ready, so whoever can connect is served. A stop closes
+ * the door, then the sessions, waits for what workers and desks hold, and has a deadline after which the
+ * process leaves as it is: nothing that it owns outlives it on disk.
  *
  * Not here: opening and reporting datasets (open.c), accepting (accept.c).
  */
@@ -24,7 +24,8 @@
 #include "daemon/session.h"
 #include "daemon/stream.h"
 
-struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char *name, struct amb_error *err) {
+struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char *name,
+                                         struct amb_error *err) {
     char known[256] = "";
 
     for (size_t i = 0; i < server->n_datasets; i++) {
@@ -38,7 +39,8 @@ struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char 
         }
     }
     if (name == NULL) {
-        amb_fail(err, AMB_ERR_NOT_FOUND, "no dataset named in the request and none is called 'main'; there are: %s", known);
+        amb_fail(err, AMB_ERR_NOT_FOUND,
+                 "no dataset named in the request and none is called 'main'; there are: %s", known);
     } else {
         amb_fail(err, AMB_ERR_NOT_FOUND, "no dataset '%.64s'; there are: %s", name, known);
     }
@@ -55,8 +57,8 @@ void ambd_server_adopt(struct ambd_server *server, struct ambd_dataset *dataset,
     ambd_dataset_adopt(dataset, minted, server->config->limits.generations_kept);
     server->counters.generations++;
     amb_hash128_text(text, &dataset->current->annotations->fingerprint);
-    ambd_log(AMBD_INFO, "annotations.minted dataset=%s generation=%llu fingerprint=%s set=%llu", dataset->name,
-             (unsigned long long)dataset->current->number, text,
+    ambd_log(AMBD_INFO, "annotations.minted dataset=%s generation=%llu fingerprint=%s set=%llu",
+             dataset->name, (unsigned long long)dataset->current->number, text,
              (unsigned long long)dataset->current->annotations->n_set);
     for (session = server->sessions; session != NULL; session = next) {
         next = session->next;
@@ -92,7 +94,8 @@ static void reload_done(struct ambd_task *task) {
         ambd_log(AMBD_ERROR, "reload.refused dataset=%s code=%s reason=\"%s\"", reload->dataset->name,
                  amb_error_name(reload->error.code), reload->error.message);
     } else {
-        ambd_log(AMBD_INFO, "reload.done dataset=%s changed=%d shards=\"not reloaded: restart for other shards\"",
+        ambd_log(AMBD_INFO,
+                 "reload.done dataset=%s changed=%d shards=\"not reloaded: restart for other shards\"",
                  reload->dataset->name, reload->minted.generation != NULL);
         reload->dataset->reports = reload->minted.reports;
         reload->minted.reports = old;
@@ -355,8 +358,8 @@ int ambd_server_run(const struct ambd_config *config, const struct ambd_server_o
                  (unsigned long long)((ambd_now_ns() - server->started_ns) / 1000000));
         server_tell_ready(server, options->ready_fd);
         uv_run(&server->loop, UV_RUN_DEFAULT);
-        ambd_log(AMBD_INFO, "server.stopped batches=%llu images=%llu", (unsigned long long)server->counters.batches,
-                 (unsigned long long)server->counters.images);
+        ambd_log(AMBD_INFO, "server.stopped batches=%llu images=%llu",
+                 (unsigned long long)server->counters.batches, (unsigned long long)server->counters.images);
     }
     server_deinit(server);
     amb_free(server);

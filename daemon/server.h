@@ -1,5 +1,6 @@
 #pragma once
-/* Server: the loop and all that lives on it: endpoint, sessions, datasets, desks, workers, signals, timers. */
+/* Server: the loop and all that lives on it: endpoint, sessions, datasets, desks, workers, signals, timers.
+ */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,8 @@
 
 /* What STATUS shows under "counters". Loop only. */
 struct ambd_counters {
-    uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit, lease_limit;
+    uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit,
+        lease_limit;
     uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
     uint64_t moves, moves_refused, thrown_away, generations, imports, reloads;
 };
@@ -32,27 +34,27 @@ struct ambd_server {
     unsigned n_workers;
     struct amb_codec_limits codec_limits;
     struct amb_cache *cache;
-    struct ambd_dataset **datasets;      /* owned */
+    struct ambd_dataset **datasets; /* owned */
     size_t n_datasets;
     struct ambd_quota quota;
     struct ambd_producer producer;
-    struct ambd_desk clerk;              /* ledgers, catalogs: IMPORT, reload, queries */
-    struct ambd_desk builder;            /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
+    struct ambd_desk clerk;   /* ledgers, catalogs: IMPORT, reload, queries */
+    struct ambd_desk builder; /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
 
     uv_poll_t listener;
-    uv_timer_t tick, resume, deadline;   /* each second; after EMFILE; of a stop */
+    uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
     uv_signal_t signals[3];
     struct ambd_session *sessions;
     size_t n_sessions;
     uint64_t last_session_id;
     uint64_t started_ns, watchdog_ns, watchdog_sent_ns;
     struct ambd_counters counters;
-    size_t n_reloads;                    /* running */
+    size_t n_reloads; /* running */
     bool listening, stopping, stopped;
 };
 
 struct ambd_server_options {
-    int ready_fd;                        /* -1: none; the socket path is written there, then it is closed */
+    int ready_fd; /* -1: none; the socket path is written there, then it is closed */
 };
 
 /**

@@ -1,9 +1,9 @@
 /*
- * Session: reads one frame at a time and the next only when the answer to the last has left, so a client that does
- * not read stops being served and costs one answer's memory.
+ * Session: reads one frame at a time and the next only when the answer to the last has left, so a client that
+ * does not read stops being served and costs one answer's memory.
  *
- * Sending may fail, and then the session closes at once, its stream with it; memory goes only when nobody holds it
- * any more (handles of the loop, tasks on desks, fills at the producer, callers up the stack).
+ * Sending may fail, and then the session closes at once, its stream with it; memory goes only when nobody
+ * holds it any more (handles of the loop, tasks on desks, fills at the producer, callers up the stack).
  *
  * Not here: what requests answer (queries.c, stream files).
  */
@@ -84,7 +84,8 @@ void ambd_session_close(struct ambd_session *session, const struct amb_error *wh
     session->closing = true;
     if (why != NULL) {
         ambd_log_client(session->uid, AMBD_INFO, "session.closed id=%llu pid=%ld code=%s reason=\"%s\"",
-                        (unsigned long long)session->id, (long)session->pid, amb_error_name(why->code), why->message);
+                        (unsigned long long)session->id, (long)session->pid, amb_error_name(why->code),
+                        why->message);
     } else {
         ambd_log_client(session->uid, AMBD_DEBUG, "session.left id=%llu", (unsigned long long)session->id);
     }
@@ -101,8 +102,8 @@ void ambd_session_close(struct ambd_session *session, const struct amb_error *wh
 
 /* Output */
 
-void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id, const void *a, size_t a_bytes,
-                       const void *b, size_t b_bytes, int fd) {
+void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id, const void *a,
+                       size_t a_bytes, const void *b, size_t b_bytes, int fd) {
     struct ambp_header header = {
         .version = AMBP_VERSION,
         .type = (uint8_t)type,
@@ -114,9 +115,10 @@ void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id,
     if (session->closing) {
         return;
     }
-    header.flags = type == AMBP_DATA && session->run != NULL && session->n_run_sent + a_bytes < session->run_bytes
-                       ? AMBP_FLAG_MORE
-                       : 0;
+    header.flags =
+        type == AMBP_DATA && session->run != NULL && session->n_run_sent + a_bytes < session->run_bytes
+            ? AMBP_FLAG_MORE
+            : 0;
     if (ambd_link_push(&session->link, &header, a, a_bytes, b, b_bytes, fd, &err) < 0) {
         session->server->counters.out_queue_limit += err.code == AMB_ERR_LIMIT;
         ambd_session_close(session, err.code == -EPIPE || err.code == -ECONNRESET ? NULL : &err);
@@ -164,7 +166,8 @@ static bool session_push_run(struct ambd_session *session) {
         return false;
     }
     bytes = bytes < AMBP_PAYLOAD_BYTES_MAX ? bytes : AMBP_PAYLOAD_BYTES_MAX;
-    ambd_session_push(session, AMBP_DATA, session->run_id, session->run + session->n_run_sent, bytes, NULL, 0, -1);
+    ambd_session_push(session, AMBP_DATA, session->run_id, session->run + session->n_run_sent, bytes, NULL, 0,
+                      -1);
     session->n_run_sent += bytes;
     if (session->n_run_sent == session->run_bytes) {
         cJSON_free(session->run);
@@ -175,7 +178,8 @@ static bool session_push_run(struct ambd_session *session) {
 
 /* Input */
 
-static int session_on_hello(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+static int session_on_hello(struct ambd_session *session, uint32_t id, const cJSON *json,
+                            struct amb_error *err) {
     static const char *const keys[] = {"min", "max", "client", "features"};
     uint64_t min = 0, max = 0;
     const char *client = "";
@@ -190,7 +194,8 @@ static int session_on_hello(struct ambd_session *session, uint32_t id, const cJS
     }
     if (min > AMBP_VERSION || max < AMBP_VERSION) {
         return amb_fail(err, AMB_ERR_VERSION,
-                        "the client speaks protocol versions %llu to %llu, ambientd " AMB_VERSION " speaks %u; install a "
+                        "the client speaks protocol versions %llu to %llu, ambientd " AMB_VERSION
+                        " speaks %u; install a "
                         "client of this release",
                         (unsigned long long)min, (unsigned long long)max, AMBP_VERSION);
     }
@@ -203,8 +208,8 @@ static int session_on_hello(struct ambd_session *session, uint32_t id, const cJS
     features = cJSON_AddArrayToObject(reply, "features");
     cJSON_AddItemToArray(features, cJSON_CreateString("fd"));
     cJSON_AddNumberToObject(reply, "pid", (double)getpid());
-    ambd_log_client(session->uid, AMBD_DEBUG, "session.hello id=%llu client=\"%s\"", (unsigned long long)session->id,
-                    session->client);
+    ambd_log_client(session->uid, AMBD_DEBUG, "session.hello id=%llu client=\"%s\"",
+                    (unsigned long long)session->id, session->client);
     char *text = ambd_json_print(reply);
     if (text != NULL) {
         ambd_session_push(session, AMBP_WELCOME, id, text, strlen(text), NULL, 0, -1);
@@ -213,14 +218,16 @@ static int session_on_hello(struct ambd_session *session, uint32_t id, const cJS
     return 0;
 }
 
-static int session_on_subscribe(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+static int session_on_subscribe(struct ambd_session *session, uint32_t id, const cJSON *json,
+                                struct amb_error *err) {
     AMB_CLEANUP(ambd_subscription_deinit) struct ambd_subscription subscription = {0};
     struct ambd_dataset *dataset;
     const char *name = NULL;
     int r;
 
     if (session->stream != NULL) {
-        return amb_fail(err, AMB_ERR_BUSY, "this session has a stream already; open another connection for another");
+        return amb_fail(err, AMB_ERR_BUSY,
+                        "this session has a stream already; open another connection for another");
     }
     r = ambp_json_get_string(&name, json, "dataset", false, err);
     dataset = r < 0 ? NULL : ambd_server_dataset(session->server, name, err);
@@ -237,7 +244,8 @@ static int session_check_stream(const struct ambd_session *session, const char *
                : amb_fail(err, AMB_ERR_PROTOCOL, "%s without a stream; SUBSCRIBE first", what);
 }
 
-static int session_on_advance(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+static int session_on_advance(struct ambd_session *session, uint32_t id, const cJSON *json,
+                              struct amb_error *err) {
     struct ambd_move_request request;
     int r = session_check_stream(session, "ADVANCE", err);
 
@@ -260,7 +268,8 @@ static int session_on_cancel_advance(struct ambd_session *session, uint32_t id, 
     return r;
 }
 
-static int session_on_done(struct ambd_session *session, const uint8_t *payload, size_t bytes, struct amb_error *err) {
+static int session_on_done(struct ambd_session *session, const uint8_t *payload, size_t bytes,
+                           struct amb_error *err) {
     struct ambp_done done;
     int r = session_check_stream(session, "DONE", err);
 
@@ -295,8 +304,8 @@ static const struct {
     [AMBP_IMPORT] = {ambd_query_import, true},
 };
 
-static int session_dispatch_json(struct ambd_session *session, const struct ambp_header *header, const char *payload,
-                                 struct amb_error *err) {
+static int session_dispatch_json(struct ambd_session *session, const struct ambp_header *header,
+                                 const char *payload, struct amb_error *err) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
     int r = ambp_json_decode(&json, payload, header->length, AMBP_JSON_DEPTH_MAX, err);
 
@@ -351,7 +360,8 @@ static int session_dispatch(struct ambd_session *session, struct amb_error *err)
 }
 
 static bool session_wants_frame(const struct ambd_session *session) {
-    return !session->closing && !session->busy && session->run == NULL && ambd_link_queued(&session->link) == 0;
+    return !session->closing && !session->busy && session->run == NULL &&
+           ambd_link_queued(&session->link) == 0;
 }
 
 /* Errors of the protocol end the session, others only the request. HELLO must succeed. */
@@ -368,7 +378,8 @@ static void session_read(struct ambd_session *session) {
         if (r == AMBD_LINK_E_AGAIN) {
             return;
         }
-        if (r == AMBD_LINK_E_END || (r < 0 && r > AMB_ERR_FORMAT)) { /* the client left, or the socket failed */
+        if (r == AMBD_LINK_E_END ||
+            (r < 0 && r > AMB_ERR_FORMAT)) { /* the client left, or the socket failed */
             ambd_session_close(session, r < 0 && r != -ECONNRESET ? &err : NULL);
             return;
         }
@@ -462,7 +473,8 @@ int ambd_session_new(struct ambd_server *server, int fd, uid_t uid, pid_t pid, s
         amb_free(session);
         return amb_fail(err, r, "cannot watch a connection: %s", uv_strerror(r));
     }
-    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &zero, sizeof zero); /* older kernels: recv() drops fds anyway */
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &zero,
+               sizeof zero); /* older kernels: recv() drops fds anyway */
     uv_timer_init(&server->loop, &session->hello);
     session->poll.data = session->hello.data = session;
     session->n_handles = 2;

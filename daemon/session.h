@@ -26,13 +26,13 @@ struct ambd_session {
     struct ambd_link link;
     uv_poll_t poll;
     uv_timer_t hello;
-    int events;               /* that poll waits for */
-    unsigned n_handles;       /* open */
-    unsigned n_holds;         /* tasks on desks, and callers that still use the session */
+    int events;         /* that poll waits for */
+    unsigned n_handles; /* open */
+    unsigned n_holds;   /* tasks on desks, and callers that still use the session */
     bool greeted, busy, closing;
-    bool pumping;             /* guards against re-entry */
+    bool pumping; /* guards against re-entry */
     struct ambd_stream *stream;
-    char *run;                /* an answer larger than a frame, owned (cJSON_free) */
+    char *run; /* an answer larger than a frame, owned (cJSON_free) */
     size_t run_bytes, n_run_sent;
     uint32_t run_id;
 };
@@ -40,8 +40,8 @@ struct ambd_session {
 /* Take over an accepted socket. On failure the caller still owns fd. */
 int ambd_session_new(struct ambd_server *server, int fd, uid_t uid, pid_t pid, struct amb_error *err);
 
-/* Begin to close; memory goes when handles, tasks and fills are done. May be called twice and from any callback.
- * why: for the log; NULL: the client left. */
+/* Begin to close; memory goes when handles, tasks and fills are done. May be called twice and from any
+ * callback. why: for the log; NULL: the client left. */
 void ambd_session_close(struct ambd_session *session, const struct amb_error *why);
 
 /* Free a closed session for which nothing is under way any more. */
@@ -52,8 +52,8 @@ void ambd_session_hold(struct ambd_session *session);
 void ambd_session_drop(struct ambd_session *session);
 
 /* Queue a frame; a failure closes the session. */
-void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id, const void *a, size_t a_bytes,
-                       const void *b, size_t b_bytes, int fd);
+void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id, const void *a,
+                       size_t a_bytes, const void *b, size_t b_bytes, int fd);
 
 /* Answer with JSON text (cJSON's memory, taken; NULL: out of memory): one REPLY, or a run of DATA. */
 void ambd_session_reply(struct ambd_session *session, uint32_t id, char *text);

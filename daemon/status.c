@@ -142,7 +142,10 @@ static void add_stream(cJSON *row, struct ambd_stream *stream) {
     if (stream != NULL) {
         ambd_stream_account(stream);
     }
-    ambd_json_add_string(row, "mode", stream == NULL ? NULL : subscription->request_mode ? "request" : "stream");
+    ambd_json_add_string(row, "mode",
+                         stream == NULL               ? NULL
+                         : subscription->request_mode ? "request"
+                                                      : "stream");
     ambd_json_add_string(row, "dataset", stream == NULL ? NULL : subscription->dataset->name);
     ambp_json_add_u64(row, "rank", subscription->rank);
     ambp_json_add_u64(row, "world_size", subscription->world_size);
@@ -160,7 +163,8 @@ static void add_stream(cJSON *row, struct ambd_stream *stream) {
     cJSON_AddNumberToObject(row, "noise_s", seconds(stats->noise_ns));
     ambp_json_add_u64(row, "decoded", stats->n_decoded);
     ambp_json_add_u64(row, "replaced", stats->n_replaced);
-    ambd_json_add_string(row, "stays", stream != NULL && stream->refused.code != 0 ? stream->refused.message : NULL);
+    ambd_json_add_string(row, "stays",
+                         stream != NULL && stream->refused.code != 0 ? stream->refused.message : NULL);
 }
 
 static void add_sessions(cJSON *json, struct ambd_server *server) {
@@ -239,7 +243,8 @@ int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *js
     return 0;
 }
 
-int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
+int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSON *json,
+                           struct amb_error *err) {
     static const char *const keys[] = {"dataset"};
     struct ambd_dataset *dataset;
     const char *name = NULL;

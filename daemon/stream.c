@@ -1,12 +1,12 @@
 /*
  * Stream: slots walk FREE -> FILLING -> READY -> LENT -> FREE; steps are lent in order.
  *
- * What the client was told is settled: `settled` is the state before the next step to lend, its move made. Everything
- * drawn beyond that is work ahead, which a change of generation may throw away and draw anew; so a batch is a
- * function of the state that the client saw before it, whatever was prefetched.
+ * What the client was told is settled: `settled` is the state before the next step to lend, its move made.
+ * Everything drawn beyond that is work ahead, which a change of generation may throw away and draw anew; so a
+ * batch is a function of the state that the client saw before it, whatever was prefetched.
  *
- * A slot that a worker writes to is never freed or reused before the producer has given it back (on_done), however
- * its session ended.
+ * A slot that a worker writes to is never freed or reused before the producer has given it back (on_done),
+ * however its session ended.
  *
  * Not here: preparing (subscribe.c), moves (move.c), requests (request.c).
  */
@@ -48,7 +48,7 @@ void ambd_stream_account(struct ambd_stream *stream) {
 static void slot_free(struct ambd_stream *stream, struct ambd_slot *slot) {
     slot->target = ambd_target_unref(slot->target, stream_kept(stream));
     slot->state = AMBD_SLOT_FREE;
-    slot->discarded = slot->drawn = slot->moved = false;
+    slot->discarded = slot->drawn = false;
     slot->request_id = 0;
 }
 
@@ -109,8 +109,8 @@ void ambd_stream_push_fill(struct ambd_stream *stream, struct ambd_slot *slot, s
     slot->fill.draws = stream->draws + i_slot * stream->subscription.batch_size;
     slot->fill.n_rows_max = stream->subscription.batch_size;
     slot->fill.n_before = stream->subscription.rank * stream->subscription.batch_size;
-    slot->fill.n_after = (stream->subscription.world_size - 1 - stream->subscription.rank) *
-                         stream->subscription.batch_size;
+    slot->fill.n_after =
+        (stream->subscription.world_size - 1 - stream->subscription.rank) * stream->subscription.batch_size;
     slot->fill.rank = stream->subscription.rank;
     stream->n_in_flight++;
     ambd_producer_push(&stream->server->producer, &stream->lane, &slot->fill);
@@ -122,7 +122,8 @@ static void stream_end(struct ambd_stream *stream, const char *reason, const str
     cJSON *json = cJSON_CreateObject();
     char message[96], *text;
 
-    snprintf(message, sizeof message, "the stream ended before step %llu", (unsigned long long)stream->next_lend);
+    snprintf(message, sizeof message, "the stream ended before step %llu",
+             (unsigned long long)stream->next_lend);
     cJSON_AddStringToObject(json, "reason", reason);
     if (why != NULL) {
         cJSON_AddItemToObject(json, "error", ambd_error_encode(why, NULL, false));
@@ -150,7 +151,8 @@ void ambd_stream_fail(struct ambd_stream *stream, const struct amb_error *why) {
 }
 
 static void stream_end_if_over(struct ambd_stream *stream) {
-    bool sequential = stream->subscription.options.policy == AMB_POLICY_SEQUENTIAL && stream->settled.k >= stream->end_k;
+    bool sequential =
+        stream->subscription.options.policy == AMB_POLICY_SEQUENTIAL && stream->settled.k >= stream->end_k;
 
     if (!stream->ended && stream->next_lend >= stream->end_step) {
         stream_end(stream, sequential ? "sequential" : "steps", NULL);
@@ -174,7 +176,8 @@ static void slot_lend(struct ambd_stream *stream, struct ambd_slot *slot, const 
     counters->batches++;
     counters->images += lend->count;
     counters->batch_bytes += stream->slab.slot_bytes;
-    ambd_session_push(stream->session, AMBP_LEND, slot->request_id, head, (size_t)(n < 0 ? 0 : n), NULL, 0, -1);
+    ambd_session_push(stream->session, AMBP_LEND, slot->request_id, head, (size_t)(n < 0 ? 0 : n), NULL, 0,
+                      -1);
 }
 
 static void stream_lend_request(struct ambd_stream *stream, struct ambd_slot *slot) {
@@ -245,8 +248,10 @@ static bool stream_lend_one(struct ambd_stream *stream) {
 
 /* Drawing */
 
-/* The state before the first step that nobody works on; false: it is not known yet, or there is no such step. */
-static bool stream_next_state(struct ambd_stream *stream, struct amb_state *out, struct ambd_target **target) {
+/* The state before the first step that nobody works on; false: it is not known yet, or there is no such step.
+ */
+static bool stream_next_state(struct ambd_stream *stream, struct amb_state *out,
+                              struct ambd_target **target) {
     struct ambd_slot *last = NULL, *slot;
     struct ambd_move *move;
     uint64_t step = stream->next_lend;
@@ -296,7 +301,8 @@ static void stream_pump_held(struct ambd_stream *stream) {
     if (!stream->ready || stream->abandoned) {
         return;
     }
-    while (!stream->session->closing && ambd_link_queued(&stream->session->link) == 0 && stream_lend_one(stream)) {
+    while (!stream->session->closing && ambd_link_queued(&stream->session->link) == 0 &&
+           stream_lend_one(stream)) {
     }
     if (stream->session->closing || stream->ended || stream->subscription.request_mode ||
         ambd_link_queued(&stream->session->link) > 0) {
@@ -369,8 +375,9 @@ void ambd_stream_on_done(struct ambd_fill *fill) {
 int ambd_stream_return(struct ambd_stream *stream, const struct ambp_done *done, struct amb_error *err) {
     if (done->slot >= stream->subscription.n_slots || stream->slots == NULL ||
         stream->slots[done->slot].state != AMBD_SLOT_LENT) {
-        return amb_fail(err, AMB_ERR_PROTOCOL, "DONE of slot %u, which is not lent; slots 0 to %u, %u are lent",
-                        done->slot, stream->subscription.n_slots - 1, stream->n_lent);
+        return amb_fail(err, AMB_ERR_PROTOCOL,
+                        "DONE of slot %u, which is not lent; slots 0 to %u, %u are lent", done->slot,
+                        stream->subscription.n_slots - 1, stream->n_lent);
     }
     ambd_stream_account(stream);
     stream->slots[done->slot].state = AMBD_SLOT_FREE;

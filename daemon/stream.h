@@ -19,11 +19,10 @@ enum ambd_slot_state {
 
 struct ambd_slot {
     enum ambd_slot_state state;
-    bool discarded;            /* FILLING, but nobody wants it any more */
-    bool drawn;                /* fill.state is the state after the step */
-    bool moved;                /* first step under new fingerprints */
-    uint32_t request_id;       /* of a request; 0: a step of the stream */
-    uint64_t step, k;          /* of the step; k before it */
+    bool discarded;      /* FILLING, but nobody wants it any more */
+    bool drawn;          /* fill.state is the state after the step */
+    uint32_t request_id; /* of a request; 0: a step of the stream */
+    uint64_t step, k;    /* of the step; k before it */
     uint64_t lent_ns;
     struct ambd_target *target; /* a reference while FILLING or READY */
     struct ambd_fill fill;
@@ -34,41 +33,42 @@ struct ambd_move {
     uint64_t step;
     struct ambd_target *target; /* a reference; NULL: still being prepared */
     struct ambd_move_request request;
-    bool advance;              /* asked for by ADVANCE: may be cancelled */
+    bool advance; /* asked for by ADVANCE: may be cancelled */
 };
 
 struct ambd_stream_stats {
-    uint64_t n_images, n_bytes, n_replaced, n_decoded, wait_client_ns, wait_fill_ns, read_ns, decode_ns, noise_ns;
+    uint64_t n_images, n_bytes, n_replaced, n_decoded, wait_client_ns, wait_fill_ns, read_ns, decode_ns,
+        noise_ns;
 };
 
 /* Loop only, but for what fills hand over. */
 struct ambd_stream {
-    struct ambd_session *session;     /* NULL once abandoned */
+    struct ambd_session *session; /* lives as long as the stream */
     struct ambd_server *server;
     uid_t uid;
     uint32_t subscribe_id;
     struct ambd_subscription subscription;
-    struct amb_layout layout;         /* placed; constant */
+    struct amb_layout layout; /* placed; constant */
     struct amb_slab slab;
     uint64_t quota_bytes;
     struct ambd_lane lane;
-    struct ambd_slot *slots;          /* n_slots */
-    struct amb_draw *draws;           /* n_slots x batch_size */
-    double *sigmas;                   /* of requests, n_slots x batch_size */
-    struct ambd_target *target;       /* of the step next_lend: settled */
-    struct ambd_move *moves;          /* rising steps; what lies behind next_lend */
+    struct ambd_slot *slots;    /* n_slots */
+    struct amb_draw *draws;     /* n_slots x batch_size */
+    double *sigmas;             /* of requests, n_slots x batch_size */
+    struct ambd_target *target; /* of the step next_lend: settled */
+    struct ambd_move *moves;    /* rising steps; what lies behind next_lend */
     size_t n_moves, moves_capacity;
-    struct amb_state settled;         /* before next_lend, its move made: what the client was told */
-    uint64_t next_lend, end_step;     /* end_step: first that is not lent; UINT64_MAX: none */
-    uint64_t end_k;                   /* of `sequential`; UINT64_MAX: none */
+    struct amb_state settled;     /* before next_lend, its move made: what the client was told */
+    uint64_t next_lend, end_step; /* end_step: first that is not lent; UINT64_MAX: none */
+    uint64_t end_k;               /* of `sequential`; UINT64_MAX: none */
     unsigned n_in_flight, n_lent;
     bool drawing, moved, ended, abandoned, ready;
-    uint64_t follow_number;           /* newest generation prepared or refused by `follow` */
-    uint64_t last_advance;            /* step of the last move that ADVANCE asked for and that was made */
-    bool following, preparing_move;   /* such a task is under way */
-    struct amb_error refused;         /* why `follow` stays where it is; code 0: it does not */
-    unsigned n_holds;                 /* tasks on desks, and callers that still use the stream */
-    uint64_t since_ns;                /* of the present kind of waiting */
+    uint64_t follow_number;         /* newest generation prepared or refused by `follow` */
+    uint64_t last_advance;          /* step of the last move that ADVANCE asked for and that was made */
+    bool following, preparing_move; /* such a task is under way */
+    struct amb_error refused;       /* why `follow` stays where it is; code 0: it does not */
+    unsigned n_holds;               /* tasks on desks, and callers that still use the stream */
+    uint64_t since_ns;              /* of the present kind of waiting */
     struct ambd_stream_stats stats;
     char state_text[AMB_STATE_BYTES_MAX + 1];
 };
@@ -109,21 +109,24 @@ void ambd_stream_on_done(struct ambd_fill *fill);
 cJSON *ambd_gap_encode(const struct amb_sampler_report *report);
 
 /* Inside of the stream's files (stream.c, subscribe.c, move.c, request.c). */
-void ambd_stream_account(struct ambd_stream *stream);          /* before a slot changes state */
+void ambd_stream_account(struct ambd_stream *stream);                /* before a slot changes state */
 struct ambd_slot *ambd_stream_find_free(struct ambd_stream *stream); /* NULL: none */
 void ambd_stream_push_fill(struct ambd_stream *stream, struct ambd_slot *slot, struct ambd_target *target);
-void ambd_stream_discard_from(struct ambd_stream *stream, uint64_t step); /* work drawn for `step` and later */
+void ambd_stream_discard_from(struct ambd_stream *stream,
+                              uint64_t step); /* work drawn for `step` and later */
 void ambd_stream_fail(struct ambd_stream *stream, const struct amb_error *why);
-void ambd_stream_hold(struct ambd_stream *stream);             /* whatever is sent meanwhile, the memory stays */
-bool ambd_stream_drop(struct ambd_stream *stream);             /* the counterpart; true: the stream is gone */
+void ambd_stream_hold(struct ambd_stream *stream); /* whatever is sent meanwhile, the memory stays */
+bool ambd_stream_drop(struct ambd_stream *stream); /* the counterpart; true: the stream is gone */
 struct ambd_move *ambd_stream_find_move(struct ambd_stream *stream, uint64_t step);
-void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state); /* make the move at state->step */
-void ambd_stream_prepare_moves(struct ambd_stream *stream);    /* those of the list that drawing comes near to */
+void ambd_stream_settle(struct ambd_stream *stream,
+                        struct amb_state *state);           /* make the move at state->step */
+void ambd_stream_prepare_moves(struct ambd_stream *stream); /* those of the list that drawing comes near to */
 void ambd_stream_forget_moves(struct ambd_stream *stream);
 void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot *slot);
 int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_target *target,
                          const struct ambd_move_request *request, bool advance, struct amb_error *err);
-/* The generation that a request names, or AMB_ERR_NOT_FOUND, AMB_ERR_STATE; not pinned. `present` where it names none. */
+/* The generation that a request names, or AMB_ERR_NOT_FOUND, AMB_ERR_STATE; not pinned. `present` where it
+ * names none. */
 int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_dataset *dataset,
                                 const struct ambd_move_request *request, struct ambd_generation *present,
                                 struct amb_error *err);

@@ -1,6 +1,6 @@
 /*
- * Subscribe: layout, quota, orders and sampler, slab; all of it may take seconds, so it runs on the builder's desk
- * while the session reads nothing. SUBSCRIBED carries the memfd.
+ * Subscribe: layout, quota, orders and sampler, slab; all of it may take seconds, so it runs on the builder's
+ * desk while the session reads nothing. SUBSCRIBED carries the memfd.
  */
 #include <errno.h>
 #include <math.h>
@@ -43,7 +43,8 @@ static int subscribe_probe_members(struct ambd_stream *stream, struct amb_error 
     }
     r = amb_filler_init(&filler, &stream->server->codec_limits, err);
     return r < 0 ? r
-                 : amb_fill_probe_members(&stream->layout, &filler, stream->subscription.dataset->fill.catalog, err);
+                 : amb_fill_probe_members(&stream->layout, &filler,
+                                          stream->subscription.dataset->fill.catalog, err);
 }
 
 static int subscribe_charge(struct ambd_stream *stream, struct amb_error *err) {
@@ -51,10 +52,10 @@ static int subscribe_charge(struct ambd_stream *stream, struct amb_error *err) {
     size_t row = sizeof(struct amb_draw) + (stream->subscription.request_mode ? sizeof(double) : 0);
     int r;
 
-    if (!amb_size_mul(&slab, stream->layout.slot_bytes, n_slots) || !amb_size_mul(&draws, row * n_slots, batch_size) ||
-        !amb_size_add(&slab, slab, draws)) {
-        return amb_fail(err, AMB_ERR_LIMIT, "%zu slots of %zu bytes are more than memory can address", n_slots,
-                        stream->layout.slot_bytes);
+    if (!amb_size_mul(&slab, stream->layout.slot_bytes, n_slots) ||
+        !amb_size_mul(&draws, row * n_slots, batch_size) || !amb_size_add(&slab, slab, draws)) {
+        return amb_fail(err, AMB_ERR_LIMIT, "%zu slots of %zu bytes are more than memory can address",
+                        n_slots, stream->layout.slot_bytes);
     }
     r = ambd_quota_acquire(&stream->server->quota, stream->uid, slab, err);
     stream->quota_bytes = r < 0 ? 0 : slab;
@@ -69,7 +70,8 @@ static int subscribe_allocate(struct ambd_stream *stream, struct amb_error *err)
     stream->sigmas = stream->subscription.request_mode ? amb_calloc(n_rows, sizeof *stream->sigmas) : NULL;
     if (stream->slots == NULL || stream->draws == NULL ||
         (stream->subscription.request_mode && stream->sigmas == NULL)) {
-        return amb_fail(err, -ENOMEM, "no memory for %zu draws; ask for a smaller batch or fewer slots", n_rows);
+        return amb_fail(err, -ENOMEM, "no memory for %zu draws; ask for a smaller batch or fewer slots",
+                        n_rows);
     }
     return amb_slab_init(&stream->slab, stream->subscription.n_slots, stream->layout.slot_bytes, err);
 }
@@ -80,7 +82,8 @@ static int subscribe_check_cursors(const struct subscribe *subscribe, struct amb
     if (subscription->has_state && subscription->state.n_cursors != 0 &&
         subscription->options.policy == AMB_POLICY_PASS &&
         subscription->state.n_cursors != subscribe->report.n_intervals) {
-        return amb_fail(err, AMB_ERR_STATE, "the state has cursors of %u intervals, its annotations have %u: it is damaged",
+        return amb_fail(err, AMB_ERR_STATE,
+                        "the state has cursors of %u intervals, its annotations have %u: it is damaged",
                         subscription->state.n_cursors, subscribe->report.n_intervals);
     }
     return 0;
@@ -95,8 +98,8 @@ static void subscribe_run(struct ambd_task *task) {
     r = r < 0 ? r : amb_layout_place(&stream->layout, err);
     r = r < 0 ? r : subscribe_charge(stream, err);
     r = r < 0 ? r
-              : ambd_target_new(&subscribe->target, subscribe->generation, &stream->subscription, &stream->layout,
-                                &subscribe->report, err);
+              : ambd_target_new(&subscribe->target, subscribe->generation, &stream->subscription,
+                                &stream->layout, &subscribe->report, err);
     r = r < 0 ? r : subscribe_check_cursors(subscribe, err);
     if (r == 0) {
         subscribe_allocate(stream, err);
@@ -124,7 +127,8 @@ static void encode_fields(cJSON *json, const struct amb_layout *layout) {
         cJSON *row = cJSON_CreateObject(), *shape;
         char name[16 + AMB_MEMBER_EXT_BYTES];
 
-        snprintf(name, sizeof name, "%s%s%s", amb_field_name(field->field), field->field == AMB_FIELD_MEMBER ? ":" : "",
+        snprintf(name, sizeof name, "%s%s%s", amb_field_name(field->field),
+                 field->field == AMB_FIELD_MEMBER ? ":" : "",
                  field->field == AMB_FIELD_MEMBER ? field->member_ext : "");
         ambd_json_add_string(row, "name", name);
         cJSON_AddStringToObject(row, "dtype", amb_dtype_name(field->dtype));
@@ -187,7 +191,8 @@ static char *subscribed_encode(struct ambd_stream *stream, const struct amb_samp
     ambp_json_add_u64(json, "world_size", subscription->world_size);
     encode_fields(json, &stream->layout);
     encode_keys(json, &stream->target->fill.keys);
-    cJSON_AddItemToObject(json, "state", n > 0 ? cJSON_ParseWithLength(stream->state_text, (size_t)n) : cJSON_CreateNull());
+    cJSON_AddItemToObject(json, "state",
+                          n > 0 ? cJSON_ParseWithLength(stream->state_text, (size_t)n) : cJSON_CreateNull());
     if (stream->end_step == UINT64_MAX) {
         cJSON_AddNullToObject(json, "steps");
     } else {
@@ -268,10 +273,12 @@ static void stream_answer(struct ambd_stream *stream, const struct amb_sampler_r
         amb_fail(&err, -ENOMEM, "no memory for the answer to SUBSCRIBE");
         ambd_session_fail(session, stream->subscribe_id, &err, NULL, true);
     } else {
-        ambd_session_push(session, AMBP_SUBSCRIBED, stream->subscribe_id, text, strlen(text), NULL, 0, stream->slab.fd);
+        ambd_session_push(session, AMBP_SUBSCRIBED, stream->subscribe_id, text, strlen(text), NULL, 0,
+                          stream->slab.fd);
         stream->server->counters.subscribes++;
         ambd_log_client(session->uid, AMBD_INFO,
-                        "stream.opened session=%llu dataset=%s rank=%llu world_size=%llu batch_size=%u step=%llu bytes=%zu",
+                        "stream.opened session=%llu dataset=%s rank=%llu world_size=%llu batch_size=%u "
+                        "step=%llu bytes=%zu",
                         (unsigned long long)session->id, stream->subscription.dataset->name,
                         (unsigned long long)stream->subscription.rank,
                         (unsigned long long)stream->subscription.world_size, stream->subscription.batch_size,
@@ -316,10 +323,11 @@ static void subscribe_done(struct ambd_task *task) {
 static int stream_check_state(const struct ambd_subscription *subscription, struct amb_error *err) {
     if (subscription->has_state && subscription->strict &&
         strcmp(subscription->state.codecs, amb_codec_versions()) != 0) {
-        return amb_fail(err, AMB_ERR_STATE,
-                        "the state was made with codecs '%s', these are '%s', and 'strict' is set: install those, or "
-                        "subscribe without strict",
-                        subscription->state.codecs, amb_codec_versions());
+        return amb_fail(
+            err, AMB_ERR_STATE,
+            "the state was made with codecs '%s', these are '%s', and 'strict' is set: install those, or "
+            "subscribe without strict",
+            subscription->state.codecs, amb_codec_versions());
     }
     return 0;
 }
@@ -339,7 +347,8 @@ static int stream_first_generation(struct ambd_generation **out, const struct am
     } else if (subscription->n_moves > 0 && subscription->moves[0].step == 0) {
         request = subscription->moves[0];
     }
-    return ambd_stream_find_generation(out, subscription->dataset, &request, subscription->dataset->current, err);
+    return ambd_stream_find_generation(out, subscription->dataset, &request, subscription->dataset->current,
+                                       err);
 }
 
 int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subscription *subscription,

@@ -1,8 +1,8 @@
 /*
  * Subscription: JSON of SUBSCRIBE to numbers, in the order in which one key needs another.
  *
- * With a state and no options the state's options hold; with both they must agree (sampler/state.h names the first
- * that does not).
+ * With a state and no options the state's options hold; with both they must agree (sampler/state.h names the
+ * first that does not).
  */
 #include "daemon/subscription.h"
 
@@ -19,9 +19,10 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const char *const keys[] = {"dataset", "mode",   "options", "batch_size", "global_batch_size", "rank",
-                                   "world_size", "fields", "weight", "slots", "state", "follow", "moves", "steps",
-                                   "passes", "strict"};
+static const char *const keys[] = {"dataset", "mode",       "options", "batch_size", "global_batch_size",
+                                   "rank",    "world_size", "fields",  "weight",     "slots",
+                                   "state",   "follow",     "moves",   "steps",      "passes",
+                                   "strict"};
 static const char *const field_keys[] = {"name", "dtype", "max_bytes", "overflow"};
 static const char *const move_keys[] = {"step", "dataset", "annotations"};
 
@@ -31,7 +32,8 @@ void ambd_subscription_deinit(struct ambd_subscription *subscription) {
     subscription->n_moves = 0;
 }
 
-static int fail_name(struct amb_error *err, const char *key, const char *found, const char *const *known, size_t n) {
+static int fail_name(struct amb_error *err, const char *key, const char *found, const char *const *known,
+                     size_t n) {
     char all[128] = "";
     const char *nearest = amb_suggest_get(found, known, n);
 
@@ -52,7 +54,9 @@ static int load_mode(struct ambd_subscription *out, const cJSON *json, struct am
         return r;
     }
     out->request_mode = strcmp(mode, "request") == 0;
-    return out->request_mode || strcmp(mode, "stream") == 0 ? 0 : fail_name(err, "mode", mode, modes, COUNT(modes));
+    return out->request_mode || strcmp(mode, "stream") == 0
+               ? 0
+               : fail_name(err, "mode", mode, modes, COUNT(modes));
 }
 
 static int load_sizes(struct ambd_subscription *out, const cJSON *json, struct amb_error *err) {
@@ -77,7 +81,8 @@ static int load_sizes(struct ambd_subscription *out, const cJSON *json, struct a
     }
     local = local != 0 ? local : global / out->world_size;
     out->n_slots = (uint32_t)n_slots;
-    out->batch_size = local < UINT32_MAX ? (uint32_t)local : UINT32_MAX; /* past the limit it is refused with bytes */
+    out->batch_size =
+        local < UINT32_MAX ? (uint32_t)local : UINT32_MAX; /* past the limit it is refused with bytes */
     return 0;
 }
 
@@ -132,12 +137,14 @@ static int push_field(struct amb_layout *layout, const cJSON *item, struct amb_e
         return r;
     }
     if (dtype_name != NULL && !amb_dtype_parse(&dtype, dtype_name)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "field '%.64s': unknown dtype '%.32s', allowed: f32, f16, bf16, f64, as the "
-                                             "field has them",
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "field '%.64s': unknown dtype '%.32s', allowed: f32, f16, bf16, f64, as the "
+                        "field has them",
                         name, dtype_name);
     }
     if (strcmp(overflow, "cut") != 0 && strcmp(overflow, "error") != 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "field '%.64s': 'overflow' is '%.32s', allowed: cut, error", name, overflow);
+        return amb_fail(err, AMB_ERR_CONFIG, "field '%.64s': 'overflow' is '%.32s', allowed: cut, error",
+                        name, overflow);
     }
     r = amb_layout_push(layout, name, dtype, (size_t)max_bytes, err);
     if (r == 0) {
@@ -179,14 +186,15 @@ static int load_weight(struct ambd_subscription *out, const cJSON *json, struct 
     return amb_weight_parse(&out->weight, name) ? 0 : fail_name(err, "weight", name, names, AMB_WEIGHT_N);
 }
 
-static int hash_load(struct amb_hash128 *out, bool *given, const cJSON *json, const char *key, struct amb_error *err) {
+static int hash_load(struct amb_hash128 *out, bool *given, const cJSON *json, const char *key,
+                     struct amb_error *err) {
     const char *text = NULL;
     int r = ambp_json_get_string(&text, json, key, false, err);
 
     *given = text != NULL;
     if (r == 0 && text != NULL && !amb_hash128_parse(out, text)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "'%s' is '%.40s', allowed: a fingerprint of 32 hex digits, or null", key,
-                        text);
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "'%s' is '%.40s', allowed: a fingerprint of 32 hex digits, or null", key, text);
     }
     return r;
 }
@@ -213,8 +221,9 @@ static int load_moves(struct ambd_subscription *out, const cJSON *json, struct a
     }
     if (moves == NULL) {
         return out->follow && out->world_size > 1
-                   ? amb_fail(err, AMB_ERR_CONFIG, "'follow' is true with %llu ranks, allowed: with one; several ranks "
-                                                   "move together by ADVANCE",
+                   ? amb_fail(err, AMB_ERR_CONFIG,
+                              "'follow' is true with %llu ranks, allowed: with one; several ranks "
+                              "move together by ADVANCE",
                               (unsigned long long)out->world_size)
                    : 0;
     }
@@ -252,13 +261,15 @@ static int load_end(struct ambd_subscription *out, const cJSON *json, struct amb
     r = r < 0 ? r : ambp_json_get_f64(&out->n_passes, json, "passes", false, err);
     r = r < 0 ? r : ambp_json_get_bool(&out->strict, json, "strict", false, err);
     if (r == 0 && !(out->n_passes >= 0 && out->n_passes <= 0x1p31)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "'passes' is %g, allowed: a number above 0, at most 2^31", out->n_passes);
+        return amb_fail(err, AMB_ERR_CONFIG, "'passes' is %g, allowed: a number above 0, at most 2^31",
+                        out->n_passes);
     }
     if (r == 0 && out->n_steps != 0 && out->n_passes > 0) {
         return amb_fail(err, AMB_ERR_CONFIG, "'steps' and 'passes' exclude each other");
     }
     if (r == 0 && out->n_passes > 0 && out->options.policy == AMB_POLICY_SEQUENTIAL && out->n_passes != 1) {
-        return amb_fail(err, AMB_ERR_CONFIG, "'passes' is %g, allowed with policy sequential: 1", out->n_passes);
+        return amb_fail(err, AMB_ERR_CONFIG, "'passes' is %g, allowed with policy sequential: 1",
+                        out->n_passes);
     }
     return r;
 }
@@ -282,7 +293,8 @@ int ambd_subscription_decode(struct ambd_subscription *out, const cJSON *json, s
     return r;
 }
 
-int ambd_subscription_check_level(const struct ambd_subscription *subscription, double s, struct amb_error *err) {
+int ambd_subscription_check_level(const struct ambd_subscription *subscription, double s,
+                                  struct amb_error *err) {
     enum amb_process process = subscription->options.process;
     bool weighted = false;
 
@@ -295,7 +307,8 @@ int ambd_subscription_check_level(const struct ambd_subscription *subscription, 
     }
     if (weighted && isinf((float)amb_weight_get(subscription->weight, process, s, 0))) {
         return amb_fail(err, AMB_ERR_CONFIG,
-                        "field 'weight' of kind %s is infinite at sigma %g; ask for another weight, or a schedule that stays "
+                        "field 'weight' of kind %s is infinite at sigma %g; ask for another weight, or a "
+                        "schedule that stays "
                         "away from it",
                         amb_weight_name(subscription->weight), s);
     }
@@ -307,9 +320,10 @@ int ambd_subscription_check_levels(const struct ambd_subscription *subscription,
     int r;
 
     /* draws use words mapped into the open interval (0, 1): these are its ends (base/real.h) */
-    r = ambd_subscription_check_level(subscription,
-                                      amb_schedule_quantile(&options->schedule, options->process, 0x1p-54), err);
+    r = ambd_subscription_check_level(
+        subscription, amb_schedule_quantile(&options->schedule, options->process, 0x1p-54), err);
     return r < 0 ? r
                  : ambd_subscription_check_level(
-                       subscription, amb_schedule_quantile(&options->schedule, options->process, 1 - 0x1p-53), err);
+                       subscription, amb_schedule_quantile(&options->schedule, options->process, 1 - 0x1p-53),
+                       err);
 }

@@ -1,5 +1,6 @@
 #pragma once
-/* Subscription: what a client asks of a stream, parsed and checked, nothing allocated for it but its moves. */
+/* Subscription: what a client asks of a stream, parsed and checked, nothing allocated for it but its moves.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,20 +32,20 @@ struct ambd_subscription {
     uint32_t batch_size, n_slots;
     uint64_t rank, world_size;
     enum amb_weight weight;
-    uint64_t n_steps;                  /* of this session; 0: no end */
-    double n_passes;                   /* 0: no end */
-    struct ambd_move_request *moves;   /* owned; rising steps */
+    uint64_t n_steps;                /* of this session; 0: no end */
+    double n_passes;                 /* 0: no end */
+    struct ambd_move_request *moves; /* owned; rising steps */
     size_t n_moves;
-    struct amb_state state;            /* to resume at, where has_state */
-    struct amb_layout layout;          /* fields pushed, not placed */
+    struct amb_state state;   /* to resume at, where has_state */
+    struct amb_layout layout; /* fields pushed, not placed */
 };
 
 /**
  * Parse SUBSCRIBE.
  *
  * dataset: as named by the request, already found.
- * Errors:  AMB_ERR_CONFIG with the key, what was found and what is allowed; AMB_ERR_STATE, AMB_ERR_VERSION of state.
- * Thread:  loop.
+ * Errors:  AMB_ERR_CONFIG with the key, what was found and what is allowed; AMB_ERR_STATE, AMB_ERR_VERSION of
+ * state. Thread:  loop.
  */
 int ambd_subscription_decode(struct ambd_subscription *out, const cJSON *json, struct ambd_dataset *dataset,
                              struct amb_error *err);
@@ -54,8 +55,10 @@ void ambd_subscription_deinit(struct ambd_subscription *subscription); /* idempo
 int ambd_move_request_decode(struct ambd_move_request *out, const cJSON *json, const char *where,
                              struct amb_error *err);
 
-/* AMB_ERR_CONFIG where the schedule can give a level at which the weight, or x_t itself, is infinite. Thread: any. */
+/* AMB_ERR_CONFIG where the schedule can give a level at which the weight, or x_t itself, is infinite. Thread:
+ * any. */
 int ambd_subscription_check_levels(const struct ambd_subscription *subscription, struct amb_error *err);
 
 /* The same for one level that a client sends. */
-int ambd_subscription_check_level(const struct ambd_subscription *subscription, double s, struct amb_error *err);
+int ambd_subscription_check_level(const struct ambd_subscription *subscription, double s,
+                                  struct amb_error *err);

@@ -1,8 +1,8 @@
 /*
  * Target: immutable once built, so workers read it while the loop lets go of it by count.
  *
- * A session that answers requests gets a sampler that does not check the schedule against gaps: the client sends the
- * levels, and each request is checked by itself.
+ * A session that answers requests gets a sampler that does not check the schedule against gaps: the client
+ * sends the levels, and each request is checked by itself.
  */
 #include "daemon/target.h"
 
@@ -38,7 +38,8 @@ int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation
     target->generation = generation;
     r = ambd_shelf_acquire(&target->orders, &dataset->shelf, generation->annotations, dataset->sources,
                            dataset->n_sources, amb_stream_options_buffer(&subscription->options), err);
-    options.policy = subscription->request_mode ? AMB_POLICY_SEQUENTIAL : options.policy; /* asks nothing of gaps */
+    options.policy =
+        subscription->request_mode ? AMB_POLICY_SEQUENTIAL : options.policy; /* asks nothing of gaps */
     r = r < 0 ? r : amb_sampler_new(&target->sampler, target->orders, &options, &target->report, err);
     *report = target->report;
     if (r < 0) {

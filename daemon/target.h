@@ -9,13 +9,13 @@
 #include "sampler/sampler.h"
 
 struct ambd_target {
-    unsigned n_refs;                  /* loop only: fills, moves, the stream */
+    unsigned n_refs; /* loop only: fills, moves, the stream */
     struct ambd_dataset *dataset;
     struct ambd_generation *generation; /* pinned */
-    struct amb_orders *orders;        /* from the dataset's shelf */
+    struct amb_orders *orders;          /* from the dataset's shelf */
     struct amb_sampler *sampler;
     struct amb_sampler_report report;
-    struct amb_fill_stream fill;      /* what workers see; constant */
+    struct amb_fill_stream fill; /* what workers see; constant */
 };
 
 /**
@@ -29,5 +29,6 @@ int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation
                     const struct ambd_subscription *subscription, const struct amb_layout *layout,
                     struct amb_sampler_report *report, struct amb_error *err);
 
-struct ambd_target *ambd_target_ref(struct ambd_target *target);                     /* Thread: loop. */
-struct ambd_target *ambd_target_unref(struct ambd_target *target, uint64_t n_kept); /* NULL ok; Thread: loop. */
+struct ambd_target *ambd_target_ref(struct ambd_target *target); /* Thread: loop. */
+struct ambd_target *ambd_target_unref(struct ambd_target *target,
+                                      uint64_t n_kept); /* NULL ok; Thread: loop. */

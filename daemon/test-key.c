@@ -37,8 +37,15 @@ TEST(sizes_have_suffixes) {
     static const struct {
         const char *text;
         uint64_t bytes;
-    } good[] = {{"0", 0}, {"4096", 4096}, {"64K", 65536}, {"2G", UINT64_C(2) << 30}, {"2g", UINT64_C(2) << 30},
-                {"2GiB", UINT64_C(2) << 30}, {"1.5M", 1572864}, {"3T", UINT64_C(3) << 40}, {"10B", 10}};
+    } good[] = {{"0", 0},
+                {"4096", 4096},
+                {"64K", 65536},
+                {"2G", UINT64_C(2) << 30},
+                {"2g", UINT64_C(2) << 30},
+                {"2GiB", UINT64_C(2) << 30},
+                {"1.5M", 1572864},
+                {"3T", UINT64_C(3) << 40},
+                {"10B", 10}};
     static const char *const bad[] = {"", "G", "-1", "2Q", "2GG", "1e30T", "2 G", "0x10"};
     uint64_t bytes;
 
@@ -67,10 +74,12 @@ TEST(what_is_refused_is_named_by_its_path) {
     static const struct {
         const char *text, *word;
     } rows[] = {
-        {"{\"n\":2}", "a.b.n"},          {"{\"n\":6}", "3 to 5"},         {"{\"n\":4.5}", "4.5"},
-        {"{\"bytes\":1023}", "a.b.bytes"}, {"{\"bytes\":\"1023\"}", "1024"}, {"{\"bytes\":true}", "a.b.bytes"},
-        {"{\"weight\":0}", "above 0"},   {"{\"flag\":1}", "a.b.flag"},    {"{\"name\":1}", "a.b.name"},
-        {"{\"wieght\":1}", "'weight'"},  {"{\"n\":3,\"n\":4}", "twice"},  {"[]", "a.b"},
+        {"{\"n\":2}", "a.b.n"},           {"{\"n\":6}", "3 to 5"},
+        {"{\"n\":4.5}", "4.5"},           {"{\"bytes\":1023}", "a.b.bytes"},
+        {"{\"bytes\":\"1023\"}", "1024"}, {"{\"bytes\":true}", "a.b.bytes"},
+        {"{\"weight\":0}", "above 0"},    {"{\"flag\":1}", "a.b.flag"},
+        {"{\"name\":1}", "a.b.name"},     {"{\"wieght\":1}", "'weight'"},
+        {"{\"n\":3,\"n\":4}", "twice"},   {"[]", "a.b"},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

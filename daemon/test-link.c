@@ -118,8 +118,10 @@ static int peer_receive_fd(struct pair *pair, uint8_t *out, size_t bytes, size_t
         struct cmsghdr align;
     } control;
     struct iovec part = {out, bytes};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
     ssize_t r = recvmsg(pair->peer, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     int fd = -1;
 
@@ -131,9 +133,9 @@ static int peer_receive_fd(struct pair *pair, uint8_t *out, size_t bytes, size_t
 }
 
 TEST(fd_comes_with_the_first_byte_of_its_frame) {
-    /* Behind queued bytes: the kernel attaches an fd to the bytes of one sendmsg, so the link must not send the frames
-     * before together with it. The peer reads 1,000 bytes at a time; the read that brings the fd must be the one in
-     * which its frame begins (it may end an earlier frame). */
+    /* Behind queued bytes: the kernel attaches an fd to the bytes of one sendmsg, so the link must not send
+     * the frames before together with it. The peer reads 1,000 bytes at a time; the read that brings the fd
+     * must be the one in which its frame begins (it may end an earlier frame). */
     static uint8_t junk[1000];
     uint8_t body[64] = {0};
     struct amb_error err = AMB_ERROR_NULL;

@@ -12,7 +12,11 @@
 
 /* Length of the valid UTF-8 sequence at p (RFC 3629), 0 if it is none. */
 static size_t text_sequence(const uint8_t *p, size_t bytes) {
-    size_t n = p[0] < 0x80 ? 1 : (p[0] >= 0xc2 && p[0] < 0xe0) ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] >= 0xf0 && p[0] < 0xf5) ? 4 : 0;
+    size_t n = p[0] < 0x80                     ? 1
+               : (p[0] >= 0xc2 && p[0] < 0xe0) ? 2
+               : (p[0] & 0xf0) == 0xe0         ? 3
+               : (p[0] >= 0xf0 && p[0] < 0xf5) ? 4
+                                               : 0;
 
     if (n == 0 || n > bytes || p[0] == 0) {
         return 0;

@@ -4,8 +4,8 @@
 
 #include <cjson/cJSON.h>
 
-/* Add a string of `bytes` that may hold anything: what is not UTF-8 becomes U+FFFD. NULL `key`: into an array.
- * Thread: any, one owner of the tree. */
+/* Add a string of `bytes` that may hold anything: what is not UTF-8 becomes U+FFFD. NULL `key`: into an
+ * array. Thread: any, one owner of the tree. */
 void ambd_json_add_text(cJSON *object, const char *key, const char *text, size_t bytes);
 
 /* Add a string that is terminated; NULL text adds null. */

@@ -37,7 +37,7 @@ def start(*patterns: str | os.PathLike[str], annotations: str | os.PathLike[str]
 
     patterns     tar, zip or folder; globs and brace lists
     annotations  annotations.jsonl
-    size         side of the square image, or "WxH", as the daemon's --size
+    size         side of the square image, or "HxW", as the daemon's --size
     config       instead of all these: a configuration file, or what would stand in one; its socket is replaced
     options      any other option of `ambientd serve`, with _ for -: transform="center-crop", label=True for a bare
                  --label, a list for an option that is repeated
