@@ -56,7 +56,7 @@ class UNet(nn.Module):
         super().__init__()
         n_embed = 4 * width
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, 5, width // 2)))
-        self.embed = nn.Sequential(nn.Linear(width // 2 * 2, n_embed), nn.SiLU(), nn.Linear(n_embed, n_embed), nn.SiLU())
+        self.embed = nn.Sequential(nn.Linear(width, n_embed), nn.SiLU(), nn.Linear(n_embed, n_embed), nn.SiLU())
         self.enter = nn.Conv2d(n_channels, width, 3, padding=1)
         self.down = nn.ModuleList([Block(width, width, n_embed), Block(width, 2 * width, n_embed)])
         self.middle = Block(2 * width, 2 * width, n_embed)
@@ -106,7 +106,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--process", choices=["ve", "vp", "flow"], default="ve")
     parser.add_argument("--steps", type=int, default=400, help="in all, those before a resume included")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, default=16, help="of the network, a multiple of 8")
+    parser.add_argument("--s-max", type=float, default=4,
+                        help="keeps samples away from their own trust level, so that the ambient factor of ve stays below "
+                             "its square; 0 turns it off")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
@@ -150,7 +153,7 @@ def train(address: str, options: argparse.Namespace) -> None:
         print(f"trained {len(curve)} steps already")
         return
     loader = ambientd.Loader(address, batch_size=options.batch_size, fields=FIELDS, process=options.process,
-                             seed=options.seed, framework="torch", device=options.device,
+                             seed=options.seed, s_max=options.s_max or None, framework="torch", device=options.device,
                              steps=options.steps - len(curve), reconnect=options.reconnect)
     if state is not None:
         loader.load_state_dict(state)
