@@ -150,8 +150,8 @@ static void prepare_finish_follow(struct prepare *prepare) {
 static void prepare_finish_move(struct prepare *prepare) {
     struct ambd_move *move = ambd_stream_find_move(prepare->stream, prepare->request.step);
 
-    if (prepare->target == NULL) {
-        ambd_stream_fail(prepare->stream, &prepare->error);
+    if (move != NULL && prepare->target == NULL) {
+        move->error = prepare->error;
     } else if (move != NULL && move->target == NULL) {
         move->target = prepare->target;
         prepare->target = NULL;
@@ -301,7 +301,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
     for (size_t i = 0; i < stream->n_moves && move == NULL; i++) {
         move = stream->moves[i].target == NULL ? &stream->moves[i] : NULL;
     }
-    if (move == NULL || stream->preparing_move || move->step >= stream->end_step ||
+    if (move == NULL || move->error.code != 0 || stream->preparing_move || move->step >= stream->end_step ||
         move->step > stream->next_lend + stream->subscription.n_slots) {
         return;
     }
@@ -309,7 +309,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
                                     stream_present(stream, move->step), &err);
     r = r < 0 ? r : prepare_push(stream, PREPARE_MOVE, 0, &move->request, generation, &err);
     if (r < 0) {
-        ambd_stream_fail(stream, &err);
+        move->error = err;
         return;
     }
     stream->preparing_move = true;

@@ -240,6 +240,13 @@ static bool stream_lend_one(struct ambd_stream *stream) {
     }
     move = ambd_stream_find_move(stream, stream->next_lend + 1);
     if (move != NULL && move->target == NULL && stream->next_lend + 1 < stream->end_step) {
+        struct amb_error why;
+
+        ambd_stream_prepare_moves(stream);
+        why = move->error;
+        if (why.code != 0) {
+            ambd_stream_fail(stream, &why);
+        }
         return false; /* the state after this step must name it: wait (move.c prepares it) */
     }
     stream_lend_step(stream, slot);

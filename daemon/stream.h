@@ -33,7 +33,8 @@ struct ambd_move {
     uint64_t step;
     struct ambd_target *target; /* a reference; NULL: still being prepared */
     struct ambd_move_request request;
-    bool advance; /* asked for by ADVANCE: may be cancelled */
+    bool advance;           /* asked for by ADVANCE: may be cancelled */
+    struct amb_error error; /* why it cannot be prepared: the stream ends before it; code 0: none */
 };
 
 struct ambd_stream_stats {

@@ -317,8 +317,11 @@ int ambd_subscription_check_level(const struct ambd_subscription *subscription, 
 
 int ambd_subscription_check_levels(const struct ambd_subscription *subscription, struct amb_error *err) {
     const struct amb_stream_options *options = &subscription->options;
-    int r;
+    int r = amb_schedule_check(&options->schedule, options->process, err);
 
+    if (r < 0) {
+        return r;
+    }
     /* draws use words mapped into the open interval (0, 1): these are its ends (base/real.h) */
     r = ambd_subscription_check_level(
         subscription, amb_schedule_quantile(&options->schedule, options->process, 0x1p-54), err);

@@ -420,3 +420,77 @@ def test_no_allocation_in_the_steady_state(daemon, shards, annotations, cache):
         got.take(1000)
         after = client.call(wire.STATUS, {})["counters"]["allocations"]
         assert after - counts[1] == counts[1] - counts[0]
+
+
+def schedule(kind, process="ve", **numbers):
+    return {"process": process, "schedule": {"kind": kind, **numbers}}
+
+
+@pytest.mark.parametrize("options, weight, word", [
+    (schedule("constant", level=0), "edm", "weight"),
+    (schedule("constant", "flow", level=0), "velocity", "weight"),
+    (schedule("uniform", "flow", lo=0, hi=0, scale="t"), "velocity", ""),
+    (schedule("constant", level="inf"), "none", ""),
+    (schedule("lognormal", mean=0, std=-1), "edm", "std"),
+])
+def test_levels_that_have_no_weight_or_no_picture(one, options, weight, word):
+    with one.client() as client:
+        with pytest.raises(wire.Refused) as caught:
+            client.subscribe(batch_size=4, fields=["x_t", "weight"], options=options, weight=weight)
+        assert caught.value.code == "config" and word in str(caught.value)
+        got = client.subscribe(batch_size=4, fields=["weight"], weight="edm", mode="request")
+        names = got.reply["state"]["dataset"], got.reply["state"]["annotations"]
+        with pytest.raises(wire.Refused) as caught:
+            got.request([1.0, 0.0], 0, *names)
+        assert caught.value.code in ("config", "gap")
+
+
+def nowhere(path):
+    """Nothing below sigma 250, where the schedule almost never is."""
+    path.write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 250.0}}\n' for i in range(N)))
+    return str(path)
+
+
+@pytest.mark.threads
+def test_a_generation_that_cannot_be_drawn_from_is_not_taken(one, tmp_path):
+    body = {"batch_size": 16, "fields": ["index"], "options": {"seed": 7}}
+    with one.client() as owner, one.client() as follower, one.client() as pinned:
+        follows = follower.subscribe(**body)
+        stays = pinned.subscribe(**body, follow=False)
+        follows.take(2)
+        new = owner.call(wire.IMPORT, {"path": nowhere(tmp_path / "n.jsonl")})["generation"]["fingerprint"]
+        reason = one.wait_for(lambda s: [row["stays"] for row in s["sessions"] if row["stays"]])
+        assert len(reason) == 1 and "no sample admits" in reason[0]
+        rows = follows.take(20)
+        assert all(lend.state["annotations"] != new and not lend.flags & 1 for lend, _ in rows)
+        with pytest.raises(wire.Refused) as caught:
+            pinned.call(wire.ADVANCE, {"step": 50, "annotations": new})
+        assert caught.value.code == "gap" and caught.value.detail["mass"] > 0.99
+        assert [lend.step for lend, _ in stays.take(3)] == [0, 1, 2]
+        with one.client() as fresh, pytest.raises(wire.Refused) as caught:
+            fresh.subscribe(**body)
+        assert caught.value.code == "gap" and caught.value.detail["gap"][0] == 0
+        # `moves` asked for it: the stream ends there
+        with one.client() as replay:
+            old = rows[0][0].state["annotations"]
+            got = replay.subscribe(**body, moves=[{"step": 0, "annotations": old}, {"step": 6, "annotations": new}])
+            taken = got.take()
+            assert [lend.step for lend, _ in taken] == list(range(5)) and got.end["error"]["code"] == "gap"
+        # and back again
+        back = owner.call(wire.IMPORT, {"path": write_annotations(tmp_path / "b.jsonl", 0.3)})["generation"]["fingerprint"]
+        assert take_until_moved(follows)[-1][0].state["annotations"] == back
+        assert not [row for row in one.status()["sessions"] if row["stays"]]
+
+
+def test_stream_ends_where_every_replacement_is_bad(daemon, tmp_path):
+    """One good sample that no sigma of the schedule admits; all others are bad."""
+    bad = [i for i in range(30) if i != 12]
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"filename": "000012.png", "sigma_min": 250.0}\n')
+    one = daemon(datasets.tar_set(tmp_path / "bad", 30, bad=bad), "--annotations", path)
+    with one.client() as client:
+        got = client.subscribe(batch_size=8, fields=["x_t"])
+        assert got.next() is None
+        assert got.end["reason"] == "error" and got.end["error"]["code"] == "exhausted" and "s = " in got.end["message"]
+        assert client.call(wire.QUARANTINE, {})["total"] > 20
+        assert client.call(wire.PING) == {}
