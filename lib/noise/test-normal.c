@@ -1,9 +1,5 @@
 #include "base/test.h"
 
-#include <math.h>
-
-#include <cjson/cJSON.h>
-
 #include "base/boxmuller.h"
 #include "base/philox.h"
 #include "noise/normal.h"
@@ -76,81 +72,9 @@ TEST(paths_agree_on_many) {
     free(out);
 }
 
-static char *load_golden(void) {
-    const char *dir = getenv("AMBIENTD_GOLDEN");
-    char path[4096], *text;
-    FILE *file;
-    long bytes;
-
-    snprintf(path, sizeof path, "%s/noise.json", dir != NULL ? dir : "proto/golden");
-    file = fopen(path, "rb");
-    if (file == NULL) {
-        fail_msg("cannot open %s: run from the repository root or set AMBIENTD_GOLDEN", path);
-    }
-    fseek(file, 0, SEEK_END);
-    bytes = ftell(file);
-    rewind(file);
-    text = calloc(1, (size_t)bytes + 1);
-    assert_int_equal(fread(text, 1, (size_t)bytes, file), (size_t)bytes);
-    fclose(file);
-    return text;
-}
-
-static uint64_t hex(const cJSON *row, const char *name) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, name);
-
-    assert_true(cJSON_IsString(item));
-    return strtoull(item->valuestring, NULL, 16);
-}
-
-static uint64_t fnv1a(const float *x, size_t n) {
-    const uint8_t *bytes = (const uint8_t *)x;
-    uint64_t sum = 0xcbf29ce484222325u;
-
-    for (size_t i = 0; i < n * sizeof *x; i++) {
-        sum = (sum ^ bytes[i]) * 0x100000001b3u;
-    }
-    return sum;
-}
-
-/* proto/golden/noise.json: the first values as bit patterns, and a sum over the first 4,096; on every path. */
-TEST(golden_values_are_reproduced) {
-    static float out[4096];
-    char *text = load_golden();
-    cJSON *root = cJSON_Parse(text);
-    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "normals"), *row, *bits;
-    int n_rows = 0;
-
-    free(text);
-    assert_true(cJSON_IsArray(rows));
-    cJSON_ArrayForEach(row, rows) {
-        for (unsigned path = 0; path < AMB_PATH_N; path++) {
-            size_t i = 0;
-
-            if (!amb_path_available((enum amb_path)path)) {
-                continue;
-            }
-            amb_path_select((enum amb_path)path);
-            amb_normal_fill(out, 0, 4096, hex(row, "key"), hex(row, "counter"));
-            cJSON_ArrayForEach(bits, cJSON_GetObjectItemCaseSensitive(row, "bits")) {
-                uint32_t got;
-
-                memcpy(&got, &out[i++], sizeof got);
-                assert_int_equal(got, (uint32_t)strtoul(bits->valuestring, NULL, 16));
-            }
-            assert_int_equal(i, 16);
-            assert_int_equal(fnv1a(out, 4096), hex(row, "fnv1a64_4096"));
-        }
-        n_rows++;
-    }
-    assert_true(n_rows >= 4);
-    cJSON_Delete(root);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(paths_give_the_bits_of_the_definition),
     cmocka_unit_test(paths_agree_on_many),
-    cmocka_unit_test(golden_values_are_reproduced),
 };
 
 TEST_MAIN(tests)
