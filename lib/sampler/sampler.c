@@ -71,7 +71,7 @@ static int sampler_check_gap(const struct amb_sampler *sampler, struct amb_error
     bool truncate = sampler->options.gaps == AMB_GAPS_TRUNCATE;
     char below[48] = "", above[48] = "";
 
-    if (!sampler->has_gap || sampler->mass <= (truncate ? AMB_SAMPLER_GAP_MASS : 0)) {
+    if (!sampler->has_gap || sampler->mass <= (truncate ? AMB_SAMPLER_GAP_MASS : AMB_SAMPLER_GAP_NONE)) {
         return 0;
     }
     if (sampler->gap_lo > 0) {

@@ -11,6 +11,7 @@
 #define AMB_SAMPLER_REPLACEMENTS 64u  /* DESIGN section 2: bad samples */
 #define AMB_SAMPLER_SPARSE       64u  /* entries walked before a uniform draw takes over */
 #define AMB_SAMPLER_GAP_MASS     0.01 /* most mass that gaps=truncate may drop */
+#define AMB_SAMPLER_GAP_NONE     0x1p-40 /* less is rounding, also for gaps=error: a point has an ulp of mass */
 
 struct amb_draw {
     uint64_t counter;     /* k, or XXH3-64('request', r, q, j): words 2-3 of every Philox counter of this draw */
