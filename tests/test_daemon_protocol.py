@@ -440,3 +440,45 @@ def test_log_limit(daemon, shards, tmp_path):
     assert one.status()
     time.sleep(1.1)
     assert "log.suppressed" in one.log() and "lines=30" in one.log()
+
+
+def test_hundreds_of_connections_leave_nothing(served):
+    """Clean ends, resets, half of a HELLO, vanishing in the middle of a stream; then counts as before."""
+    def visit(i):
+        client = served.client(hello=i % 5 != 0)
+        if i % 5 == 0:
+            client.send(hello()[:i % 30])
+        elif i % 5 == 1:
+            client.call(wire.STATUS, {})
+        elif i % 5 == 2:
+            client.subscribe(batch_size=32, fields=["x_t"], slots=2).next()
+        elif i % 5 == 3:
+            stream = client.subscribe(batch_size=32, fields=["x_t"], slots=2)
+            stream.done(stream.next())
+        else:
+            client.send(wire.frame(wire.LIST, b'{"count":300}', id=3))  # gone before the answer
+        client.close()
+
+    for i in range(50):
+        visit(i)
+    idle = lambda s: len(s["sessions"]) == 2 and s["counters"]["shm_bytes"] < 1 << 20
+    assert served.wait_for(idle)
+    before = served.n_fds(), served.n_maps(), served.status()["server"]["rss_bytes"]
+    for i in range(400):
+        visit(i)
+    assert served.wait_for(idle)
+    served.wait_for(lambda s: (served.n_fds(), served.n_maps()) == before[:2])
+    assert (served.n_fds(), served.n_maps()) == before[:2]
+    grown = served.status()["server"]["rss_bytes"] - before[2]
+    assert grown < 2 << 20 or "asan" in os.environ.get("AMBIENTD_BIN", "") or "tsan" in os.environ.get("AMBIENTD_BIN", ""), grown
+
+
+def test_a_hog_of_slots_starves_nobody(daemon, shards):
+    """One worker: lanes take turns, so another stream's fifth batch comes long before the hog's 64th."""
+    one = daemon(shards, "--workers", 1, "--cache-size", 0)
+    with one.client() as big, one.client() as small, one.client() as watcher:
+        big.subscribe(batch_size=512, fields=["index"], slots=64, options={"seed": 1})
+        stream = small.subscribe(batch_size=4, fields=["index"], slots=2)
+        stream.take(5)
+        rows = watcher.call(wire.STATUS, {})["sessions"]
+        assert [row["step"] for row in rows if row["batch_size"] == 512][0] < 64
