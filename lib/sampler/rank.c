@@ -121,26 +121,53 @@ static unsigned rank_step_all(struct rank_search *searches, const struct amb_ord
     return n_open;
 }
 
-void amb_rank_get(uint32_t *counts, const struct amb_orders *orders, uint32_t i_part, enum amb_orders_which which,
-                  const double *s, unsigned n) {
-    const struct amb_orders_list *list = &orders->parts[i_part].lists[which];
-    struct rank_search searches[AMB_RANK_N_MAX];
-    unsigned n_open = n;
+/* Search one list, or all lists of a source together: the more levels step together, the more misses overlap. */
+static void rank_search(struct rank_search searches[AMB_ORDERS_N][AMB_RANK_N_MAX], const struct amb_orders *orders,
+                        uint32_t i_part, unsigned first, unsigned end, const double *s, unsigned n) {
+    const struct amb_orders_list *lists = orders->parts[i_part].lists;
+    unsigned n_open;
 
     assert(n <= AMB_RANK_N_MAX);
-    for (unsigned i = 0; i < n; i++) {
-        rank_begin(&searches[i], orders, list, which, s[i]);
+    for (unsigned w = first; w < end; w++) {
+        for (unsigned i = 0; i < n; i++) {
+            rank_begin(&searches[w][i], orders, &lists[w], (enum amb_orders_which)w, s[i]);
+        }
     }
-    for (unsigned i = 0; i < n; i++) {
-        rank_find_block(&searches[i], orders, list);
+    for (unsigned w = first; w < end; w++) {
+        for (unsigned i = 0; i < n; i++) {
+            rank_find_block(&searches[w][i], orders, &lists[w]);
+        }
     }
-    for (unsigned i = 0; i < n; i++) {
-        rank_narrow(&searches[i], list);
+    for (unsigned w = first; w < end; w++) {
+        for (unsigned i = 0; i < n; i++) {
+            rank_narrow(&searches[w][i], &lists[w]);
+        }
     }
-    while (n_open > 0) {
-        n_open = rank_step_all(searches, orders, list, which, n);
-    }
+    do {
+        n_open = 0;
+        for (unsigned w = first; w < end; w++) {
+            n_open += rank_step_all(searches[w], orders, &lists[w], (enum amb_orders_which)w, n);
+        }
+    } while (n_open > 0);
+}
+
+void amb_rank_get(uint32_t *counts, const struct amb_orders *orders, uint32_t i_part, enum amb_orders_which which,
+                  const double *s, unsigned n) {
+    struct rank_search searches[AMB_ORDERS_N][AMB_RANK_N_MAX];
+
+    rank_search(searches, orders, i_part, which, which + 1, s, n);
     for (unsigned i = 0; i < n; i++) {
-        counts[i] = searches[i].lo;
+        counts[i] = searches[which][i].lo;
+    }
+}
+
+void amb_rank_get_both(uint32_t *by_min, uint32_t *by_max, const struct amb_orders *orders, uint32_t i_part,
+                       const double *s, unsigned n) {
+    struct rank_search searches[AMB_ORDERS_N][AMB_RANK_N_MAX];
+
+    rank_search(searches, orders, i_part, 0, AMB_ORDERS_N, s, n);
+    for (unsigned i = 0; i < n; i++) {
+        by_min[i] = searches[AMB_ORDERS_BY_MIN][i].lo;
+        by_max[i] = searches[AMB_ORDERS_BY_MAX][i].lo;
     }
 }

@@ -61,8 +61,7 @@ void amb_uniform_draw(uint32_t *ids, const struct amb_orders *orders, uint64_t k
         s[i] = draws[i].s;
     }
     for (uint32_t j = 0; j < orders->n_parts; j++) {
-        amb_rank_get(counts.by_min[j], orders, j, AMB_ORDERS_BY_MIN, s, n);
-        amb_rank_get(counts.by_max[j], orders, j, AMB_ORDERS_BY_MAX, s, n);
+        amb_rank_get_both(counts.by_min[j], counts.by_max[j], orders, j, s, n);
     }
     for (unsigned i = 0; i < n; i++) {
         struct amb_philox_block block = amb_philox(key, draws[i].block, draws[i].counter);
