@@ -21,10 +21,16 @@ struct amb_annotations {
     uint32_t n_samples;
     struct amb_annotation *values;     /* by sample number; owned */
     struct amb_hash128 fingerprint;    /* XXH3-128 of the ordered values, little-endian f32 pairs */
-    uint64_t n_set;                    /* samples whose value is not their source's default */
+    uint64_t n_set;                    /* samples of which somebody set a side */
 };
 
-/* Take over `values` (amb_malloc'ed, n_samples of them) and number the generation. On failure the caller still owns it. */
+/**
+ * Take over `values` and number the generation.
+ *
+ * values: amb_malloc'ed, n_samples of them, each side >= 0 (inf allowed); on failure (-ENOMEM) the caller still
+ *         owns them.
+ * Thread: any.
+ */
 int amb_annotations_new(struct amb_annotations **out, struct amb_annotation *values, uint32_t n_samples, uint64_t n_set,
                         uint64_t number, struct amb_error *err);
 struct amb_annotations *amb_annotations_ref(struct amb_annotations *annotations);
