@@ -157,3 +157,8 @@ def parse_state(state: bytes) -> dict[str, Any]:
     """The state as the daemon wrote it: opaque, kept as it is."""
     value: dict[str, Any] = json.loads(state)
     return value
+
+
+def counted(state: dict[str, Any], q: int) -> dict[str, Any]:
+    """The state with the number of requests yielded, which the daemon does not know; written as the daemon writes it."""
+    return {**state, "q": q if q < wire.INT_MAX else str(q)}

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import ranks, wire
 from .address import default_address
-from .batch import Batch, parse_state
+from .batch import Batch, counted, parse_state
 from .connection import CutError
 from .convert import converter
 from .device import mover
@@ -207,7 +207,7 @@ class Loader:
         if self._copy and session.held() >= session.n_slots:
             slot = slot.copy()
         state, q = lend.state, self._q
-        return lend, Batch(lend, session.fields, slot, self._convert, lambda: {**parse_state(state), "q": q})
+        return lend, Batch(lend, session.fields, slot, self._convert, lambda: counted(parse_state(state), q))
 
     def _yield(self, session: Session, lend: wire.Lend, batch: Batch) -> Batch:
         if batch.moved or self._under is None or lend.step == session.first_step:
@@ -227,7 +227,7 @@ class Loader:
         """The state after the last batch yielded, whatever was prefetched: JSON values, at most 8 KiB."""
         if self._yielded is None and self._base is None:
             self._retry(self._stream)
-        return {**self._present(self._session), "q": self._q}
+        return counted(self._present(self._session), self._q)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on behind the batch that this state came with. Iterations begun before are over."""
@@ -299,9 +299,12 @@ class Loader:
     def advance(self, step: int, dataset: str | None = None, annotations: str | None = None) -> dict[str, Any]:
         """Move to other generations from `step` on; None keeps the present one. Every rank must call it alike.
 
-        Returns once the daemon has prepared and checked them. On an error nothing moves: then every rank calls
-        cancel_advance(step).
+        Only with follow=False (several ranks are) and without moves=. `step` must be at least the number of the step
+        last yielded + slots + 1. Returns once the daemon has prepared and checked them. On an error nothing moves:
+        then every rank calls cancel_advance(step).
         """
+        if self._session is not None and self._session.repaired and not self._moves_ahead():
+            self._close_stream()  # its moves are made: one without can advance again
         asked = {"step": step, "dataset": dataset, "annotations": annotations}
         move: dict[str, Any] = self._stream().call(wire.ADVANCE, wire.dumps(asked), timeout=self.timeout)
         self._advances[step] = {**asked, **move}
@@ -322,12 +325,14 @@ class Loader:
             if session.usable or session.failed:  # what a failed one still has pending comes first
                 return session
             self._close_stream()
-        session = self._session = self._open(self._bounds())
+        bounds = self._bounds()
+        session = self._open(bounds)
+        session.repaired = "moves" in bounds
+        self._session = session
         return session
 
     def _bounds(self) -> dict[str, Any]:
         """Where a subscription ends, and the moves that lie ahead."""
-        made = -1 if self._yielded is None else self._yielded.step
         bounds: dict[str, Any] = {}
         if self._end_step is not None and self._yielded is not None:
             bounds["steps"] = self._end_step - self._yielded.step - 1
@@ -335,17 +340,19 @@ class Loader:
             bounds["steps"] = self.steps
         elif self.passes is not None:
             bounds["passes"] = self.passes
-        ahead = [move for step, move in sorted(self._advances.items()) if step > made]
+        ahead = self._moves_ahead()
         if ahead:  # accepted by a daemon that went away since
-            moves = {move["step"]: move for move in [*self._subscribe.get("moves", []), *ahead]}
-            bounds["moves"] = [moves[step] for step in sorted(moves)]
-            bounds["follow"] = False
+            bounds.update(moves=ahead, follow=False)
         return bounds
+
+    def _moves_ahead(self) -> list[dict[str, Any]]:
+        made = -1 if self._yielded is None else self._yielded.step
+        return [move for step, move in sorted(self._advances.items()) if step > made]
 
     def _open(self, more: dict[str, Any]) -> Session:
         subscribe = {**self._subscribe, **more}
         if self._yielded is not None or self._base is not None:
-            subscribe["state"] = {**self._present(None), "q": self._q}
+            subscribe["state"] = counted(self._present(None), self._q)
         session = Session(self.address, subscribe, self.timeout)
         for warning in session.reply.get("warnings", []):
             if warning not in self._warned:

@@ -30,7 +30,7 @@ _LEND = struct.Struct("<IIQQIIQII")
 _DONE = struct.Struct("<II")
 _REQUEST = struct.Struct("<IIQ16s16s")
 _DONE_FRAME = struct.Struct("<4sBBHIIII")
-_INT_MAX = 2**53  # JSON integers from here on travel as decimal strings
+INT_MAX = 2**53  # JSON integers from here on travel as decimal strings
 
 
 class Frame(NamedTuple):
@@ -112,7 +112,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _INT_MAX:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= INT_MAX:
         return str(value)
     return value
 

@@ -179,6 +179,7 @@ class _Session:
             raise AssertionError(f"type {type_}")
 
     def _advance(self, request_id, asked):
+        assert self.stream["advances"], "ADVANCE of a stream with follow or moves"
         if asked["annotations"] not in (None, FP0, FP1):
             self._error(request_id, "not-found", f"no generation {asked['annotations']}")
             return
@@ -213,7 +214,7 @@ class _Session:
                  "state": state, "steps": steps, "entries_per_pass": 1000, "gap": None, "warnings": daemon.warnings}
         self.stream = {"fd": fd, "memory": memory, "free": deque(range(slots)), "lent": set(), "fields": fields,
                        "batch": batch, "world": world, "rank": asked.get("rank", 0), "state": state, "left": steps,
-                       "slot_bytes": offset, "mode": asked.get("mode", "stream"), "id": request_id,
+                       "slot_bytes": offset, "advances": not asked.get("follow", True) and "moves" not in asked, "mode": asked.get("mode", "stream"), "id": request_id,
                        "moves": {move["step"]: move["annotations"] for move in asked.get("moves") or []}}
         self._send(wire.SUBSCRIBED, request_id, json.dumps(reply).encode(), fd=fd)
 

@@ -1,12 +1,15 @@
 """Loader against a fake daemon: order, ends, resume, repair, requests, generations."""
+import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ambientd
+from ambientd import wire
 from .fakedaemon import FP0, FP1, FakeDaemon
 
 
@@ -205,6 +208,20 @@ def test_loading_a_state_ends_the_iteration(daemon):
     with pytest.raises(RuntimeError, match="load_state_dict"):
         next(iterator)
     assert next(iter(loader)).step == 1
+
+
+def test_the_golden_state_passes_through_unchanged(daemon):
+    path = Path(__file__).parents[3] / "proto" / "golden" / "state-v1.json"
+    if not path.exists():
+        pytest.skip("proto/golden/state-v1.json is not beside this package: tests run in the repository")
+    text = path.read_text()
+    state = json.loads(text)
+    loader = make(daemon)
+    loader.load_state_dict(state)
+    assert loader.state_dict() == state
+    loader.info
+    assert daemon.subscribes[0]["state"] == state
+    assert wire.dumps(daemon.subscribes[0]["state"]).decode() == text.strip()  # key order and digits too
 
 
 @pytest.mark.parametrize("bad", [None, [], {}, "state", {"model": 1}])
@@ -420,6 +437,9 @@ def test_an_advance_survives_the_daemon(daemon):
     moved = [batch.step for batch in (next(iter(loader)) for _ in range(12)) if batch.moved]
     assert moved == [9]
     assert [move["step"] for move in daemon.subscribes[-1]["moves"]] == [9]
+    assert loader.advance(30, annotations=FP0)["annotations"] == FP0  # by a session without moves again
+    assert "moves" not in daemon.subscribes[-1]
+    assert [batch.step for batch in (next(iter(loader)) for _ in range(20)) if batch.moved] == [30]
 
 
 def test_moves_are_passed_on_and_exclude_follow(daemon):
