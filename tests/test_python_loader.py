@@ -76,6 +76,24 @@ def test_batches_agree_with_the_two_steps_of_noise(server):
                 numpy.testing.assert_allclose(batch.weight, wanted, rtol=1e-5)
 
 
+def test_a_client_can_make_the_noise_itself(server):
+    """`u8` and `seeds` are enough: x_t rebuilt from them in numpy is the daemon's but for the last bits of rounding."""
+    from ambientd import _noise
+    with ambientd.Loader(server.address, 8, ["u8", "seeds", "s_t:f64", "s_tn:f64", "x_t", "x_tn"], xflip=True, steps=3) as loader:
+        keys = loader.info["keys"]
+        for batch in loader:
+            step = ambientd.loss.step(batch.s_t, batch.s_tn)
+            for i in range(batch.count):
+                fixed, fresh, flipped = (int(word) for word in batch.seeds[i, :3])
+                shape = batch.u8.shape[1:]
+                n = _noise.normals(batch.u8[i].size, int(keys["fixed"], 16), fixed).reshape(shape)
+                e = _noise.normals(batch.u8[i].size, int(keys["fresh"], 16), fresh).reshape(shape)
+                n = n[..., ::-1] if flipped & 1 else n
+                x_tn = batch.u8[i] / 127.5 - 1 + step.tn[i] * n
+                numpy.testing.assert_allclose(batch.x_tn[i], x_tn, rtol=1e-5, atol=1e-5)
+                numpy.testing.assert_allclose(batch.x_t[i], step.a[i] * x_tn + step.b[i] * e, rtol=1e-5, atol=2e-5)
+
+
 def test_members_come_as_bytes_and_as_arrays(server, shards):
     fields = ["index", "key", {"name": "member:txt", "max_bytes": 100}, "member:emb.npy", "member:nothing"]
     seen = set()

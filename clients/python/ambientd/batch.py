@@ -23,8 +23,8 @@ class Batch:
     fill_ns     what the daemon took to fill it
     """
 
-    __slots__ = ("step", "count", "k", "moved", "last", "n_replaced", "fill_ns", "_fields", "_slot", "_convert", "_made",
-                 "_lengths", "_state", "__weakref__")
+    __slots__ = ("step", "count", "k", "moved", "last", "n_replaced", "fill_ns", "_fields", "_slot", "_convert",
+                 "_made", "_lengths", "_state", "__weakref__")
 
     def __init__(self, lend: wire.Lend, fields: dict[str, Field], slot: Any, convert: Converter,
                  state: Callable[[], dict[str, Any]] | None = None) -> None:
@@ -160,5 +160,5 @@ def parse_state(state: bytes) -> dict[str, Any]:
 
 
 def counted(state: dict[str, Any], q: int) -> dict[str, Any]:
-    """The state with the number of requests yielded, which the daemon does not know; written as the daemon writes it."""
+    """The state with the number of requests yielded, which the daemon does not know; as the daemon writes numbers."""
     return {**state, "q": q if q < wire.INT_MAX else str(q)}

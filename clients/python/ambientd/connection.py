@@ -23,7 +23,8 @@ from typing import Any, Callable
 
 from . import wire
 from ._version import __version__
-from .errors import (AmbientError, AmbientTimeoutError, DisconnectedError, ForkError, ProtocolError, VersionError, from_json)
+from .errors import (AmbientError, AmbientTimeoutError, DisconnectedError, ForkError, ProtocolError, VersionError,
+                     from_json)
 
 PATH_MAX = 107  # sun_path of Linux, less the terminator
 _RECEIVE_BYTES = 2 * (wire.HEADER_BYTES + wire.PAYLOAD_MAX)
@@ -84,6 +85,10 @@ class Connection:
         for fd in self._fds:
             os.close(fd)
         self._fds = []
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self.close()
 
     @property
     def usable(self) -> bool:

@@ -7,6 +7,7 @@ So there is one repair for all troubles, and `_take` checks that steps follow ea
 from __future__ import annotations
 
 import json
+import operator
 import time
 import warnings
 from types import TracebackType
@@ -60,20 +61,27 @@ class Loader:
 
     def __init__(self, address: Any = None, batch_size: int | None = None,
                  fields: Iterable[str | dict[str, Any]] = DEFAULT_FIELDS, *,
-                 schedule: Schedule | None = LogNormal(-1.2, 1.2), process: str = "ve", policy: str = "pass", seed: int = 0,
-                 framework: str = "numpy", rank: int | None = None, world_size: int | None = None,
-                 global_batch_size: int | None = None, slots: int = 4, weight: str | None = None,
-                 s_max: float | None = None, gaps: str = "truncate", xflip: bool = False, follow: bool = True,
-                 moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None, passes: float | None = None,
-                 device: Any = None, dataset: str | None = None, strict: bool = False, hoard: str = "error",
-                 timeout: float | None = 300.0, reconnect: float = 0.0) -> None:
+                 schedule: Schedule | None = LogNormal(-1.2, 1.2), process: str = "ve", policy: str = "pass",
+                 seed: int = 0, framework: str = "numpy", rank: int | None = None,
+                 world_size: int | None = None, global_batch_size: int | None = None, slots: int = 4,
+                 weight: str | None = None, s_max: float | None = None, gaps: str = "truncate", xflip: bool = False,
+                 follow: bool = True, moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None,
+                 passes: float | None = None, device: Any = None, dataset: str | None = None, strict: bool = False,
+                 hoard: str = "error", timeout: float | None = 300.0, reconnect: float = 0.0) -> None:
         self.address = default_address(getattr(address, "address", address))
         self.rank, self.world_size = ranks.resolve(rank, world_size)
-        self._check_sizes(batch_size, global_batch_size, slots, steps, passes)
+        if (batch_size is None) == (global_batch_size is None):
+            raise ConfigError("give batch_size (of each rank) or global_batch_size, one of them")
+        if steps is not None and passes is not None:
+            raise ConfigError(f"steps={steps} and passes={passes}; give one of them")
+        if passes is not None and not passes > 0:
+            raise ConfigError(f"passes is {passes!r}; it must be positive")
+        sizes = {"batch_size": batch_size, "global_batch_size": global_batch_size, "slots": slots, "steps": steps}
+        sizes = {name: _whole(name, size) for name, size in sizes.items() if size is not None}
         if hoard not in ("error", "copy"):
             raise ConfigError(f'hoard is {hoard!r}; it is "error" or "copy"')
         self.framework = framework_name(framework)
-        self.steps, self.passes, self.policy = steps, passes, policy
+        self.steps, self.passes, self.policy = sizes.pop("steps", None), passes, policy
         self.timeout, self.reconnect = timeout, reconnect
         self.moves: list[dict[str, Any]] = []  # made so far: what Loader(moves=...) replays
         self._copy = hoard == "copy"
@@ -83,9 +91,8 @@ class Loader:
             "options": stream_options(schedule=schedule, process=process, policy=policy, seed=seed, s_max=s_max,
                                       gaps=gaps, xflip=xflip),
             "fields": [field_request(field) for field in ([fields] if isinstance(fields, str) else fields)],
-            "rank": self.rank, "world_size": self.world_size, "slots": slots,
+            "rank": self.rank, "world_size": self.world_size, **sizes,
             "follow": bool(follow) and self.world_size == 1 and moves is None,
-            **({"batch_size": batch_size} if global_batch_size is None else {"global_batch_size": global_batch_size}),
             **{key: value for key, value in (("dataset", dataset), ("weight", weight), ("strict", strict or None),
                                              ("moves", None if moves is None else [dict(move) for move in moves]))
                if value is not None},
@@ -103,20 +110,6 @@ class Loader:
         self._length: int | None = None             # of this iteration
         self._advances: dict[int, dict[str, Any]] = {}  # accepted by the daemon
         self._warned: set[str] = set()
-
-    @staticmethod
-    def _check_sizes(batch_size: int | None, global_batch_size: int | None, slots: int, steps: int | None,
-                     passes: float | None) -> None:
-        if (batch_size is None) == (global_batch_size is None):
-            raise ConfigError("give batch_size (of each rank) or global_batch_size, one of them")
-        for name, value in (("batch_size", batch_size), ("global_batch_size", global_batch_size), ("slots", slots),
-                            ("steps", steps)):
-            if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-                raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1 on")
-        if steps is not None and passes is not None:
-            raise ConfigError(f"steps={steps} and passes={passes}; give one of them")
-        if passes is not None and not passes > 0:
-            raise ConfigError(f"passes is {passes!r}; it must be positive")
 
     # -- iteration --------------------------------------------------------------------------------------------
 
@@ -351,6 +344,8 @@ class Loader:
 
     def _open(self, more: dict[str, Any]) -> Session:
         subscribe = {**self._subscribe, **more}
+        if more.get("mode") == "request":  # moves are the stream's
+            subscribe = {key: value for key, value in subscribe.items() if key not in ("follow", "moves")}
         if self._yielded is not None or self._base is not None:
             subscribe["state"] = counted(self._present(None), self._q)
         session = Session(self.address, subscribe, self.timeout)
@@ -434,3 +429,13 @@ class _Iteration:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number from 1 on")
+    return number

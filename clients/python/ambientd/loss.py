@@ -11,8 +11,8 @@ Its minimiser is the same denoiser E[x0 | x_t] that clean data would give: Consi
 (arXiv 2206.00364), times what the step to the trust level shrinks errors by.
 
 All noise levels here are on the VE scale: the batch's fields `s_t` and `s_tn`, whatever the process. Arrays may be
-numpy arrays, torch tensors or jax arrays. Coefficients are computed in f64 (in jax without x64: in f32) and then take the
-prediction's dtype. For s_tn close to s_t ask for the fields as "s_t:f64" and "s_tn:f64".
+numpy arrays, torch tensors or jax arrays. Coefficients are computed in f64 (in jax without x64: in f32) and then take
+the prediction's dtype. For s_tn close to s_t ask for the fields as "s_t:f64" and "s_tn:f64".
 
     process   native level t     alpha            x_t = alpha x0 + t n
     ve        s                  1
@@ -127,9 +127,9 @@ def ambient_factor(s_t: Any, s_tn: Any, process: str = "ve") -> Any:
 
 
 def x0_weight(s_t: Any, process: str = "ve", weight: str = "edm", sigma_data: float = 0.5) -> Any:
-    """Weight of a squared error of x0: "edm" 1/s^2 + 1/sigma_data^2 (arXiv 2206.00364, table 1), "velocity" 1/t^2, "none" 1.
+    """Weight of a squared error of x0: "edm", "velocity" or "none".
 
-    Infinite at s = 0, but for "none". f64.
+    edm is 1/s^2 + 1/sigma_data^2 (arXiv 2206.00364, table 1), velocity 1/t^2, none 1. Infinite at s = 0, but for none. f64.
     """
     _one_of("weight", weight, WEIGHTS)
     xp, s = _f64(s_t)

@@ -141,11 +141,12 @@ def find_binary(binary: str | os.PathLike[str] | None = None) -> str:
     if given:
         if os.access(given, os.X_OK):
             return os.fspath(given)
-        raise ConfigError(f"{'binary' if binary else 'AMBIENTD_BIN'} is {os.fspath(given)!r}, which is no executable file")
+        name = "binary" if binary else "AMBIENTD_BIN"
+        raise ConfigError(f"{name} is {os.fspath(given)!r}, which is no executable file")
     found = shutil.which("ambientd") or next((str(path) for path in built if os.access(path, os.X_OK)), None)
     if found is None:
-        raise ConfigError("the daemon `ambientd` was not found: neither AMBIENTD_BIN, nor PATH, nor build/daemon/ambientd "
-                          "of the repository; build it (README.md) or give binary=")
+        raise ConfigError("the daemon `ambientd` was not found: neither AMBIENTD_BIN, nor PATH, nor "
+                          "build/daemon/ambientd of the repository; build it (README.md) or give binary=")
     return found
 
 

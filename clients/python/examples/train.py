@@ -108,14 +108,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--width", type=int, default=16, help="of the network, a multiple of 8")
     parser.add_argument("--s-max", type=float, default=4,
-                        help="keeps samples away from their own trust level, so that the ambient factor of ve stays below "
-                             "its square; 0 turns it off")
+                        help="keeps samples away from their own trust level, so that the ambient factor of ve stays "
+                             "below its square; 0 turns it off")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoint.pt"))
-    parser.add_argument("--curve", type=Path, help="file of one line 'step loss' for each step, written anew by each run")
+    parser.add_argument("--curve", type=Path, help="file of one line 'step loss' a step, written anew by each run")
     parser.add_argument("--save", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--resume", action="store_true", help="from the checkpoint, if there is one")
     parser.add_argument("--reconnect", type=float, default=60, help="seconds to wait for a daemon that went away")

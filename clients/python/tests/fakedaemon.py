@@ -214,7 +214,8 @@ class _Session:
                  "state": state, "steps": steps, "entries_per_pass": 1000, "gap": None, "warnings": daemon.warnings}
         self.stream = {"fd": fd, "memory": memory, "free": deque(range(slots)), "lent": set(), "fields": fields,
                        "batch": batch, "world": world, "rank": asked.get("rank", 0), "state": state, "left": steps,
-                       "slot_bytes": offset, "advances": not asked.get("follow", True) and "moves" not in asked, "mode": asked.get("mode", "stream"), "id": request_id,
+                       "slot_bytes": offset, "mode": asked.get("mode", "stream"), "id": request_id,
+                       "advances": not asked.get("follow", True) and "moves" not in asked,
                        "moves": {move["step"]: move["annotations"] for move in asked.get("moves") or []}}
         self._send(wire.SUBSCRIBED, request_id, json.dumps(reply).encode(), fd=fd)
 

@@ -2,7 +2,6 @@
 import gc
 import types
 
-import numpy as np
 import pytest
 
 import ambientd
