@@ -447,7 +447,7 @@ def test_levels_that_have_no_weight_or_no_picture(one, options, weight, word):
 
 def nowhere(path):
     """Nothing below sigma 250, where the schedule almost never is."""
-    path.write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 250.0}}\n' for i in range(N)))
+    path.write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 250.0, "sigma_max": 0}}\n' for i in range(N)))
     return str(path)
 
 
