@@ -114,16 +114,16 @@ def test_gap_names_its_mass(tmp_path, shards):
 
 
 def test_truncated_gap_is_reported_and_never_drawn(tmp_path, shards):
-    (tmp_path / "a.jsonl").write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 0.02}}\n' for i in range(20)))
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 0.015}}\n' for i in range(20)))
     with ambientd.start(shards, size=16, annotations=tmp_path / "a.jsonl") as server:
         with ambientd.Loader(server.address, batch_size=512, fields=["s_t"], steps=20) as loader:
-            assert min(float(batch.s_t.min()) for batch in loader) > 0.02
+            assert min(float(batch.s_t.min()) for batch in loader) > 0.015
         with pytest.raises(ambientd.GapError):
             next(iter(ambientd.Loader(server.address, batch_size=4, gaps="error")))
 
 
 def test_request_that_nothing_admits_lists_the_sigmas(tmp_path, shards):
-    (tmp_path / "a.jsonl").write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 0.02}}\n' for i in range(20)))
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"filename": "{i:06d}.png", "sigma_min": 0.015}}\n' for i in range(20)))
     with ambientd.start(shards, size=16, annotations=tmp_path / "a.jsonl") as server:
         with ambientd.Loader(server.address, batch_size=4, fields=["s_t", "x_t"]) as loader:
             next(iter(loader))
