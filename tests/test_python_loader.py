@@ -118,6 +118,7 @@ def test_sequential_has_a_length_and_begins_anew(server):
     assert len(loader) == sum(1 for _ in loader) == 8
 
 
+@pytest.mark.threads
 def test_resume_goes_on_with_the_same_bytes(server, shards):
     """In the same loader, in a new one, in another daemon; the state goes through JSON as in a checkpoint."""
     fields = ["x_t", "x_tn", "index"]
@@ -149,6 +150,7 @@ def test_the_union_over_ranks_is_the_stream_of_one(server, world_size):
     assert [sum(parts, []) for parts in zip(*ranks)] == whole
 
 
+@pytest.mark.threads
 def test_requests_fit_their_sigmas_and_do_not_move_the_stream(server):
     plain = indices(ambientd.Loader(server.address, 32, ["index"]), 6)
     loader = ambientd.Loader(server.address, 32, ["index", "s_t:f64", "sigma_min", "sigma_max", "sigma_t"])
@@ -167,6 +169,7 @@ def test_requests_fit_their_sigmas_and_do_not_move_the_stream(server):
         numpy.testing.assert_allclose(flow.request([0.25, 0.75], scale="t").sigma_t, [0.25, 0.75], rtol=1e-6)
 
 
+@pytest.mark.threads
 def test_leases_follow_reference_counts(server):
     loader = ambientd.Loader(server.address, 17, ["x_t", "key"], slots=4)
     iterator = iter(loader)
