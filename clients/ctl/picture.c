@@ -12,7 +12,7 @@
 #define TILE       112.0 /* side of an image on the page */
 #define TILE_GAP   8.0
 #define MARGIN     24.0
-#define LABELS     92.0  /* width of the row names */
+#define LABELS     108.0 /* width of the row names */
 #define TITLE_HIGH 64.0
 #define LINE_HIGH  15.0
 #define BAND_HIGH  (PICTURE_ROWS * (TILE + 4) + 3 * LINE_HIGH + 26)

@@ -103,8 +103,13 @@ static void status_dataset(const cJSON *dataset) {
 static void status_sessions(const cJSON *sessions) {
     const cJSON *session;
 
-    if (cJSON_GetArraySize(sessions) == 0) {
-        printf("\nno sessions\n");
+    int n_streams = 0;
+
+    cJSON_ArrayForEach(session, sessions) {
+        n_streams += ctl_get_number(session, "slots") > 0;
+    }
+    if (n_streams == 0) {
+        printf("\nnobody streams\n");
         return;
     }
     printf("\n%4s  %-22s %-8s %-7s %9s %6s %12s %10s %9s %9s\n", "id", "client", "pid", "rank", "step", "slots",
@@ -113,6 +118,9 @@ static void status_sessions(const cJSON *sessions) {
         char rank[CTL_TEXT_BYTES], slots[CTL_TEXT_BYTES], images[CTL_TEXT_BYTES], bytes[CTL_TEXT_BYTES],
             wait_client[CTL_TEXT_BYTES], wait_fill[CTL_TEXT_BYTES];
 
+        if (ctl_get_number(session, "slots") <= 0) {
+            continue; /* somebody who only asks, as we do */
+        }
         snprintf(rank, sizeof rank, "%.0f/%.0f", ctl_get_number(session, "rank"), ctl_get_number(session, "world_size"));
         snprintf(slots, sizeof slots, "%.0f/%.0f", ctl_get_number(session, "slots_lent"),
                  ctl_get_number(session, "slots"));
