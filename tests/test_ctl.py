@@ -1,0 +1,167 @@
+"""ambientctl and libambient-client as a user meets them: every command, its help, its errors."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+from PIL import Image
+
+import ambientd
+import datasets
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUILD = pathlib.Path(os.environ.get("AMBIENTD_BUILD", ROOT / "build"))
+CTL = os.environ.get("AMBIENTCTL_BIN", str(BUILD / "clients/ctl/ambientctl"))
+COMMANDS = ["status", "ls", "sample", "coverage", "preview", "quarantine", "generations", "import", "bench", "state", "ping"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ctl")
+    pattern = datasets.tar_set(folder / "shards", 60, bad=(7,))
+    with ambientd.start(pattern, size=16, annotations=datasets.annotate(folder / "a.jsonl", 60)) as server:
+        server.folder = folder
+        yield server
+
+
+def ctl(server, *arguments):
+    done = subprocess.run([CTL, arguments[0], "--socket", server.address, *map(str, arguments[1:])], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def ok(server, *arguments):
+    status, out, err = ctl(server, *arguments)
+    assert status == 0, err
+    return out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_page(command):
+    done = subprocess.run([CTL, command, "--help"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 0
+    for part in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT STATUS"):
+        assert part in done.stdout
+
+
+def test_overview_lists_every_command():
+    done = subprocess.run([CTL, "--help"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 0 and all(f"    {command} " in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["statsu"], "'status'"),
+    (["bench", "--batch-sise", "3"], "--batch-size"),
+    (["sample"], "KEY"),
+    (["ls", "--count", "many"], "whole number"),
+    (["preview", "--count", "0"], "1 to 96"),
+    (["ping", "extra"], "expected none"),
+])
+def test_wrong_arguments_exit_with_2(arguments, word):
+    done = subprocess.run([CTL, *arguments], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 2 and word in done.stderr
+
+
+def test_no_daemon_is_said_with_what_to_do(tmp_path):
+    done = subprocess.run([CTL, "ping", "--socket", str(tmp_path / "none.sock")], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "ambientd serve" in done.stderr
+
+
+def test_status_names_what_there_is(server):
+    out = ok(server, "status")
+    assert "60 samples" in out and "import 60" in out and "nobody streams" in out
+    assert json.loads(ok(server, "status", "--json"))["datasets"]["main"]["samples"] == 60
+
+
+def test_ls_and_sample(server):
+    assert "000059" in ok(server, "ls", "--start", 59)
+    assert "shard-000000.tar" in ok(server, "ls", "--what", "shards")
+    out = ok(server, "sample", "000017")
+    assert "number       17" in out and "sigma_min" in out and "(import)" in out
+    assert "000017" in ok(server, "sample", "#17")
+    status, _, err = ctl(server, "sample", "elephant")
+    assert status == 1 and "elephant" in err
+
+
+def test_coverage_draws_bars(server):
+    out = ok(server, "coverage", "--points", 8)
+    assert out.count("%") == 8 and "█" in out
+
+
+def test_preview_writes_a_picture(server, tmp_path):
+    ok(server, "preview", "-o", tmp_path / "p.png", "--count", 6, "--columns", 3, "--process", "flow")
+    image = Image.open(tmp_path / "p.png").convert("RGB")
+    assert image.width > 400 and image.height > 600
+    assert len(image.getcolors(1 << 24)) > 1000  # pictures, not a blank page
+
+
+def test_quarantine_lists_and_exports(server, tmp_path):
+    with ambientd.Loader(server.address, batch_size=60, fields=["index"], policy="sequential", schedule=None) as loader:
+        list(loader)
+    out = ok(server, "quarantine")
+    assert "main/000007" in out and "1 samples in quarantine" in out
+    ok(server, "quarantine", "--export", tmp_path / "exclude.txt")
+    assert (tmp_path / "exclude.txt").read_text() == "main/000007\n"
+
+
+def test_import_mints_a_generation_that_streams_adopt(server, tmp_path):
+    (tmp_path / "new.jsonl").write_text('{"key": "000001", "sigma_min": 2.5}\n')
+    with ambientd.Loader(server.address, batch_size=8, fields=["index"]) as loader:
+        batches = iter(loader)
+        before = next(batches).state["annotations"]
+        out = ok(server, "import", tmp_path / "new.jsonl")
+        assert "generation" in out
+        for batch in batches:
+            if batch.state["annotations"] != before:
+                break
+            assert batch.step < 500
+    assert "2.5" in ok(server, "sample", "000001")
+    assert ok(server, "generations").count("\n") >= 5
+
+
+def test_bench_says_rate_and_stalls(server):
+    out = ok(server, "bench", "--seconds", 1, "--batch-size", 16)
+    assert "images/s" in out and "waited for the daemon" in out
+    assert json.loads(ok(server, "bench", "--seconds", 1, "--json"))["images"] > 0
+
+
+def test_state_says_whether_it_resumes(server, tmp_path):
+    with ambientd.Loader(server.address, batch_size=8, steps=3) as loader:
+        state = [batch.state for batch in loader][-1]
+    (tmp_path / "s.json").write_text(json.dumps(state))
+    out = ok(server, "state", tmp_path / "s.json")
+    assert "step         3" in out and "can be resumed here" in out
+    state["dataset"] = "0" * 32
+    (tmp_path / "s.json").write_text(json.dumps(state))
+    status, out, _ = ctl(server, "state", tmp_path / "s.json")
+    assert status == 1 and "cannot be resumed" in out
+    (tmp_path / "s.json").write_text("{}")
+    assert ctl(server, "state", tmp_path / "s.json")[0] == 1
+
+
+def test_ping(server):
+    assert ok(server, "ping").count("answered in") == 3
+
+
+def test_c_client_streams_the_same_batches(server):
+    """The example trainer in C: twenty steps, and the power of the clean images as Python measures it on x0."""
+    done = subprocess.run([BUILD / "clients/c/example-trainer", server.address, "5"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    keys = [line.rsplit(" ", 1)[1] for line in done.stdout.splitlines()]
+    with ambientd.Loader(server.address, batch_size=64, fields=["key"], seed=1, steps=5) as loader:
+        assert keys == [batch.key[0] for batch in loader]
+
+
+def test_installed_client_builds_from_pkg_config(server, tmp_path):
+    """meson install into an empty folder, then cc with pkg-config alone, as the example's comment says."""
+    if os.environ.get("ASAN_OPTIONS") or os.environ.get("TSAN_OPTIONS"):
+        pytest.skip("a sanitized library needs a sanitized program")
+    subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", tmp_path], check=True, capture_output=True)
+    pc = next(tmp_path.rglob("ambient-client.pc"))
+    env = os.environ | {"PKG_CONFIG_PATH": str(pc.parent), "PKG_CONFIG_SYSROOT_DIR": str(tmp_path)}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "ambient-client"], check=True, capture_output=True, text=True, env=env).stdout.split()
+    subprocess.run(["cc", ROOT / "clients/c/example-trainer.c", *flags, "-o", tmp_path / "trainer"], check=True)
+    library = next(tmp_path.rglob("libambient-client.so")).parent
+    done = subprocess.run([tmp_path / "trainer", server.address, "2"], env=os.environ | {"LD_LIBRARY_PATH": str(library)}, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and done.stdout.count("step") == 2
