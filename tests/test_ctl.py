@@ -111,7 +111,7 @@ def test_import_mints_a_generation_that_streams_adopt(server, tmp_path):
         batches = iter(loader)
         before = next(batches).state["annotations"]
         out = ok(server, "import", tmp_path / "new.jsonl")
-        assert "generation" in out
+        assert "1 lines, 1 matched by key" in out and "annotation generation 2 (" in out
         for batch in batches:
             if batch.state["annotations"] != before:
                 break

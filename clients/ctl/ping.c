@@ -44,10 +44,41 @@ int ctl_run_ping(struct ctl *ctl, int argc, char **argv) {
     return CTL_OK;
 }
 
+/* "2 unmatched: line 3: 'cat.png', ..." for the lines that found no sample, several, or one that was named before. */
+static void import_examples(const cJSON *reply, const char *what) {
+    const cJSON *object = cJSON_GetObjectItemCaseSensitive(reply, what), *example;
+    const char *comma = ": ";
+
+    if (ctl_get_number(object, "n") <= 0) {
+        return;
+    }
+    printf("  %.0f %s", ctl_get_number(object, "n"), what);
+    cJSON_ArrayForEach(example, cJSON_GetObjectItemCaseSensitive(object, "examples")) {
+        printf("%s%s", comma, cJSON_IsString(example) ? example->valuestring : "");
+        comma = ", ";
+    }
+    printf("\n");
+}
+
+static void import_print(const cJSON *reply) {
+    const cJSON *generation = cJSON_GetObjectItemCaseSensitive(reply, "generation");
+    const char *rule = ctl_get_string(reply, "rule");
+
+    printf("%.0f lines, %.0f matched by %s\n", ctl_get_number(reply, "lines"), ctl_get_number(reply, "matched"),
+           rule[0] != '\0' ? rule : "nothing");
+    import_examples(reply, "unmatched");
+    import_examples(reply, "ambiguous");
+    import_examples(reply, "repeated");
+    printf("  %.0f samples without annotation in this file\n", ctl_get_number(reply, "without_annotation"));
+    printf("annotation generation %.0f (%s)%s\n", ctl_get_number(generation, "number"),
+           ctl_get_string(generation, "fingerprint"),
+           cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(generation, "changed")) ? ", nothing changed" : "");
+}
+
 int ctl_run_import(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("import");
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    char path[PATH_MAX], set[CTL_TEXT_BYTES];
+    char path[PATH_MAX];
     cJSON *request;
     int r = ctl_parse(ctl, command, NULL, 0, 1, argc, argv);
 
@@ -64,9 +95,7 @@ int ctl_run_import(struct ctl *ctl, int argc, char **argv) {
         return CTL_FAILED;
     }
     if (reply != NULL) {
-        printf("%s\nannotation generation %.0f (%s), %s samples set\n", ctl_get_string(reply, "report"),
-               ctl_get_number(reply, "generation"), ctl_get_string(reply, "fingerprint"),
-               ctl_text_count(set, ctl_get_number(reply, "set")));
+        import_print(reply);
     }
     return CTL_OK;
 }
