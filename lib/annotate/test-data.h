@@ -1,8 +1,12 @@
 #pragma once
 /* Test data: the folder of shared real data, where there is one. */
-#include <stdio.h>
-#include <stdlib.h>
+#include "base/test.h"
+
 #include <unistd.h>
+
+#ifndef TEST_DATA_DEFAULT /* the build says where it lies beside the project */
+#define TEST_DATA_DEFAULT "../shared/data"
+#endif
 
 /* Path of a file of the folder named by AMBIENTD_TEST_DATA, or of ../shared/data beside the project; in a static
  * buffer. Skips the test, with a reason, where the file is absent. */
