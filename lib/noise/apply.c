@@ -22,6 +22,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "noise/fpenv.h"
 #include "noise/normal.h"
 #include "noise/path.h"
 
@@ -244,6 +245,19 @@ static void apply_mirrored(const struct apply *apply, size_t n_rows, size_t widt
     }
 }
 
+/* A call, so that no operation on floats moves out of it past a change of the control register. */
+static __attribute__((noinline)) void apply_all(struct apply *apply) {
+    const struct amb_noise_job *job = apply->job;
+    size_t n_rows = (size_t)job->channels * job->height;
+
+    plan_init(apply);
+    if (job->flip) {
+        apply_mirrored(apply, n_rows, job->width);
+    } else {
+        apply_straight(apply, n_rows * job->width);
+    }
+}
+
 int amb_noise_apply(const struct amb_noise_job *job, struct amb_buf *scratch) {
     struct apply apply = {
         .job = job,
@@ -253,18 +267,15 @@ int amb_noise_apply(const struct amb_noise_job *job, struct amb_buf *scratch) {
                  [AMB_APPLY_X0] = &job->x0,
                  [AMB_APPLY_NOISE] = &job->noise},
     };
-    size_t n_rows = (size_t)job->channels * job->height;
+    struct amb_fpenv fpenv;
 
     assert((job->u8 != NULL) != (job->mean != NULL) && (job->u8_out == NULL || job->u8 != NULL));
-    assert(job->width > 0 && n_rows > 0);
+    assert(job->channels > 0 && job->height > 0 && job->width > 0);
     if (scratch_init(&apply.scratch, scratch) < 0) {
         return -ENOMEM;
     }
-    plan_init(&apply);
-    if (job->flip) {
-        apply_mirrored(&apply, n_rows, job->width);
-    } else {
-        apply_straight(&apply, n_rows * job->width);
-    }
+    fpenv = amb_fpenv_acquire();
+    apply_all(&apply);
+    amb_fpenv_release(fpenv);
     return 0;
 }

@@ -34,11 +34,11 @@ struct amb_noise_job {
 };
 
 /**
- * Compute every field asked for, in one pass where nothing is flipped.
+ * Compute every field asked for, each written once, front to back; `data` needs no alignment.
  *
  * Which fields and dtypes are asked for changes no byte of any other. x_t comes from the unrounded f32 x_tn.
- * scratch: grows to a few rows, then is reused.
+ * scratch: grows to 30 KiB at the first call, then is reused.
  * Returns: 0 or -ENOMEM.
- * Thread:  worker; FTZ/DAZ must be off.
+ * Thread:  worker; whatever rounding mode or FTZ/DAZ the thread has is set aside meanwhile.
  */
 int amb_noise_apply(const struct amb_noise_job *job, struct amb_buf *scratch);
