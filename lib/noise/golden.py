@@ -8,7 +8,7 @@ assert golden["version"] == 1, golden["version"]
 lines = ["/* Made from proto/golden/noise.json by golden.py. */", "static const struct golden_normals golden_normals[] = {"]
 for row in golden["normals"]:
     bits = ", ".join("0x" + b for b in row["bits"])
-    lines.append(f"    {{0x{row['key']}u, 0x{row['counter']}u, {{{bits}}}, 0x{row['fnv1a64_4096']}u}},")
+    lines.append(f"    {{0x{row['key']}u, 0x{row['counter']}u, {{{bits}}}, {row['n']}, 0x{row['fnv1a64']}u}},")
 lines += ["};", "static const struct golden_apply golden_apply[] = {"]
 for row in golden["apply"]:
     fields = ", ".join(f"0x{row[name]}u" for name in ("x_t", "x_tn", "x0", "noise"))

@@ -97,6 +97,9 @@ static uint16_t narrow(float x, bool bf16) {
     if (magnitude == 0) {
         return (uint16_t)(bits >> 16 & 0x8000);
     }
+    if (isinf(magnitude)) {
+        return (uint16_t)((bits >> 16 & 0x8000) | (bf16 ? 0x7f80 : 0x7c00));
+    }
     frexp(magnitude, &exponent);
     exponent = exponent - 1 < lowest ? lowest : exponent - 1;
     unit_ = ldexp(1, exponent - (digits - 1));
@@ -268,6 +271,13 @@ TEST(all_bytes_convert_exactly) {
     assert_true(sample.want[2][0] == -1 && sample.want[2][255] == 1);
 }
 
+/* Where rounding changes its mind: ties at both ends of f16's and bf16's ranges, and the neighbours of each. */
+static const uint32_t edges[] = {
+    0x32ffffff, 0x33000000, 0x33000001, 0x33bfffff, 0x33c00000, 0x33c00001, 0x387fdfff, 0x387fe000, 0x387fefff,
+    0x387ff000, 0x387fffff, 0x38800000, 0x477fefff, 0x477ff000, 0x477fffff, 0x47800000, 0x7f7f7fff, 0x7f7f8000,
+    0x7f7fffff, 0x7f800000, 0x00007fff, 0x00008000, 0x00008001, 0x00017fff, 0x00018000, 0x007fffff, 0x00000000,
+};
+
 /* f16 and bf16 round to nearest even: latents made of ties, their neighbours, subnormals, and values that overflow. */
 TEST(narrow_types_round_to_nearest_even) {
     sample_size(1, 64, 64);
@@ -278,6 +288,9 @@ TEST(narrow_types_round_to_nearest_even) {
         bits += kind % 2 == 0 ? 1u : 0;
         bits = kind == 7 ? (bits & 0x83ffffffu) | 0x30000000u : bits; /* around f16's subnormals */
         bits = (bits & 0x7f800000u) == 0x7f800000u ? bits ^ 0x40000000u : bits;
+        if (i < 2 * sizeof edges / sizeof edges[0]) {
+            bits = edges[i / 2] | (i % 2 == 0 ? 0 : 0x80000000u);
+        }
         memcpy(&sample.mean[i], &bits, sizeof bits);
     }
     sample.job.mean = sample.mean;
@@ -285,6 +298,48 @@ TEST(narrow_types_round_to_nearest_even) {
     sample_expect();
     for (unsigned first = 0; first < 3; first++) {
         each_path(7, first);
+    }
+}
+
+/* A term whose coefficient is 0 is left out, not multiplied: inf in a latent reaches x_t unless a is 0. */
+TEST(zero_coefficients_leave_terms_out) {
+    sample_size(1, 3, 21);
+    sample.mean[5] = INFINITY;
+    sample.mean[40] = -INFINITY;
+    sample.mean[41] = -0.0f;
+    sample.job.mean = sample.mean;
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        amb_process_get(&sample.job.step, levels[i].process, levels[i].s, levels[i].s_n);
+        sample_expect();
+        each_path(7, 0);
+        assert_true(isinf(sample.want[0][5]) || sample.job.step.a == 0);
+    }
+}
+
+/* NaN stays NaN in every type. Which one is not promised. */
+TEST(nan_stays_nan) {
+    sample_size(1, 1, 50);
+    for (size_t i = 0; i < sample.n; i++) {
+        uint32_t bits = word() | (i % 2 == 0 ? 0x7fffffffu : 0x7f800001u); /* rounding up would carry into the sign */
+
+        memcpy(&sample.mean[i], &bits, sizeof bits);
+    }
+    sample.job.mean = sample.mean;
+    amb_process_get(&sample.job.step, AMB_PROCESS_VE, 0, 0);
+    for (unsigned path = 0; path < AMB_PATH_N; path++) {
+        if (amb_path_available((enum amb_path)path)) {
+            amb_path_select((enum amb_path)path);
+            run_fields(7, 0);
+            for (size_t i = 0; i < sample.n; i++) {
+                uint32_t f32;
+                uint16_t f16, bf16;
+
+                memcpy(&f32, outs[0] + 1 + 4 * i, sizeof f32);
+                memcpy(&f16, outs[1] + 1 + 2 * i, sizeof f16);
+                memcpy(&bf16, outs[2] + 1 + 2 * i, sizeof bf16);
+                assert_true((f32 & 0x7fffffff) > 0x7f800000 && (f16 & 0x7fff) > 0x7c00 && (bf16 & 0x7fff) > 0x7f80);
+            }
+        }
     }
 }
 
@@ -360,6 +415,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fields_do_not_depend_on_each_other),
     cmocka_unit_test(all_bytes_convert_exactly),
     cmocka_unit_test(narrow_types_round_to_nearest_even),
+    cmocka_unit_test(zero_coefficients_leave_terms_out),
+    cmocka_unit_test(nan_stays_nan),
     cmocka_unit_test(fixed_noise_turns_with_the_picture),
     cmocka_unit_test(control_register_does_not_show),
     cmocka_unit_test(scratch_is_reused),
