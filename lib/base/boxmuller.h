@@ -5,8 +5,9 @@
 #include <string.h>
 
 /*
- * The definition of the product's noise; every vector path and every client must give these bits (proto/noise.md).
- * FMA is one rounding. No operation may be reordered, fused or approximated beyond what is written here.
+ * The definition of the product's noise; every vector path and every client must give these bits
+ * (proto/noise.md). FMA is one rounding. No operation may be reordered, fused or approximated beyond what is
+ * written here.
  *
  *   v  = f32(i32(w0))                      31 bits of radius, u = |v| / 2^31, and a sign
  *   y  = fma(v, v, 1/16)                   u^2 2^62; the 1/16 stands in for the middle of the cell of v = 0
@@ -22,12 +23,12 @@
  *   cos   absolute error < 5.5e-8, with roundings < 1.5e-7
  * The roundings of v and y move u by at most 2^-25 + 2^-26 of itself.
  *
- * Range: |out| <= sqrt(66 ln 2) = 6.764. r is 0 where |v| rounds to 2^31 (6e-8 of all pairs): nothing is inf or NaN,
- * and nothing but that zero is below 2^-63, so flushing of subnormals would change nothing.
+ * Range: |out| <= sqrt(66 ln 2) = 6.764. r is 0 where |v| rounds to 2^31 (6e-8 of all pairs): nothing is inf
+ * or NaN, and nothing but that zero is below 2^-63, so flushing of subnormals would change nothing.
  */
-#define AMB_BM_CELL     0x1p-4f         /* 1/16 */
-#define AMB_BM_LOG_BASE 0x5e2aaaabu     /* bits of 2/3 * 2^62: where the exponent of y counts from */
-#define AMB_BM_LOG_MASK 0xff800000u     /* sign and exponent */
+#define AMB_BM_CELL     0x1p-4f     /* 1/16 */
+#define AMB_BM_LOG_BASE 0x5e2aaaabu /* bits of 2/3 * 2^62: where the exponent of y counts from */
+#define AMB_BM_LOG_MASK 0xff800000u /* sign and exponent */
 #define AMB_BM_LOG_UNIT 0x1p-62f
 #define AMB_BM_LOG_LN2  -0x1.62e430p-24f /* -ln 2 * 2^-23: the exponent field is used where it stands */
 

@@ -18,7 +18,8 @@ static uint32_t bits_of(float x) {
     return bits;
 }
 
-/* Given y: every f32 that v can be near the top, where R2 is small, and every 61st one below; v and -v alike. */
+/* Given y: every f32 that v can be near the top, where R2 is small, and every 61st one below; v and -v alike.
+ */
 TEST(radius_is_as_accurate_as_stated) {
     double worst = 0;
 
@@ -56,7 +57,8 @@ TEST(angle_is_as_accurate_as_stated) {
 
 /* The polynomials alone, coefficients as rounded, in f64. */
 TEST(polynomials_are_as_accurate_as_stated) {
-    static const double q[] = {AMB_BM_Q7, AMB_BM_Q6, AMB_BM_Q5, AMB_BM_Q4, AMB_BM_Q3, AMB_BM_Q2, AMB_BM_Q1, AMB_BM_Q0};
+    static const double q[] = {AMB_BM_Q7, AMB_BM_Q6, AMB_BM_Q5, AMB_BM_Q4,
+                               AMB_BM_Q3, AMB_BM_Q2, AMB_BM_Q1, AMB_BM_Q0};
     static const double s[] = {AMB_BM_S4, AMB_BM_S3, AMB_BM_S2, AMB_BM_S1, AMB_BM_S0};
     static const double c[] = {AMB_BM_C4, AMB_BM_C3, AMB_BM_C2, AMB_BM_C1, AMB_BM_C0};
     double worst_q = 0, worst_s = 0, worst_c = 0;
@@ -88,7 +90,8 @@ TEST(polynomials_are_as_accurate_as_stated) {
 
 /* The corners of both words: finite, within the stated bound, and the largest radius well past 5.6 sigma. */
 TEST(corners_are_finite) {
-    static const uint32_t words[] = {0, 1, 2, 0x7fffffff, 0x7fffffbf, 0x80000000, 0x80000001, 0xffffffff, 0x40000000};
+    static const uint32_t words[] = {0,          1,          2,          0x7fffffff, 0x7fffffbf,
+                                     0x80000000, 0x80000001, 0xffffffff, 0x40000000};
     float out[2], most = 0;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {

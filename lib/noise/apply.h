@@ -15,14 +15,14 @@ struct amb_noise_out {
 };
 
 struct amb_noise_job {
-    uint32_t channels, height, width;  /* of x                                                              */
-    bool flip;                         /* mirror rows: outputs are flipped, noise n_i with them, e is not   */
+    uint32_t channels, height, width; /* of x                                                              */
+    bool flip;                        /* mirror rows: outputs are flipped, noise n_i with them, e is not   */
 
     /* exactly one kind of source, contiguous planes, unflipped */
-    const uint8_t *u8;                 /* x = u8 / 127.5 - 1                                                */
-    const float *mean;                 /* latent: x = (mean + std z) * scale[c] + shift[c]                  */
-    const float *std;                  /* NULL: no own draw                                                 */
-    const float *scale, *shift;        /* channels floats each; NULL: as they are                           */
+    const uint8_t *u8;          /* x = u8 / 127.5 - 1                                                */
+    const float *mean;          /* latent: x = (mean + std z) * scale[c] + shift[c]                  */
+    const float *std;           /* NULL: no own draw                                                 */
+    const float *scale, *shift; /* channels floats each; NULL: as they are                           */
 
     struct amb_process_step step;
     uint64_t fixed_key, fixed_counter; /* n_i: counter = hash of (uid, version)                             */
@@ -30,7 +30,7 @@ struct amb_noise_job {
     uint64_t latent_key, latent_counter; /* z, at the unflipped index                                       */
 
     struct amb_noise_out x_t, x_tn, x0, noise; /* noise = (x_t - alpha_t x0) / t, e at t = 0                */
-    uint8_t *u8_out;                   /* u8 after the flip; images only                                    */
+    uint8_t *u8_out; /* u8 after the flip; images only                                    */
 };
 
 /**

@@ -1,19 +1,19 @@
 #pragma once
-/* Fpenv: rounding to nearest and subnormals kept, whatever a foreign library left in this thread's control register. */
+/* Fpenv: rounding to nearest and subnormals kept, whatever a foreign library left in this thread. */
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 
-/* Libraries built for fast mathematics switch FTZ and DAZ on where they are loaded, and threads inherit it. */
+/* Libraries built for fast mathematics switch FTZ and DAZ on where they are loaded; threads inherit it. */
 struct amb_fpenv {
     uint64_t control; /* MXCSR or FPCR as found */
 };
 
 #if defined(__x86_64__)
 
-#define AMB_FPENV_PLAIN 0x1f80u   /* MXCSR at start: exceptions masked, nearest, no FTZ, no DAZ */
-#define AMB_FPENV_FLAGS 0x3fu     /* sticky exception flags: of no consequence */
+#define AMB_FPENV_PLAIN 0x1f80u /* MXCSR at start: exceptions masked, nearest, no FTZ, no DAZ */
+#define AMB_FPENV_FLAGS 0x3fu   /* sticky exception flags: of no consequence */
 
 static inline uint64_t amb_fpenv_peek(void) {
     return _mm_getcsr() & ~AMB_FPENV_FLAGS;

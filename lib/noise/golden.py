@@ -8,7 +8,8 @@ assert golden["version"] == 1, golden["version"]
 lines = ["/* Made from proto/golden/noise.json by golden.py. */", "static const struct golden_normals golden_normals[] = {"]
 for row in golden["normals"]:
     bits = ", ".join("0x" + b for b in row["bits"])
-    lines.append(f"    {{0x{row['key']}u, 0x{row['counter']}u, {{{bits}}}, {row['n']}, 0x{row['fnv1a64']}u}},")
+    n = 1048576 if "fnv1a64_1048576" in row else 4096
+    lines.append(f"    {{0x{row['key']}u, 0x{row['counter']}u, {{{bits}}}, {n}, 0x{row[f'fnv1a64_{n}']}u}},")
 lines += ["};", "static const struct golden_apply golden_apply[] = {"]
 for row in golden["apply"]:
     fields = ", ".join(f"0x{row[name]}u" for name in ("x_t", "x_tn", "x0", "noise"))

@@ -1,10 +1,10 @@
 /*
  * Normals, AVX2: eight Philox blocks at a time in two sets of four 64-bit lanes.
  *
- * The four words of a block live in the low halves of 64-bit lanes, so the product of mul_epu32 is at once the next
- * low word, with garbage above it that no multiplication reads. Lanes hold the blocks 0 1 4 5 and 2 3 6 7: one
- * shuffle in the last round then packs a word of all eight in natural order. Rounds 1 to 3 are shortened by what
- * all blocks share (path.h).
+ * The four words of a block live in the low halves of 64-bit lanes, so the product of mul_epu32 is at once
+ * the next low word, with garbage above it that no multiplication reads. Lanes hold the blocks 0 1 4 5 and 2
+ * 3 6 7: one shuffle in the last round then packs a word of all eight in natural order. Rounds 1 to 3 are
+ * shortened by what all blocks share (path.h).
  */
 #include "noise/path.h"
 

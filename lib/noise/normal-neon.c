@@ -1,5 +1,6 @@
 /*
- * Normals, aarch64 Advanced SIMD: four Philox blocks at a time, one vector for each of the block's four words.
+ * Normals, aarch64 Advanced SIMD: four Philox blocks at a time, one vector for each of the block's four
+ * words.
  *
  * vmull gives 64-bit products of two lanes; vuzp parts low from high halves and puts the four lanes in order.
  */

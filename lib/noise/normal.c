@@ -1,8 +1,9 @@
 /*
  * Normal: what is common to all paths: which one runs, round keys, the ends of arrays.
  *
- * What a normal is stands in base/boxmuller.h (with the error of each polynomial), base/philox.h and, for readers
- * without C, in proto/noise.md. normal-scalar.c is the reference; test-normal.c holds every other path to its bits.
+ * What a normal is stands in base/boxmuller.h (with the error of each polynomial), base/philox.h and, for
+ * readers without C, in proto/noise.md. normal-scalar.c is the reference; test-normal.c holds every other
+ * path to its bits.
  */
 #include "noise/normal.h"
 

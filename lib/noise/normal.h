@@ -4,9 +4,9 @@
 #include <stdint.h>
 
 /*
- * Element e of the array with (key, counter) lies in group g = e / 64: with r = e % 64, it is output r / 16 of
- * Philox block 16 g + r % 16. The block's words (w0, w1) give outputs 0 and 1 by Box-Muller, (w2, w3) give 2 and 3:
- * the exact rule, polynomials and order of operations are in base/boxmuller.h and proto/noise.md.
+ * Element e of the array with (key, counter) lies in group g = e / 64: with r = e % 64, it is output r / 16
+ * of Philox block 16 g + r % 16. The block's words (w0, w1) give outputs 0 and 1 by Box-Muller, (w2, w3) give
+ * 2 and 3: the exact rule, polynomials and order of operations are in base/boxmuller.h and proto/noise.md.
  */
 #define AMB_NORMAL_GROUP 64u
 

@@ -33,18 +33,18 @@ struct amb_apply_run {
     const struct amb_apply_plan *plan;
     const uint8_t *u8; /* or */
     const float *x;
-    const float *n_i, *e; /* NULL where not needed */
+    const float *n_i, *e;   /* NULL where not needed */
     void *out[AMB_APPLY_N]; /* NULL: not asked for */
     size_t n;
 };
 
 struct amb_path_ops {
-    /* n_groups groups of 64 from Philox block `block` on, all with the block's high word that run was made for */
+    /* n_groups groups of 64 from Philox block (run->block_high, block) on */
     void (*fill)(float *out, uint32_t block, size_t n_groups, const struct amb_normal_run *run);
     void (*apply)(const struct amb_apply_run *run);
     void (*multiply_add)(float *x, const float *a, const float *b, size_t n); /* x = fma(a, b, x)         */
     void (*affine)(float *x, float scale, float shift, size_t n);             /* x = fma(x, scale, shift) */
-    void (*reverse)(float *out, const float *in, size_t n);                /* out[i] = in[n - 1 - i]   */
+    void (*reverse)(float *out, const float *in, size_t n);                   /* out[i] = in[n - 1 - i]   */
 };
 
 extern const struct amb_path_ops amb_path_scalar;

@@ -1,5 +1,6 @@
 /*
- * Golden: proto/golden/noise.json replayed on every path of the processor, and the paths compared with each other.
+ * Golden: proto/golden/noise.json replayed on every path of the processor, and the paths compared with each
+ * other.
  *
  * A plain program without cmocka and JSON, because tests/aarch64.sh builds it for another architecture.
  */
@@ -24,7 +25,8 @@ struct golden_normals {
     uint64_t fnv1a64;
 };
 
-/* A picture of 3 x 32 x 32, byte i = (37 i + i / 32) mod 256; keys and counters 1 2 (fixed) and 3 4 (fresh). */
+/* A picture of 3 x 32 x 32, byte i = (37 i + i / 32) mod 256; keys and counters 1 2 (fixed) and 3 4 (fresh).
+ */
 struct golden_apply {
     enum amb_process process;
     double s, s_n;
@@ -53,7 +55,8 @@ static uint64_t fnv1a64(const void *data, size_t bytes) {
 
 static void check(const char *what, size_t i, uint64_t got, uint64_t want) {
     if (got != want) {
-        printf("%s, %s %zu: %016" PRIx64 ", expected %016" PRIx64 "\n", amb_path_name(amb_path_get()), what, i, got, want);
+        printf("%s, %s %zu: %016" PRIx64 ", expected %016" PRIx64 "\n", amb_path_name(amb_path_get()), what,
+               i, got, want);
         n_failed++;
     }
 }
@@ -76,8 +79,14 @@ static void replay_normals(void) {
 }
 
 static void picture_job(struct amb_noise_job *job, const uint8_t *picture) {
-    *job = (struct amb_noise_job){.channels = 3, .height = 32, .width = 32, .u8 = picture,
-                                  .fixed_key = 1, .fixed_counter = 2, .fresh_key = 3, .fresh_counter = 4};
+    *job = (struct amb_noise_job){.channels = 3,
+                                  .height = 32,
+                                  .width = 32,
+                                  .u8 = picture,
+                                  .fixed_key = 1,
+                                  .fixed_counter = 2,
+                                  .fresh_key = 3,
+                                  .fresh_counter = 4};
 }
 
 static void replay_apply(struct amb_buf *scratch) {
@@ -150,8 +159,8 @@ int main(void) {
             want = sum_of_path(&scratch);
         }
         check("sum", path, sum_of_path(&scratch), want);
-        printf("%s: %zu arrays of normals, %zu pictures\n", amb_path_name((enum amb_path)path), COUNT(golden_normals),
-               COUNT(golden_apply));
+        printf("%s: %zu arrays of normals, %zu pictures\n", amb_path_name((enum amb_path)path),
+               COUNT(golden_normals), COUNT(golden_apply));
     }
     amb_buf_deinit(&scratch);
     return n_failed != 0;

@@ -6,8 +6,9 @@
 #include "noise/normal.h"
 
 /*
- * Goodness of fit on 2^27 normals: 32 arrays of 2^22, as many samples' noise would be. Keys are fixed, so a result is
- * the same at every run; limits are at about 1e-5 two-sided each, and a control shows that each of them can bite.
+ * Goodness of fit on 2^27 normals: 32 arrays of 2^22, as many samples' noise would be. Keys are fixed, so a
+ * result is the same at every run; limits are at about 1e-5 two-sided each, and a control shows that each of
+ * them can bite.
  */
 #define N_ARRAYS 32u
 #define N_ARRAY  (1u << 22)
@@ -17,16 +18,17 @@
 #define N_BINS    (2 * BIN_HALF)
 #define BIN_SCALE 512.0f
 
-/* Distances within an array: neighbours; the sine to a cosine (16); other words of the block (32, 48); the next group. */
+/* Distances within an array: neighbours; the sine to a cosine (16); other words of the block (32, 48); the
+ * next group. */
 static const unsigned lags[] = {1, 2, 3, 16, 32, 48, 64};
 #define N_LAGS (sizeof lags / sizeof lags[0])
 
 struct statistics {
     double n;
-    double sum[4];                         /* of x to the powers 1 to 4 */
+    double sum[4];                          /* of x to the powers 1 to 4 */
     double place_sum[64], place_square[64]; /* by place in the group of 64 */
     double lag[N_LAGS], lag_square[N_LAGS]; /* of x y, and of (x^2 - 1)(y^2 - 1) */
-    double across;                         /* x y of arrays under neighbouring counters */
+    double across;                          /* x y of arrays under neighbouring counters */
     uint64_t bins[N_BINS];
     float most;
 };
@@ -191,7 +193,8 @@ TEST(normals_fit) {
     char name[64];
 
     collect(&stats, N_ARRAYS, 1);
-    printf("%.0f normals on path %s, largest %.3f\n", stats.n, amb_path_name(amb_path_get()), (double)stats.most);
+    printf("%.0f normals on path %s, largest %.3f\n", stats.n, amb_path_name(amb_path_get()),
+           (double)stats.most);
     assert_true(stats.n >= 1e8);
     expect_z("mean", z_of(stats.sum[0], stats.n, 0, 1));
     expect_z("variance", z_of(stats.sum[1], stats.n, 1, 2));

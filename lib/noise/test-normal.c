@@ -22,10 +22,11 @@ static float element(size_t e, uint64_t key, uint64_t counter) {
     return pair[r / 16 % 2];
 }
 
-/* Every path gives the bits of the sentence: random keys and places, all lengths up to three groups, and the place
- * where the block number leaves its low word. Nothing behind the n elements is written. */
+/* Every path gives the bits of the sentence: random keys and places, all lengths up to three groups, and the
+ * place where the block number leaves its low word. Nothing behind the n elements is written. */
 TEST(paths_give_the_bits_of_the_definition) {
-    static const size_t places[] = {0, 64, 128 * 64, ((size_t)1 << 34) - 64, ((size_t)1 << 34) - 128, (size_t)1 << 40};
+    static const size_t places[] = {
+        0, 64, 128 * 64, ((size_t)1 << 34) - 64, ((size_t)1 << 34) - 128, (size_t)1 << 40};
     float out[64 * 3 + 1], want[64 * 3];
 
     for (unsigned path = 0; path < AMB_PATH_N; path++) {

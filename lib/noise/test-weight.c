@@ -4,7 +4,8 @@
 
 #include "noise/weight.h"
 
-/* The closed forms of DESIGN section 2: ve t^4/(t^2 - tn^2)^2, and the shrinking of x0 errors by alpha_n b^2/t^2. */
+/* The closed forms of DESIGN section 2: ve t^4/(t^2 - tn^2)^2, and the shrinking of x0 errors by alpha_n
+ * b^2/t^2. */
 TEST(ambient_factor_is_the_inverse_of_the_shrinking) {
     for (unsigned process = 0; process < AMB_PROCESS_N; process++) {
         for (double s = 0.01; s < 100; s *= 1.7) {
@@ -15,7 +16,8 @@ TEST(ambient_factor_is_the_inverse_of_the_shrinking) {
                 amb_process_get(&step, (enum amb_process)process, s, s_n);
                 kept = step.alpha_n * step.b * step.b / (step.t * step.t);
                 want = 1 / (kept * kept);
-                assert_true(fabs(amb_weight_get(AMB_WEIGHT_NONE, (enum amb_process)process, s, s_n) / want - 1) < 1e-12);
+                assert_true(fabs(amb_weight_get(AMB_WEIGHT_NONE, (enum amb_process)process, s, s_n) / want -
+                                 1) < 1e-12);
             }
         }
     }
@@ -33,7 +35,8 @@ TEST(ends_are_defined) {
     assert_true(isinf(amb_weight_get(AMB_WEIGHT_EDM, AMB_PROCESS_VE, 0, 0)));
     assert_true(isinf(amb_weight_get(AMB_WEIGHT_VELOCITY, AMB_PROCESS_FLOW, 0, 0)));
     assert_true(isinf(amb_weight_get(AMB_WEIGHT_NONE, AMB_PROCESS_VE, 1, 1)));
-    assert_true(amb_weight_get(AMB_WEIGHT_EDM, AMB_PROCESS_FLOW, INFINITY, 1) == 16); /* 4 times (1 + s_n)^2 */
+    assert_true(amb_weight_get(AMB_WEIGHT_EDM, AMB_PROCESS_FLOW, INFINITY, 1) ==
+                16); /* 4 times (1 + s_n)^2 */
 }
 
 TEST(names_go_both_ways) {

@@ -13,5 +13,6 @@ enum amb_weight {
 const char *amb_weight_name(enum amb_weight weight);
 bool amb_weight_parse(enum amb_weight *out, const char *name);
 
-/* Loss weight: x0 weight times the ambient factor (1/(alpha_n (1 - (s_n/s)^2)))^2; may be inf (the caller refuses). */
+/* Loss weight: x0 weight times the ambient factor (1/(alpha_n (1 - (s_n/s)^2)))^2; may be inf (the caller
+ * refuses). */
 double amb_weight_get(enum amb_weight weight, enum amb_process process, double s, double s_n);

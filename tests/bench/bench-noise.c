@@ -3,10 +3,11 @@
  *
  * bench-noise [--quick]
  *
- * Normals go to a buffer in the first-level cache. Apply reads u8 pictures of 3 x 32 x 32 or 3 x 256 x 256 and
- * writes into 64 MiB like a slot, front to back, over and over. The floor of an apply is the time for its normals alone
- * plus the time to move its bytes at the speed of memcpy, both measured in the same run; "of floor" is floor / time.
- * Time is processor time, each figure the best of many short rounds: other load only ever adds.
+ * Normals go to a buffer in the first-level cache. Apply reads u8 pictures of 3 x 32 x 32 or 3 x 256 x 256
+ * and writes into 64 MiB like a slot, front to back, over and over. The floor of an apply is the time for its
+ * normals alone plus the time to move its bytes at the speed of memcpy, both measured in the same run; "of
+ * floor" is floor / time. Time is processor time, each figure the best of many short rounds: other load only
+ * ever adds.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,9 +77,15 @@ static double apply_once(struct bench *b, uint64_t i, const struct kind *kind) {
     size_t n = (size_t)3 * kind->side * kind->side, bytes = n * amb_dtype_bytes(kind->dtype);
     size_t n_pictures = SLOT_BYTES / (2 * bytes), at = (size_t)(i % n_pictures);
     struct amb_noise_job job = {
-        .channels = 3, .height = kind->side, .width = kind->side, .flip = kind->flip,
+        .channels = 3,
+        .height = kind->side,
+        .width = kind->side,
+        .flip = kind->flip,
         .u8 = b->pictures + i * n % ((4u << 20) - n),
-        .fixed_key = 1, .fixed_counter = i, .fresh_key = 2, .fresh_counter = i,
+        .fixed_key = 1,
+        .fixed_counter = i,
+        .fresh_key = 2,
+        .fresh_counter = i,
     };
 
     amb_process_get(&job.step, AMB_PROCESS_VE, kind->s, kind->s_n);
@@ -106,7 +113,9 @@ static double measure(struct bench *b, enum what what, const struct kind *kind) 
 
         do {
             for (unsigned j = 0; j < 4; j++, i++) {
-                done += what == NORMALS ? normals_once(b, i) : what == COPY ? copy_once(b, i) : apply_once(b, i, kind);
+                done += what == NORMALS ? normals_once(b, i)
+                        : what == COPY  ? copy_once(b, i)
+                                        : apply_once(b, i, kind);
             }
             spent = now_s() - begin;
         } while (spent < round_s);
@@ -126,8 +135,8 @@ static void bench_path(struct bench *b, enum amb_path path, double copy) {
         double rate = measure(b, APPLY, kind);
         double floor = kind->n_normals / normals + (double)kind_bytes(kind) / (2 * copy);
 
-        printf("%-8s %-36s %9.0f M/s  %6.2f GB/s moved  %4.0f %% of floor\n", amb_path_name(path), kind->name, rate / 1e6,
-               rate * (double)kind_bytes(kind) / 1e9, 100 * floor * rate);
+        printf("%-8s %-36s %9.0f M/s  %6.2f GB/s moved  %4.0f %% of floor\n", amb_path_name(path), kind->name,
+               rate / 1e6, rate * (double)kind_bytes(kind) / 1e9, 100 * floor * rate);
     }
 }
 
