@@ -191,10 +191,12 @@ def test_parent_death_stops_it(shards, tmp_path):
     shell.kill()
     shell.wait()
     end = time.monotonic() + 10
-    while (tmp_path / "s").exists() and time.monotonic() < end:
+    while "server.stopped" not in (tmp_path / "log").read_text() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not (tmp_path / "s").exists()
     assert "server.stopped" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "s").exists()
+    while os.path.exists(f"/proc/{pid}/cmdline") and time.monotonic() < end:
+        time.sleep(0.05)
     assert not os.path.exists(f"/proc/{pid}/exe") or not os.readlink(f"/proc/{pid}/exe").endswith("ambientd")
 
 

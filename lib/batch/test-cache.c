@@ -249,7 +249,7 @@ static void *stress_run(void *opaque) {
         struct amb_philox_block word = amb_philox(seed, i, 0);
         uint64_t set = i / 5000 % 3;
         uint32_t i_sample = word.w[0] % 400;
-        size_t bytes = 512 << (set + word.w[1] % 2);
+        size_t bytes = (size_t)512 << (set + word.w[1] % 2);
         struct amb_cache_key key = key_of(set << 8 | bytes, i_sample);
         struct amb_cache_pin pin = AMB_CACHE_PIN_NULL;
 

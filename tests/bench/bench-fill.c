@@ -372,10 +372,10 @@ static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double s
 }
 
 int main(int argc, char **argv) {
-    double seconds = argc > 1 ? atof(argv[1]) : 1;
+    double seconds = argc < 2 ? 1 : strcmp(argv[1], "--quick") == 0 ? 0.1 : atof(argv[1]);
 
     if (!(seconds > 0)) {
-        fprintf(stderr, "usage: bench-fill [SECONDS]\n");
+        fprintf(stderr, "usage: bench-fill [SECONDS | --quick]\n");
         return 2;
     }
     printf("noise path %s; x_t + x_tn + sigma_t + sigma_tn, f32; microseconds of one thread per image\n",

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
@@ -104,7 +105,9 @@ static void bench_set(const char *name, double share, uint32_t n, struct amb_dra
 }
 
 int main(int argc, char **argv) {
-    uint32_t n = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 10000000;
+    uint32_t n = argc < 2                             ? 10000000
+                 : strcmp(argv[1], "--quick") == 0 ? 1000000
+                                                   : (uint32_t)strtoul(argv[1], NULL, 10);
     struct amb_draw *draws = amb_calloc(STEP, sizeof *draws);
 
     if (draws == NULL || n == 0) {
