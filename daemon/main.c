@@ -22,7 +22,7 @@ enum exit_code {
 
 static int main_fail(const struct amb_error *err, enum exit_code code) {
     fprintf(stderr, "ambientd: %s\n", err->message);
-    return code;
+    return (int)code;
 }
 
 static int main_print_config(const struct ambd_config *config) {
@@ -109,5 +109,5 @@ int main(int argc, char **argv) {
         break;
     }
     ambd_cli_deinit(&cli);
-    return code;
+    return (int)code;
 }

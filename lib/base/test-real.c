@@ -61,6 +61,14 @@ TEST(ends_are_exact) {
     assert_true(amb_real_log(0x1p-1074) < -744 && amb_real_log(0x1p-1074) > -745);
 }
 
+/* The extreme words: neither 0 nor 1 may come out, whose quantiles are infinite. */
+TEST(uniform_stays_inside_the_open_interval) {
+    assert_true(amb_real_uniform(0) > 0 && amb_real_uniform(~0ull) < 1);
+    assert_true(isfinite(amb_real_normal_quantile(amb_real_uniform(~0ull))));
+    assert_true(isfinite(amb_real_normal_quantile(amb_real_uniform(0))));
+    assert_true(amb_real_uniform(1ull << 63) > 0.5 && amb_real_uniform((1ull << 63) - 1) < 0.5);
+}
+
 /* Golden bits: a change of the last bit would change draws. */
 TEST(bits_are_the_written_ones) {
     static const struct {
@@ -107,6 +115,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(normal_cdf_is_accurate_in_both_tails),
     cmocka_unit_test(quantile_inverts_the_cdf),
     cmocka_unit_test(ends_are_exact),
+    cmocka_unit_test(uniform_stays_inside_the_open_interval),
     cmocka_unit_test(bits_are_the_written_ones),
 };
 
