@@ -3,38 +3,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "annotate/jsonl.h"
 #include "annotate/ledger.h"
+#include "annotate/match.h"
+#include "annotate/rule.h"
 
-#define AMB_IMPORT_EXAMPLES     3u
-#define AMB_IMPORT_LINE_BYTES   (64u << 20) /* a line with 2048 x 4 probabilities is 77 KB; not tuned */
+#define AMB_IMPORT_EXAMPLES      3u
+#define AMB_IMPORT_EXAMPLE_BYTES 128u
+#define AMB_IMPORT_LINE_BYTES    AMB_JSONL_LINE_BYTES
 
 struct amb_import_options {
     const char *sigmas_path;      /* grid of `probabilities`; NULL: sigmas.txt beside the file               */
     double epsilon;               /* first grid sigma with p < 0.5 + epsilon; default 0.05                   */
-    unsigned span;                /* EMA; default 32                                                         */
+    unsigned span;                /* EMA; >= 1; default 32                                                   */
     double inf_from;              /* sigma_min at or above means inf; default 300; 0 turns the rule off      */
     double crop_threshold;        /* q_N above; default 0.25                                                 */
 };
-#define AMB_IMPORT_OPTIONS_DEFAULT ((struct amb_import_options){NULL, 0.05, 32, 300.0, 0.25})
+#define AMB_IMPORT_OPTIONS_DEFAULT                                                                            \
+    ((struct amb_import_options){NULL, AMB_RULE_EPSILON, AMB_RULE_SPAN, 300.0, AMB_RULE_CROP_THRESHOLD})
 
 struct amb_import_examples {
     uint64_t n;
-    char text[AMB_IMPORT_EXAMPLES][128]; /* "line 12: 'cat.png'" */
+    char text[AMB_IMPORT_EXAMPLES][AMB_IMPORT_EXAMPLE_BYTES]; /* "line 12: 'cat.png'" */
 };
 
 /* What a person wants to know after an import; filled also on failure, up to there. */
 struct amb_import_report {
-    uint64_t n_lines, n_matched, n_repeated, n_inf_rule;
+    uint64_t n_lines, n_matched; /* lines that are not blank; those that named one sample                        */
+    uint64_t n_repeated;         /* lines that named a sample again: the later line wins                         */
+    uint64_t n_inf_rule;         /* lines whose sigma_min was read as inf because it is at least inf_from        */
+    uint64_t n_empty;            /* matched lines that set nothing: every side null or missing                   */
+    uint64_t n_by_rule[AMB_MATCH_N]; /* matched lines by how the name was understood                             */
     struct amb_import_examples unmatched, ambiguous, repeated;
     uint64_t n_without_annotation; /* samples of the catalog that no line named */
-    char rule[64];                 /* how names were matched most often: "key", "base name", ... */
+    char rule[64];                 /* how names were matched most often: "key", "base name", ...; "" if none */
 };
 
+/* Count one more and keep its text, if there is room: "line 12: 'cat.png'". Names are cut to fit. */
+void amb_import_examples_push(struct amb_import_examples *examples, uint64_t i_line, const char *name,
+                              size_t name_bytes);
+
 /**
- * Read a file line by line into the ledger with origin import.
+ * Read a file line by line into the ledger with origin import; forms and names: proto/annotations.md.
  *
  * Errors: the first line that is not JSON, or has NaN, a negative or a non-number: AMB_ERR_FORMAT with its number,
- *         what was found and what is allowed; nothing of the file is recorded then.
+ *         what was found and what is allowed; nothing of the file is recorded then. AMB_ERR_CONFIG for an option
+ *         out of range; errno values for files.
+ * Memory: 9 bytes for each sample of the catalog, and the longest line.
  * Thread: any; blocks.
  */
 int amb_import_jsonl(struct amb_import_report *report, struct amb_ledger *ledger, const char *path,

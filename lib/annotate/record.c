@@ -1,259 +1,316 @@
 /*
- * Record: the forms of a line, tried side by side; what a line says plainly wins over what must be computed.
+ * Record: one object a line; a table of the fields that mean something, in one pass and without a tree.
  *
- * sigma_min comes from `sigma_min`, else `annotation`, else `sigma`, else `probabilities` by the published rule;
- * sigma_max from `sigma_max`, else the second of `annotation`, else `crop_predictions_N`. null is the same as absent:
- * that side is not set. Unknown keys are somebody's metadata and are passed over.
+ * The grammar is RFC 8259, checked to the last byte also in fields that nobody reads, plus what Python's json module
+ * writes and takes: Infinity and NaN as bare words, the later of two equal fields. A bare NaN is legal only in
+ * fields that are not read. Several fields may say the same side (files that carry a curve and what was made of it);
+ * then the plainest form decides, in the order of enum record_min and record_max.
+ *
+ * Not here: which sample a name means (match.c), what a large sigma_min means (import.c).
  */
 #include "annotate/record.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "annotate/rule.h"
-#include "base/alloc.h"
-#include "base/cleanup.h"
-#include "proto/json.h"
+#include "annotate/ledger.h"
+#include "annotate/number.h"
+#include "annotate/record-line.h"
 
-static const char crop_prefix[] = "crop_predictions_";
+#define RECORD_CROP_PREFIX "crop_predictions_"
 
-const char *amb_record_name(enum amb_record_name name) {
-    static const char *const names[AMB_RECORD_NAME_N] = {"key", "file name", "last part of the path", "index"};
+#define ALLOWED_SIGMA "a number >= 0, \"inf\" or null"
 
-    return names[name];
+/* Read the value of a field. `arg` says which of its kind. */
+typedef int (*record_load)(struct record_line *line, unsigned arg, struct amb_error *err);
+
+struct record_field {
+    const char *name;
+    record_load load;
+    unsigned arg;
+};
+
+static bool record_text_is(const struct amb_record *record, const char *text) {
+    return record->text.n_bytes == strlen(text) && memcmp(record->text.data, text, record->text.n_bytes) == 0;
 }
 
-/* A sigma: a number >= 0, or "inf". */
-static int record_sigma(double *out, const cJSON *item, const char *key, struct amb_error *err) {
-    if (cJSON_IsString(item) &&
-        (strcmp(item->valuestring, "inf") == 0 || strcmp(item->valuestring, "Infinity") == 0)) {
+/* Names. */
+
+static int record_load_name(struct record_line *line, unsigned i_name, struct amb_error *err) {
+    struct amb_buf *name = &line->record->names[i_name];
+    const char *at;
+
+    name->n_bytes = 0;
+    if (amb_jsontext_peek(&line->in) != '"') {
+        at = line->in.p;
+        return amb_jsontext_word(&line->in, "null") ? 0 : record_fail_value(line, at, "a string or null", err);
+    }
+    return amb_jsontext_string(name, &line->in) ? 0 : record_fail_syntax(line, err);
+}
+
+static int record_load_index(struct record_line *line, unsigned arg, struct amb_error *err) {
+    const char *at;
+    double value;
+
+    (void)arg;
+    line->record->has_index = false;
+    amb_jsontext_peek(&line->in);
+    at = line->in.p;
+    if (amb_jsontext_word(&line->in, "null")) {
+        return 0;
+    }
+    if (!amb_number_decode(&value, &line->in.p, line->in.end) || !(value >= 0 && value < 0x1p53) ||
+        value != floor(value)) {
+        return record_fail_value(line, at, "an integer >= 0 or null", err);
+    }
+    line->record->has_index = true;
+    line->record->index = (uint64_t)value;
+    return 0;
+}
+
+/* Sigmas. */
+
+/* A sigma, or NaN for null. */
+static int record_read_sigma(double *out, struct record_line *line, struct amb_error *err) {
+    struct amb_record *record = line->record;
+    const bool is_text = amb_jsontext_peek(&line->in) == '"';
+    const char *at = line->in.p;
+
+    *out = NAN;
+    if (is_text) {
+        if (!amb_jsontext_string(&record->text, &line->in)) {
+            return record_fail_syntax(line, err);
+        }
+        if (!record_text_is(record, "inf") && !record_text_is(record, "Infinity")) {
+            return record_fail_value(line, at, ALLOWED_SIGMA, err);
+        }
         *out = INFINITY;
         return 0;
     }
-    if (!cJSON_IsNumber(item)) {
-        return cJSON_IsString(item)
-                   ? amb_fail(err, AMB_ERR_FORMAT, "'%s' is \"%.32s\", allowed: a number from 0 on, \"inf\" or null",
-                              key, item->valuestring)
-                   : amb_fail(err, AMB_ERR_FORMAT, "'%s' is %s, allowed: a number from 0 on, \"inf\" or null", key,
-                              ambp_json_kind(item));
-    }
-    if (!(item->valuedouble >= 0)) {
-        return amb_fail(err, AMB_ERR_FORMAT, "'%s' is %g, allowed: a number from 0 on, \"inf\" or null", key,
-                        item->valuedouble);
-    }
-    *out = item->valuedouble;
-    return 0;
-}
-
-/* Set a side, if the item is there and the side is still free. */
-static int record_set(struct amb_record *out, enum amb_side side, const cJSON *item, const char *key,
-                      struct amb_error *err) {
-    double sigma = 0;
-    int r;
-
-    if (item == NULL || cJSON_IsNull(item)) {
+    if (amb_jsontext_word(&line->in, "null")) {
         return 0;
     }
-    r = record_sigma(&sigma, item, key, err);
-    if (r < 0 || (out->sides & (unsigned)side) != 0) {
-        return r;
-    }
-    if (side == AMB_SIDE_MIN) {
-        out->value.sigma_min = (float)sigma;
-    } else {
-        out->value.sigma_max = (float)sigma;
-    }
-    out->sides |= (unsigned)side;
-    return 0;
-}
-
-static int record_annotation(struct amb_record *out, const cJSON *item, struct amb_error *err) {
-    int r;
-
-    if (!cJSON_IsArray(item)) {
-        return record_set(out, AMB_SIDE_MIN, item, "annotation", err);
-    }
-    if (cJSON_GetArraySize(item) != 2) {
-        return amb_fail(err, AMB_ERR_FORMAT, "'annotation' has %d entries, allowed: sigma_min, or [sigma_min, sigma_max]",
-                        cJSON_GetArraySize(item));
-    }
-    r = record_set(out, AMB_SIDE_MIN, cJSON_GetArrayItem(item, 0), "annotation", err);
-    return r < 0 ? r : record_set(out, AMB_SIDE_MAX, cJSON_GetArrayItem(item, 1), "annotation", err);
-}
-
-/* Mean of a number or of an array of numbers, each a probability. */
-static int record_mean(double *out, const cJSON *item, const char *key, struct amb_error *err) {
-    const cJSON *first = cJSON_IsArray(item) ? item->child : item;
-    double sum = 0;
-    size_t n = 0;
-
-    for (const cJSON *p = first; p != NULL; p = p->next) {
-        if (!cJSON_IsNumber(p) || !(p->valuedouble >= 0 && p->valuedouble <= 1)) {
-            return cJSON_IsNumber(p)
-                       ? amb_fail(err, AMB_ERR_FORMAT, "'%s' has %g, allowed: probabilities from 0 to 1", key,
-                                  p->valuedouble)
-                       : amb_fail(err, AMB_ERR_FORMAT, "'%s' has %s, allowed: probabilities from 0 to 1", key,
-                                  ambp_json_kind(p));
-        }
-        sum += p->valuedouble;
-        n++;
-        if (p == item) {
-            break; /* a bare number; its siblings are other grid entries */
-        }
-    }
-    if (n == 0) {
-        return amb_fail(err, AMB_ERR_FORMAT, "'%s' has an empty array, allowed: probabilities from 0 to 1", key);
-    }
-    *out = sum / (double)n;
-    return 0;
-}
-
-static int record_probabilities(struct amb_record *out, const cJSON *item, const struct amb_import_options *options,
-                                const struct amb_grid *grid, const struct amb_error *grid_error,
-                                struct amb_error *err) {
-    AMB_CLEANUP(amb_freep) double *p = NULL;
-    const cJSON *row;
-    size_t n = 0;
-
-    if (item == NULL || cJSON_IsNull(item) || (out->sides & AMB_SIDE_MIN) != 0) {
+    if (amb_jsontext_word(&line->in, "Infinity")) {
+        *out = INFINITY;
         return 0;
     }
-    if (grid == NULL) {
-        return amb_fail(err, AMB_ERR_FORMAT, "'probabilities' need their grid of sigmas: %s", grid_error->message);
-    }
-    if (!cJSON_IsArray(item) || (size_t)cJSON_GetArraySize(item) != grid->n) {
-        return amb_fail(err, AMB_ERR_FORMAT, "'probabilities' have %d entries, the grid of sigmas %zu",
-                        cJSON_GetArraySize(item), grid->n);
-    }
-    p = amb_malloc(grid->n * sizeof *p);
-    if (p == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for %zu probabilities", grid->n);
-    }
-    cJSON_ArrayForEach(row, item) {
-        int r = record_mean(&p[n++], row, "probabilities", err);
-
-        if (r < 0) {
-            return r;
-        }
-    }
-    amb_rule_smooth(p, grid->n, options->span);
-    out->value.sigma_min = (float)amb_rule_sigma_min(p, grid->sigmas, grid->n, options->epsilon);
-    out->sides |= AMB_SIDE_MIN;
-    return 0;
-}
-
-static int record_crops(struct amb_record *out, const cJSON *line, const struct amb_import_options *options,
-                        struct amb_error *err) {
-    double q[AMB_RULE_CROPS_N];
-    bool any = false;
-    const cJSON *item;
-
-    for (size_t i = 0; i < AMB_RULE_CROPS_N; i++) {
-        q[i] = NAN;
-    }
-    cJSON_ArrayForEach(item, line) {
-        int size, r;
-
-        if (strncmp(item->string, crop_prefix, sizeof crop_prefix - 1) != 0 || cJSON_IsNull(item)) {
-            continue;
-        }
-        size = amb_rule_crop_find((unsigned)strtoul(item->string + sizeof crop_prefix - 1, NULL, 10));
-        if (size < 0) {
-            return amb_fail(err, AMB_ERR_FORMAT, "'%.40s' is of no known patch size, allowed: 4 8 16 24 32 48 64",
-                            item->string);
-        }
-        r = record_mean(&q[size], item, item->string, err);
-        if (r < 0) {
-            return r;
-        }
-        any = true;
-    }
-    if (any && (out->sides & AMB_SIDE_MAX) == 0) {
-        out->value.sigma_max = (float)amb_rule_sigma_max(q, options->crop_threshold);
-        out->sides |= AMB_SIDE_MAX;
+    if (!amb_number_decode(out, &line->in.p, line->in.end) || *out < 0) {
+        return record_fail_value(line, at, ALLOWED_SIGMA, err);
     }
     return 0;
 }
 
-static int record_names(struct amb_record *out, const cJSON *line, struct amb_error *err) {
-    static const char *const names[] = {"filename", "key", "path", "name", "__key__", "file", "image"};
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(line, "index");
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(line, names[i]);
-
-        if (cJSON_IsString(item)) {
-            out->name = item->valuestring;
-            return 0;
-        }
-    }
-    if (!cJSON_IsNumber(index) || !(index->valuedouble >= 0) || index->valuedouble != floor(index->valuedouble) ||
-        index->valuedouble > 0x1p53) {
-        return amb_fail(err, AMB_ERR_FORMAT,
-                        "no sample is named, allowed: 'filename', 'key', 'path', 'name', 'file', 'image' as a string, "
-                        "or 'index' as a whole number");
-    }
-    out->index = (uint64_t)index->valuedouble;
-    return 0;
+static int record_load_min(struct record_line *line, unsigned form, struct amb_error *err) {
+    return record_read_sigma(&line->min[form], line, err);
 }
 
-int amb_record_decode(struct amb_record *out, const cJSON *line, const struct amb_import_options *options,
-                      const struct amb_grid *grid, const struct amb_error *grid_error, struct amb_error *err) {
-    struct amb_record record = {0};
+static int record_load_max(struct record_line *line, unsigned form, struct amb_error *err) {
+    return record_read_sigma(&line->max[form], line, err);
+}
+
+/* A number is sigma_min; a pair is both. */
+static int record_load_annotation(struct record_line *line, unsigned arg, struct amb_error *err) {
+    const char *at;
     int r;
 
-    if (!cJSON_IsObject(line)) {
-        return amb_fail(err, AMB_ERR_FORMAT, "found %s, allowed: a JSON object", ambp_json_kind(line));
+    (void)arg;
+    line->max[RECORD_MAX_ANNOTATION] = NAN;
+    if (amb_jsontext_peek(&line->in) != '[') {
+        return record_read_sigma(&line->min[RECORD_MIN_ANNOTATION], line, err);
     }
-    r = record_names(&record, line, err);
-    r = r < 0 ? r : record_set(&record, AMB_SIDE_MIN, cJSON_GetObjectItemCaseSensitive(line, "sigma_min"), "sigma_min", err);
-    r = r < 0 ? r : record_set(&record, AMB_SIDE_MAX, cJSON_GetObjectItemCaseSensitive(line, "sigma_max"), "sigma_max", err);
-    r = r < 0 ? r : record_annotation(&record, cJSON_GetObjectItemCaseSensitive(line, "annotation"), err);
-    r = r < 0 ? r : record_set(&record, AMB_SIDE_MIN, cJSON_GetObjectItemCaseSensitive(line, "sigma"), "sigma", err);
-    r = r < 0 ? r
-              : record_probabilities(&record, cJSON_GetObjectItemCaseSensitive(line, "probabilities"), options, grid,
-                                     grid_error, err);
-    r = r < 0 ? r : record_crops(&record, line, options, err);
-    if (r < 0) {
-        return r;
+    at = line->in.p;
+    amb_jsontext_take(&line->in, '[');
+    r = record_read_sigma(&line->min[RECORD_MIN_ANNOTATION], line, err);
+    if (r == 0 && !amb_jsontext_take(&line->in, ',')) {
+        return record_fail_value(line, at, "a sigma or a pair [sigma_min, sigma_max]", err);
     }
-    if ((record.sides & AMB_SIDE_MIN) != 0 && options->inf_from > 0 &&
-        (double)record.value.sigma_min >= options->inf_from && !isinf(record.value.sigma_min)) {
-        record.value.sigma_min = INFINITY;
-        record.inf_rule = true;
+    r = r < 0 ? r : record_read_sigma(&line->max[RECORD_MAX_ANNOTATION], line, err);
+    if (r == 0 && !amb_jsontext_take(&line->in, ']')) {
+        return record_fail_value(line, at, "a sigma or a pair [sigma_min, sigma_max]", err);
     }
-    *out = record;
+    return r;
+}
+
+/* Score files. */
+
+/* A number; everything that is none (null, NaN, a word) counts as missing, a string or array is an error. */
+static int record_load_score(struct record_line *line, struct amb_error *err) {
+    struct amb_jsontext *in = &line->in;
+    const char *at;
+
+    amb_jsontext_peek(in);
+    at = in->p;
+    line->record->score = NAN;
+    if (amb_jsontext_word(in, "null") || amb_jsontext_word(in, "NaN") || amb_jsontext_word(in, "Infinity") ||
+        amb_jsontext_word(in, "-Infinity") || amb_number_decode(&line->record->score, &in->p, in->end)) {
+        return 0;
+    }
+    return record_fail_value(line, at, "a number or null", err);
+}
+
+/* The line. */
+
+/* The names first, AMB_RECORD_NAMES_N of them, in the order in which they are tried. */
+static const struct record_field fields[] = {
+    {"key", record_load_name, 0},
+    {"__key__", record_load_name, 1},
+    {"filename", record_load_name, 2},
+    {"file_name", record_load_name, 3},
+    {"path", record_load_name, 4},
+    {"file", record_load_name, 5},
+    {"image", record_load_name, 6},
+    {"name", record_load_name, 7},
+    {"index", record_load_index, 0},
+    {"idx", record_load_index, 0},
+    {"sigma_min", record_load_min, RECORD_MIN_PLAIN},
+    {"sigma_max", record_load_max, RECORD_MAX_PLAIN},
+    {"annotation", record_load_annotation, 0},
+    {"sigma", record_load_min, RECORD_MIN_SIGMA},
+    {"probabilities", record_load_probabilities, 0},
+};
+#define RECORD_FIELDS_N       (sizeof fields / sizeof fields[0])
+#define RECORD_SCORE_FIELDS_N (AMB_RECORD_NAMES_N + 2) /* of a score file: names and indexes */
+
+const char *amb_record_name_field(unsigned i_name) {
+    return fields[i_name].name;
+}
+
+/* The size behind the prefix, as an index of amb_rule_crops; -1 for any other text. */
+static int record_crop_row(const char *text, size_t bytes) {
+    const size_t prefix = sizeof RECORD_CROP_PREFIX - 1;
+    unsigned size = 0;
+
+    if (bytes == prefix || bytes > prefix + 4 || text[prefix] == '0') {
+        return -1;
+    }
+    for (size_t i = prefix; i < bytes; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return -1;
+        }
+        size = size * 10 + (unsigned)(text[i] - '0');
+    }
+    return amb_rule_crop_find(size);
+}
+
+static int record_load_field(struct record_line *line, struct amb_error *err) {
+    struct amb_record *record = line->record;
+    const char *score_field = record->options.score_field;
+    const size_t n_fields = score_field != NULL ? RECORD_SCORE_FIELDS_N : RECORD_FIELDS_N;
+
+    if (score_field != NULL && record_text_is(record, score_field)) {
+        line->field = score_field;
+        return record_load_score(line, err);
+    }
+    for (size_t i = 0; i < n_fields; i++) {
+        if (record_text_is(record, fields[i].name)) {
+            line->field = fields[i].name;
+            return fields[i].load(line, fields[i].arg, err);
+        }
+    }
+    if (score_field == NULL && record->text.n_bytes >= sizeof RECORD_CROP_PREFIX - 1 &&
+        memcmp(record->text.data, RECORD_CROP_PREFIX, sizeof RECORD_CROP_PREFIX - 1) == 0) {
+        int row = record_crop_row((const char *)record->text.data, record->text.n_bytes);
+
+        line->field = "crop_predictions";
+        return row >= 0 ? record_load_crops(line, (unsigned)row, err)
+                        : record_fail_value(line, line->in.p, "patches of size 1, 4, 8, 16, 24, 32, 48 or 64", err);
+    }
+    return record_skip(line, 1) ? 0 : record_fail_syntax(line, err);
+}
+
+static void record_settle(struct amb_record *record, struct record_line *line) {
+    if (line->has_crops) {
+        line->max[RECORD_MAX_CROPS] = amb_rule_sigma_max(line->q, record->options.crop_threshold);
+    }
+    for (unsigned i = RECORD_MIN_N; i-- > 0;) {
+        if (!isnan(line->min[i])) {
+            record->sigma_min = line->min[i];
+            record->min_is_ruled = i == RECORD_MIN_PROBABILITIES;
+            record->sides |= AMB_SIDE_MIN;
+        }
+    }
+    for (unsigned i = RECORD_MAX_N; i-- > 0;) {
+        if (!isnan(line->max[i])) {
+            record->sigma_max = line->max[i];
+            record->sides |= AMB_SIDE_MAX;
+        }
+    }
+}
+
+static void record_clear(struct amb_record *record, struct record_line *line) {
+    for (unsigned i = 0; i < AMB_RECORD_NAMES_N; i++) {
+        record->names[i].n_bytes = 0;
+    }
+    record->has_index = record->min_is_ruled = false;
+    record->sides = 0;
+    record->score = NAN;
+    line->record = record;
+    line->has_crops = false;
+    for (unsigned i = 0; i < RECORD_MIN_N; i++) {
+        line->min[i] = NAN;
+    }
+    for (unsigned i = 0; i < RECORD_MAX_N; i++) {
+        line->max[i] = NAN;
+    }
+    for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
+        line->q[i] = NAN;
+    }
+}
+
+static bool record_has_name(const struct amb_record *record) {
+    for (unsigned i = 0; i < AMB_RECORD_NAMES_N; i++) {
+        if (record->names[i].n_bytes > 0) {
+            return true;
+        }
+    }
+    return record->has_index;
+}
+
+int amb_record_decode(struct amb_record *record, const char *text, size_t bytes, struct amb_error *err) {
+    struct record_line line;
+
+    record_clear(record, &line);
+    line.in = (struct amb_jsontext){.p = text, .end = text + bytes, .start = text};
+    if (!amb_jsontext_take(&line.in, '{')) {
+        return record_fail_syntax(&line, err);
+    }
+    if (!amb_jsontext_take(&line.in, '}')) {
+        do {
+            int r;
+
+            if (!amb_jsontext_string(&record->text, &line.in) || !amb_jsontext_take(&line.in, ':')) {
+                return record_fail_syntax(&line, err);
+            }
+            r = record_load_field(&line, err);
+            if (r < 0) {
+                return r;
+            }
+        } while (amb_jsontext_take(&line.in, ','));
+        if (!amb_jsontext_take(&line.in, '}')) {
+            return record_fail_syntax(&line, err);
+        }
+    }
+    amb_jsontext_peek(&line.in);
+    if (line.in.p != line.in.end) {
+        return record_fail_syntax(&line, err);
+    }
+    if (!record_has_name(record)) {
+        line.field = "name of the sample";
+        return record_fail_value(&line, text, "one of the fields key, filename, path, name, index", err);
+    }
+    record_settle(record, &line);
     return 0;
 }
 
-/* The name is the key, alone or behind its source. */
-static bool record_is_key(const char *name, const struct amb_catalog *cat, uint32_t i_sample) {
-    struct amb_sample_info info;
-    size_t bytes = strlen(name);
-
-    amb_catalog_get(&info, cat, i_sample);
-    return bytes >= info.key_bytes && memcmp(name + bytes - info.key_bytes, info.key, info.key_bytes) == 0 &&
-           (bytes == info.key_bytes || name[bytes - info.key_bytes - 1] == '/');
+void amb_record_init(struct amb_record *record, const struct amb_record_options *options) {
+    *record = (struct amb_record){.options = *options};
 }
 
-uint32_t amb_record_find(uint32_t *i_sample, enum amb_record_name *how, const struct amb_record *record,
-                         struct amb_catalog *cat) {
-    const char *last;
-    uint32_t n;
-
-    if (record->name == NULL) {
-        *how = AMB_RECORD_INDEX;
-        *i_sample = (uint32_t)record->index;
-        return record->index < amb_catalog_count(cat) ? 1 : 0;
+void amb_record_deinit(struct amb_record *record) {
+    for (unsigned i = 0; i < AMB_RECORD_NAMES_N; i++) {
+        amb_buf_deinit(&record->names[i]);
     }
-    n = amb_catalog_find(i_sample, cat, record->name, strlen(record->name));
-    if (n > 0) {
-        *how = record_is_key(record->name, cat, *i_sample) ? AMB_RECORD_KEY : AMB_RECORD_FILE;
-        return n;
-    }
-    last = strrchr(record->name, '/');
-    *how = AMB_RECORD_LAST;
-    return last != NULL && last[1] != '\0' ? amb_catalog_find(i_sample, cat, last + 1, strlen(last + 1)) : 0;
+    amb_buf_deinit(&record->text);
+    amb_buf_deinit(&record->numbers);
+    amb_grid_deinit(&record->grid);
 }

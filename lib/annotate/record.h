@@ -1,43 +1,53 @@
 #pragma once
-/* Record: one line of an annotations file -> the sample it names and the sides it sets. */
+/* Record: what one line of an annotations file says, in any of its forms (proto/annotations.md). */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cjson/cJSON.h>
-
 #include "annotate/grid.h"
-#include "annotate/import.h"
-#include "annotate/ledger.h"
+#include "base/buf.h"
+#include "base/error.h"
 
-/* How a line called its sample. */
-enum amb_record_name {
-    AMB_RECORD_KEY,      /* the key itself, or source/key           */
-    AMB_RECORD_FILE,     /* path in the shard, or base name         */
-    AMB_RECORD_LAST,     /* last part of a path that lies elsewhere */
-    AMB_RECORD_INDEX,    /* number of the sample                    */
-    AMB_RECORD_NAME_N,
+#define AMB_RECORD_NAMES_N 8u
+
+struct amb_record_options {
+    const char *path;        /* of the file, for messages and to find sigmas.txt beside it */
+    const char *sigmas_path; /* grid of `probabilities`; NULL: sigmas.txt beside the file  */
+    double epsilon;
+    unsigned span;
+    double crop_threshold;
+    const char *score_field; /* not NULL: a score file; this field is read instead of annotations */
 };
-const char *amb_record_name(enum amb_record_name name);
 
+/* Kept between lines, so that reading allocates nothing once warm. One owner. */
 struct amb_record {
-    const char *name;    /* borrowed from the line; NULL: by index */
+    struct amb_record_options options; /* strings borrowed */
+    uint64_t i_line;                   /* for messages; set by the caller */
+    struct amb_grid grid;              /* loaded at the first `probabilities` */
+
+    /* the line decoded last */
+    struct amb_buf names[AMB_RECORD_NAMES_N]; /* in the order in which they are tried; n_bytes 0: absent */
+    bool has_index;
     uint64_t index;
-    unsigned sides;      /* of enum amb_side; 0: the line sets nothing */
-    bool inf_rule;       /* sigma_min was taken as inf */
-    struct amb_annotation value;
+    unsigned sides;                    /* enum amb_side bits that it sets, maybe none */
+    double sigma_min, sigma_max;       /* of these sides; >= 0, inf allowed */
+    bool min_is_ruled;                 /* sigma_min comes from `probabilities` */
+    double score;                      /* NaN: absent, null or not finite */
+
+    /* scratch */
+    struct amb_buf text, numbers;
 };
+
+void amb_record_init(struct amb_record *record, const struct amb_record_options *options);
+void amb_record_deinit(struct amb_record *record); /* idempotent; also for AMB_CLEANUP */
 
 /**
- * Read every form that annotation files have (import.h) from one parsed line.
+ * Decode one line, without its end.
  *
- * grid:   of `probabilities`; NULL where none could be loaded, and why in grid_error.
- * Errors: AMB_ERR_FORMAT with what was found and what is allowed (without the line's number).
- * Thread: any.
+ * Errors: AMB_ERR_FORMAT with line number, what was found and what is allowed; those of amb_grid_load.
+ * Thread: any, one owner.
  */
-int amb_record_decode(struct amb_record *out, const cJSON *line, const struct amb_import_options *options,
-                      const struct amb_grid *grid, const struct amb_error *grid_error, struct amb_error *err);
+int amb_record_decode(struct amb_record *record, const char *line, size_t bytes, struct amb_error *err);
 
-/* The samples that a record names: their number, the first of them, and how. See amb_catalog_find. */
-uint32_t amb_record_find(uint32_t *i_sample, enum amb_record_name *how, const struct amb_record *record,
-                         struct amb_catalog *cat);
+/* The field of a name, "filename"; static. */
+const char *amb_record_name_field(unsigned i_name);
