@@ -89,7 +89,8 @@ static bool jsontext_push_utf8(struct amb_buf *out, uint32_t c) {
     return amb_buf_push(out, b, n) == 0;
 }
 
-/* Behind "\u". A lone surrogate is no character and refused. */
+/* Behind "\u". A lone surrogate is no character and refused, but for \udc80 to \udcff: so Python (surrogateescape)
+ * writes the stray bytes of a name that is not UTF-8, and such a byte comes back. */
 static bool jsontext_unicode(struct amb_buf *out, struct amb_jsontext *in) {
     uint32_t c, low;
 
@@ -105,6 +106,8 @@ static bool jsontext_unicode(struct amb_buf *out, struct amb_jsontext *in) {
             return false;
         }
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+    } else if (c >= 0xDC80 && c < 0xDD00) {
+        return amb_buf_push(out, &(uint8_t){(uint8_t)c}, 1) == 0;
     } else if (c >= 0xDC00 && c < 0xE000) {
         return false;
     }
