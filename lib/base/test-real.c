@@ -23,11 +23,22 @@ static double worst_error(double (*ours)(double), long double (*exact)(long doub
     return worst;
 }
 
+/* Valgrind computes long double in 64 bits, which is no reference for our own. */
+static void need_long_double(void) {
+    volatile long double one = 1, tiny = 0x1p-60L;
+
+    if (one + tiny == one) {
+        printf("skipped: long double has no more digits than double here\n");
+        skip();
+    }
+}
+
 static long double exact_cdf(long double x) {
     return 0.5L * erfcl(-x * 0.70710678118654752440084436210484904L);
 }
 
 TEST(log_and_exp_are_accurate) {
+    need_long_double();
     assert_true(worst_error(amb_real_log, logl, 1e-300, 1e-3) < 4e-16);
     assert_true(worst_error(amb_real_log, logl, 1.5, 1e6) < 4e-16);
     assert_true(worst_error(amb_real_exp, expl, -700, 700) < 6e-16);
@@ -35,6 +46,7 @@ TEST(log_and_exp_are_accurate) {
 }
 
 TEST(normal_cdf_is_accurate_in_both_tails) {
+    need_long_double();
     assert_true(worst_error(amb_real_normal_cdf, exact_cdf, -36, -1) < 3e-15);
     assert_true(worst_error(amb_real_normal_cdf, exact_cdf, -1, 8) < 3e-15);
 }
