@@ -70,10 +70,10 @@ struct amb_annotations *amb_annotations_ref(struct amb_annotations *annotations)
 }
 
 struct amb_annotations *amb_annotations_unref(struct amb_annotations *annotations) {
-    if (annotations == NULL || __atomic_fetch_sub(&annotations->n_refs, 1, __ATOMIC_RELEASE) != 1) {
+    /* acq_rel instead of release and a fence: the thread sanitizer does not know fences */
+    if (annotations == NULL || __atomic_fetch_sub(&annotations->n_refs, 1, __ATOMIC_ACQ_REL) != 1) {
         return NULL;
     }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     amb_free(annotations->values);
     amb_free(annotations);
     return NULL;

@@ -64,34 +64,38 @@ TEST(empty_generation_is_legal) {
     assert_null(amb_annotations_unref(NULL));
 }
 
-static void *ref_and_unref(void *arg) {
+/* Owns one reference. */
+static void *read_and_unref(void *arg) {
+    struct amb_annotations *annotations = arg;
+
     for (int i = 0; i < 20000; i++) {
-        amb_annotations_unref(amb_annotations_ref(arg));
+        amb_annotations_unref(amb_annotations_ref(annotations));
     }
+    assert_true(annotations->values[0].sigma_min == 0.5f);
+    amb_annotations_unref(annotations);
     return NULL;
 }
 
-/* Four threads; under the sanitizers a lost count is a leak or a use after free. */
-TEST(references_are_counted_across_threads) {
+/* Four threads, whichever ends last frees; under the sanitizers a lost count is a leak, a use after free or a race. */
+TEST(last_of_many_threads_frees) {
     static const struct amb_annotation values[] = {{0.5f, 0.0f}};
     struct amb_annotations *annotations = annotations_of(values, 1, 1);
     pthread_t threads[4];
 
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, ref_and_unref, annotations), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, read_and_unref, amb_annotations_ref(annotations)), 0);
     }
+    amb_annotations_unref(annotations);
     for (size_t i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
     }
-    assert_int_equal(annotations->n_refs, 1);
-    amb_annotations_unref(annotations);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(fingerprint_is_the_hash_of_little_endian_pairs),
     cmocka_unit_test(fingerprint_does_not_depend_on_chunks_or_number),
     cmocka_unit_test(empty_generation_is_legal),
-    cmocka_unit_test(references_are_counted_across_threads),
+    cmocka_unit_test(last_of_many_threads_frees),
 };
 
 TEST_MAIN(tests)
