@@ -90,17 +90,6 @@ const char *amb_catalog_source(const struct amb_catalog *cat, size_t i_source, u
     return cat->sources[i_source].name;
 }
 
-size_t amb_catalog_key_bytes_max(const struct amb_catalog *cat) {
-    size_t longest = 7;
-
-    for (uint32_t i = 0; cat->samples != NULL && i < cat->n_samples; i++) {
-        size_t bytes = strlen(cat->samples[i].key);
-
-        longest = bytes > longest ? bytes : longest;
-    }
-    return longest;
-}
-
 void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat, uint32_t i_sample) {
     size_t i_source = 0;
 
@@ -112,19 +101,6 @@ void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat,
     out->key = cat->samples != NULL ? cat->samples[i_sample].key : cat->keys[i_sample];
     out->key_bytes = strlen(out->key);
     out->label = cat->samples != NULL ? cat->samples[i_sample].label : AMB_LABEL_NONE;
-}
-
-int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
-                            const char *ext, struct amb_error *err) {
-    const char *json = cat->samples[i_sample].json;
-
-    (void)err;
-    assert(strcmp(ext, "json") == 0);
-    if (json == NULL) {
-        return AMB_CATALOG_E_MISSING;
-    }
-    payload->n_bytes = 0;
-    return amb_buf_push(payload, json, strlen(json));
 }
 
 static bool same(const char *text, size_t text_bytes, const char *name, size_t name_bytes) {

@@ -1,5 +1,5 @@
 #pragma once
-/* Fake catalog: catalog.h over arrays, for unit tests of annotations that need names, labels and metadata only. */
+/* Fake catalog: catalog.h over arrays, for unit tests of annotations that need names and labels only. */
 #include "shard/catalog.h"
 
 struct fake_sample {
@@ -7,7 +7,6 @@ struct fake_sample {
     const char *key;
     const char *path;   /* of the picture inside its shard */
     int64_t label;
-    const char *json;   /* the .json member, or NULL */
 };
 
 /* The samples are borrowed. One reference, given back by amb_catalog_unref. */

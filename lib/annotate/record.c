@@ -131,23 +131,6 @@ static int record_load_annotation(struct record_line *line, unsigned arg, struct
     return r;
 }
 
-/* Score files. */
-
-/* A number; everything that is none (null, NaN, a word) counts as missing, a string or array is an error. */
-static int record_load_score(struct record_line *line, struct amb_error *err) {
-    struct amb_jsontext *in = &line->in;
-    const char *at;
-
-    amb_jsontext_peek(in);
-    at = in->p;
-    line->record->score = NAN;
-    if (amb_jsontext_word(in, "null") || amb_jsontext_word(in, "NaN") || amb_jsontext_word(in, "Infinity") ||
-        amb_jsontext_word(in, "-Infinity") || amb_number_decode(&line->record->score, &in->p, in->end)) {
-        return 0;
-    }
-    return record_fail_value(line, at, "a number or null", err);
-}
-
 /* The line. */
 
 /* The names first, AMB_RECORD_NAMES_N of them, in the order in which they are tried. */
@@ -168,12 +151,6 @@ static const struct record_field fields[] = {
     {"sigma", record_load_min, RECORD_MIN_SIGMA},
     {"probabilities", record_load_probabilities, 0},
 };
-#define RECORD_FIELDS_N       (sizeof fields / sizeof fields[0])
-#define RECORD_SCORE_FIELDS_N (AMB_RECORD_NAMES_N + 2) /* of a score file: names and indexes */
-
-const char *amb_record_name_field(unsigned i_name) {
-    return fields[i_name].name;
-}
 
 /* The size behind the prefix, as an index of amb_rule_crops; -1 for any other text. */
 static int record_crop_row(const char *text, size_t bytes) {
@@ -194,20 +171,14 @@ static int record_crop_row(const char *text, size_t bytes) {
 
 static int record_load_field(struct record_line *line, struct amb_error *err) {
     struct amb_record *record = line->record;
-    const char *score_field = record->options.score_field;
-    const size_t n_fields = score_field != NULL ? RECORD_SCORE_FIELDS_N : RECORD_FIELDS_N;
 
-    if (score_field != NULL && record_text_is(record, score_field)) {
-        line->field = score_field;
-        return record_load_score(line, err);
-    }
-    for (size_t i = 0; i < n_fields; i++) {
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (record_text_is(record, fields[i].name)) {
             line->field = fields[i].name;
             return fields[i].load(line, fields[i].arg, err);
         }
     }
-    if (score_field == NULL && record->text.n_bytes >= sizeof RECORD_CROP_PREFIX - 1 &&
+    if (record->text.n_bytes >= sizeof RECORD_CROP_PREFIX - 1 &&
         memcmp(record->text.data, RECORD_CROP_PREFIX, sizeof RECORD_CROP_PREFIX - 1) == 0) {
         int row = record_crop_row((const char *)record->text.data, record->text.n_bytes);
 
@@ -243,7 +214,6 @@ static void record_clear(struct amb_record *record, struct record_line *line) {
     }
     record->has_index = record->min_is_ruled = false;
     record->sides = 0;
-    record->score = NAN;
     line->record = record;
     line->has_crops = false;
     for (unsigned i = 0; i < RECORD_MIN_N; i++) {

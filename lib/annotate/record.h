@@ -16,7 +16,6 @@ struct amb_record_options {
     double epsilon;
     unsigned span;
     double crop_threshold;
-    const char *score_field; /* not NULL: a score file; this field is read instead of annotations */
 };
 
 /* Kept between lines, so that reading allocates nothing once warm. One owner. */
@@ -32,7 +31,6 @@ struct amb_record {
     unsigned sides;                    /* enum amb_side bits that it sets, maybe none */
     double sigma_min, sigma_max;       /* of these sides; >= 0, inf allowed */
     bool min_is_ruled;                 /* sigma_min comes from `probabilities` */
-    double score;                      /* NaN: absent, null or not finite */
 
     /* scratch */
     struct amb_buf text, numbers;
@@ -48,6 +46,3 @@ void amb_record_deinit(struct amb_record *record); /* idempotent; also for AMB_C
  * Thread: any, one owner.
  */
 int amb_record_decode(struct amb_record *record, const char *line, size_t bytes, struct amb_error *err);
-
-/* The field of a name, "filename"; static. */
-const char *amb_record_name_field(unsigned i_name);

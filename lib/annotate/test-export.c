@@ -61,9 +61,9 @@ static void assert_file(const char *expected) {
 
 TEST(lines_are_what_people_and_the_toolbox_read) {
     static const struct fake_sample samples[] = {
-        {"main", "a", "a.png", AMB_LABEL_NONE, NULL},
-        {"main", "q\"\\\n\xc3\xa9\xff", "b.png", AMB_LABEL_NONE, NULL},
-        {"main", "main/a", "main/a.png", AMB_LABEL_NONE, NULL},
+        {"main", "a", "a.png", AMB_LABEL_NONE},
+        {"main", "q\"\\\n\xc3\xa9\xff", "b.png", AMB_LABEL_NONE},
+        {"main", "main/a", "main/a.png", AMB_LABEL_NONE},
     };
     struct amb_catalog *cat = fake_catalog_new(samples, 3);
     struct amb_ledger *ledger = ledger_new(cat);
@@ -97,7 +97,7 @@ TEST(exported_annotations_are_imported_again_bit_by_bit) {
 
     for (uint32_t i = 0; i < N; i++) {
         snprintf(keys[i], sizeof keys[i], i % 7 == 0 ? "\xff\xc3%u\"" : "%u", i % (N / 2) / 2 * 2 + i % 2);
-        samples[i] = (struct fake_sample){i < N / 2 ? "main" : "main2", keys[i], keys[i], AMB_LABEL_NONE, NULL};
+        samples[i] = (struct fake_sample){i < N / 2 ? "main" : "main2", keys[i], keys[i], AMB_LABEL_NONE};
     }
     cat = fake_catalog_new(samples, N);
     ledger = ledger_new(cat);
@@ -131,7 +131,7 @@ TEST(exported_annotations_are_imported_again_bit_by_bit) {
 
 /* A folder that is not there, and a path that is a folder (rename fails): an error, and nothing is left behind. */
 TEST(failed_export_leaves_nothing_behind) {
-    static const struct fake_sample samples[] = {{"main", "a", "a.png", AMB_LABEL_NONE, NULL}};
+    static const struct fake_sample samples[] = {{"main", "a", "a.png", AMB_LABEL_NONE}};
     struct amb_catalog *cat = fake_catalog_new(samples, 1);
     struct amb_ledger *ledger = ledger_new(cat);
     struct amb_export_options options = AMB_EXPORT_OPTIONS_DEFAULT;

@@ -14,12 +14,12 @@
 
 /* Keys as a tar gives them; "dup" lies in two folders, "b" in two sources. */
 static const struct fake_sample samples[] = {
-    {"main", "a", "a.png", AMB_LABEL_NONE, NULL},         /* 0 */
-    {"main", "b", "b.jpg", AMB_LABEL_NONE, NULL},         /* 1 */
-    {"main", "x/dup", "x/dup.png", AMB_LABEL_NONE, NULL}, /* 2 */
-    {"main", "y/dup", "y/dup.png", AMB_LABEL_NONE, NULL}, /* 3 */
-    {"main2", "b", "b.jpg", AMB_LABEL_NONE, NULL},        /* 4 */
-    {"main2", "d", "d.seg.png", AMB_LABEL_NONE, NULL},    /* 5 */
+    {"main", "a", "a.png", AMB_LABEL_NONE},         /* 0 */
+    {"main", "b", "b.jpg", AMB_LABEL_NONE},         /* 1 */
+    {"main", "x/dup", "x/dup.png", AMB_LABEL_NONE}, /* 2 */
+    {"main", "y/dup", "y/dup.png", AMB_LABEL_NONE}, /* 3 */
+    {"main2", "b", "b.jpg", AMB_LABEL_NONE},        /* 4 */
+    {"main2", "d", "d.seg.png", AMB_LABEL_NONE},    /* 5 */
 };
 #define N_SAMPLES (sizeof samples / sizeof samples[0])
 
@@ -505,7 +505,7 @@ TEST(shared_file_is_read_in_all_its_forms) {
 
     test_data_path("annotate/sigmas.txt");
     for (size_t i = 0; i < 8; i++) {
-        list[i] = (struct fake_sample){"main", keys[i], paths[i], AMB_LABEL_NONE, NULL};
+        list[i] = (struct fake_sample){"main", keys[i], paths[i], AMB_LABEL_NONE};
     }
     ledger = ledger_new(fake_catalog_new(list, 8));
     assert_ok(amb_import_jsonl(&report, ledger, test_data_path("annotate/annotations.jsonl"), &options, &err), err);

@@ -7,9 +7,9 @@
 #include "base/alloc.h"
 
 static const struct fake_sample samples[] = {
-    {"main", "a", "a.png", AMB_LABEL_NONE, NULL},
-    {"main", "b", "b.png", AMB_LABEL_NONE, NULL},
-    {"main2", "a", "a.png", AMB_LABEL_NONE, NULL},
+    {"main", "a", "a.png", AMB_LABEL_NONE},
+    {"main", "b", "b.png", AMB_LABEL_NONE},
+    {"main2", "a", "a.png", AMB_LABEL_NONE},
 };
 
 /* Source main: usable everywhere; main2: not before it is annotated. */
