@@ -92,7 +92,7 @@ PY
 }
 
 if wanted unit || wanted pytest || wanted bench; then
-    one build bash tests/build.sh build || { printf '%d passed, %d failed\n' $passed $failed; exit 1; }
+    one build bash tests/build.sh build -Dtests=enabled || { printf '%d passed, %d failed\n' $passed $failed; exit 1; }
 fi
 if wanted static; then
     one includes "$python" tests/includes.py
