@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/findings.h"
 #include "daemon/log.h"
 #include "daemon/progress.h"
 
@@ -46,6 +47,8 @@ static const char *open_cache_dir(const struct ambd_config *config, char *text, 
 static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
     const struct amb_catalog_report *report = &dataset->report;
     const struct amb_shape *shape = &dataset->fill.shape;
+    struct ambd_finding findings[AMBD_FINDINGS_MAX];
+    size_t n_findings;
 
     ambd_log(
         AMBD_INFO,
@@ -54,13 +57,10 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
         (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels,
         shape->height, shape->width, shape->latent ? " kind=latent" : "",
         (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
-    if (report->n_without_image > 0) {
-        ambd_log(AMBD_WARN, "dataset.without_image name=%s n=%llu first=\"%s\"", dataset->name,
-                 (unsigned long long)report->n_without_image, report->first_without_image);
-    }
-    if (report->n_bad_shards > 0) {
-        ambd_log(AMBD_WARN, "dataset.bad_shards name=%s n=%llu first=\"%s\"", dataset->name,
-                 (unsigned long long)report->n_bad_shards, report->first_bad_shard);
+    n_findings = ambd_findings_get(findings, report);
+    for (size_t i = 0; i < n_findings; i++) {
+        ambd_log(AMBD_WARN, "%s name=%s n=%llu first=\"%s\"", findings[i].event, dataset->name,
+                 (unsigned long long)findings[i].n, findings[i].first);
     }
     if (report->n_excluded < dataset->config->n_excludes) {
         ambd_log(AMBD_WARN, "dataset.excludes_unknown name=%s excluded=%llu of=%zu", dataset->name,
@@ -128,6 +128,8 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
     const struct amb_catalog_report *report = &dataset->report;
     const struct amb_shape *shape = &dataset->fill.shape;
     char text[AMB_HASH128_TEXT_BYTES];
+    struct ambd_finding findings[AMBD_FINDINGS_MAX];
+    size_t n_findings;
 
     amb_hash128_text(text, &dataset->fingerprint);
     fprintf(out, "dataset %s: %llu samples in %llu shards, %u x %u x %u%s\n", dataset->name,
@@ -141,17 +143,14 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
                 amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL), source->count,
                 source->repeat);
     }
-    if (report->n_without_image > 0) {
-        fprintf(out, "  %llu entries hold no picture, the first: %s\n",
-                (unsigned long long)report->n_without_image, report->first_without_image);
+    n_findings = ambd_findings_get(findings, report);
+    for (size_t i = 0; i < n_findings; i++) {
+        fprintf(out, "  %llu %s%s%s\n", (unsigned long long)findings[i].n, findings[i].text,
+                findings[i].first[0] != '\0' ? ", the first: " : "", findings[i].first);
     }
     if (dataset->config->n_excludes > 0) {
         fprintf(out, "  %llu samples left out by %zu excludes\n", (unsigned long long)report->n_excluded,
                 dataset->config->n_excludes);
-    }
-    if (report->n_bad_shards > 0) {
-        fprintf(out, "  %llu shards left out, the first: %s\n", (unsigned long long)report->n_bad_shards,
-                report->first_bad_shard);
     }
     amb_hash128_text(text, &dataset->current->annotations->fingerprint);
     fprintf(out, "  annotations  %s, %llu samples set\n", text,

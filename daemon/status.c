@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "daemon/findings.h"
 #include "daemon/log.h"
 #include "daemon/queries.h"
 #include "daemon/stream.h"
@@ -102,6 +103,21 @@ static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
     }
 }
 
+/* "3 shards were left out, the first: ..." */
+static void add_findings(cJSON *object, const struct amb_catalog_report *report) {
+    cJSON *list = cJSON_AddArrayToObject(object, "findings");
+    struct ambd_finding findings[AMBD_FINDINGS_MAX];
+    size_t n = ambd_findings_get(findings, report);
+    char text[512];
+
+    for (size_t i = 0; i < n; i++) {
+        int bytes = snprintf(text, sizeof text, "%llu %s%s%s", (unsigned long long)findings[i].n, findings[i].text,
+                             findings[i].first[0] != '\0' ? ", the first: " : "", findings[i].first);
+
+        ambd_json_add_text(list, NULL, text, (size_t)bytes);
+    }
+}
+
 static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
     const struct amb_shape *shape = &dataset->fill.shape;
     cJSON *object = cJSON_AddObjectToObject(json, dataset->name), *form;
@@ -124,7 +140,7 @@ static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
     ambp_json_add_u64(object, "generation", dataset->number);
     add_annotations(object, dataset);
     ambp_json_add_u64(object, "quarantined", amb_quarantine_count(dataset->fill.quarantine));
-    ambp_json_add_u64(object, "without_image", dataset->report.n_without_image);
+    add_findings(object, &dataset->report);
     ambp_json_add_u64(object, "index_bytes", dataset->report.index_bytes + dataset->report.names_bytes);
 }
 

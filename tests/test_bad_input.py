@@ -186,3 +186,15 @@ def test_config_with_a_misspelt_key(tmp_path, shards):
     (tmp_path / "c.json").write_text('{\n  "datasets": {,}\n}')
     done = subprocess.run([BIN, "--config", tmp_path / "c.json", "--check"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "line 2" in done.stderr
+
+
+def test_hidden_pictures_are_told(tmp_path):
+    """Two pictures of one key are one sample; nothing is dropped in silence."""
+    one, two = datasets.sample(1), datasets.sample(2)
+    one[1]["jpg"] = datasets.encode(datasets.picture(3), "jpg")
+    path = datasets.write_tar(tmp_path / "a.tar", [one, two])
+    status, text = check(path, "--size", 16)
+    assert status == 0 and "1 further pictures of a key" in text and "000001" in text
+    with ambientd.start(path, size=16) as server:
+        findings = ambientd.Client(server.address).status()["datasets"]["main"]["findings"]
+        assert len(findings) == 1 and "000001" in findings[0]

@@ -94,10 +94,7 @@ static void status_dataset(const cJSON *dataset) {
         printf("  quarantined  %s samples: see `ambientctl quarantine`\n",
                ctl_text_count(bad, ctl_get_number(dataset, "quarantined")));
     }
-    if (ctl_get_number(dataset, "without_image") > 0) {
-        printf("  left out     %s entries hold no picture\n",
-               ctl_text_count(bad, ctl_get_number(dataset, "without_image")));
-    }
+    status_lines(cJSON_GetObjectItemCaseSensitive(dataset, "findings"));
 }
 
 static void status_sessions(const cJSON *sessions) {
