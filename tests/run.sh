@@ -112,9 +112,10 @@ if [ "$quick" = 0 ]; then
     fi
     if wanted asan && one asan-build bash tests/build.sh build/asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Dbenches=false; then
         export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0
         meson_tests asan-unit build/asan --timeout-multiplier 4
         python_tests asan-pytest "$root/build/asan" tests -m "not slow"
-        unset ASAN_OPTIONS UBSAN_OPTIONS
+        unset ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
     fi
     if wanted tsan && one tsan-build bash tests/build.sh build/tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Dbenches=false; then
         export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1

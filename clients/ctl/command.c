@@ -168,7 +168,9 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
     size_t n_options = n_own + sizeof common / sizeof common[0], n_letters = 1;
     int c;
 
-    memcpy(options, own, n_own * sizeof own[0]);
+    for (size_t i = 0; i < n_own; i++) { /* own may be NULL */
+        options[i] = own[i];
+    }
     memcpy(options + n_own, common, sizeof common);
     for (size_t i = 0; i < n_options; i++) {
         words[i] = (struct option){options[i].name, options[i].value != NULL ? required_argument : no_argument, NULL,
