@@ -24,12 +24,13 @@ struct amb_model_options {
     unsigned n_threads;           /* inside one run; 0: the cores that the process may use                 */
     unsigned column;              /* of an [N,K] output: P(low quality) = softmax[column]                  */
     uint64_t bytes_max;           /* 0: AMB_MODEL_BYTES_MAX                                                */
+    uint32_t channels, height, width; /* what x will be, where the model leaves it open                     */
 };
 
 struct amb_model_info {
-    char sha256[65];     /* of the file's bytes, hex; of a fake: of its name               */
+    char sha256[65];     /* hex, of the file's bytes, then name, zero byte and bytes of each external file  */
     uint64_t bytes;
-    uint32_t channels, height, width; /* of x; 0: any                                       */
+    uint32_t channels, height, width; /* of x; those of the options where the model leaves it open */
     uint32_t batch;      /* the only N it takes; 0: any                                     */
     enum amb_model_labels labels;
     uint32_t label_width;

@@ -60,4 +60,4 @@ bool amb_search_is_done(const struct amb_search *search);
 void amb_search_get(struct amb_search_result *out, const struct amb_search *search);
 
 /* The curve, where keep_curve is set: mean probability at each sigma asked, rising in sigma. Valid until begin. */
-size_t amb_search_peek_curve(const double **sigmas, const double **p, const struct amb_search *search);
+size_t amb_search_peek_curve(const double **sigmas, const double **p, struct amb_search *search);
