@@ -21,7 +21,7 @@
 #define NOISE_MIN    4e-4 /* an answer is not trusted to better than 0.02 */
 #define NOISE_PRIOR  0.08 /* of m (1 - m): NOISE_WEIGHT answers' worth */
 #define NOISE_WEIGHT 3.0
-#define NOISE_WIDTH  1.5  /* knots: how far an answer tells of the variance */
+#define NOISE_REACH  3u   /* knots: how far an answer tells of the variance */
 #define ITERATIONS   3
 
 void amb_curve_init(struct amb_curve *curve, double lo, double hi) {
@@ -49,49 +49,63 @@ static size_t curve_place(double *share, const struct amb_curve *curve, double z
     return i;
 }
 
-/* Invert a symmetric positive matrix in place by Gauss-Jordan sweeps; no pivoting is needed. */
-static void matrix_invert(double m[AMB_CURVE_KNOTS_MAX][AMB_CURVE_KNOTS_MAX], size_t n) {
-    for (size_t k = 0; k < n; k++) {
-        double pivot = 1 / m[k][k], factor;
+/* Symmetric, with two diagonals beside the main one. */
+struct band {
+    double a0[AMB_CURVE_KNOTS_MAX], a1[AMB_CURVE_KNOTS_MAX], a2[AMB_CURVE_KNOTS_MAX];
+};
 
-        for (size_t i = 0; i < n; i++) {
-            if (i == k) {
-                continue;
-            }
-            factor = m[i][k] * pivot;
-            for (size_t j = 0; j < n; j++) {
-                m[i][j] -= j == k ? 0 : factor * m[k][j];
-            }
-            m[i][k] = -factor;
+static void band_add_prior(struct band *band, size_t n) {
+    const double second = 1 / (SECOND_SD * SECOND_SD), slope = 1 / (SLOPE_SD * SLOPE_SD);
+
+    memset(band, 0, sizeof *band);
+    for (size_t i = 0; i < n; i++) {
+        band->a0[i] += 1 / (LEVEL_SD * LEVEL_SD * (double)n);
+        if (i + 1 < n) {
+            band->a0[i] += slope;
+            band->a0[i + 1] += slope;
+            band->a1[i] -= slope;
         }
-        for (size_t j = 0; j < n; j++) {
-            m[k][j] *= j == k ? 0 : pivot;
+        if (i + 2 < n) {
+            band->a0[i] += second;
+            band->a0[i + 1] += 4 * second;
+            band->a0[i + 2] += second;
+            band->a1[i] -= 2 * second;
+            band->a1[i + 1] -= 2 * second;
+            band->a2[i] += second;
         }
-        m[k][k] = pivot;
     }
 }
 
-static void curve_add_prior(struct amb_curve *curve) {
-    static const double row[3] = {1, -2, 1};
-    const double second = 1 / (SECOND_SD * SECOND_SD), slope = 1 / (SLOPE_SD * SLOPE_SD);
-    const size_t n = curve->n_knots;
+/* In place: a0 = D, a1 and a2 = the lower factor L of L D L'. */
+static void band_factor(struct band *band, size_t n) {
+    double *d = band->a0, *l1 = band->a1, *l2 = band->a2;
 
     for (size_t i = 0; i < n; i++) {
-        memset(curve->covariance[i], 0, n * sizeof curve->covariance[i][0]);
+        d[i] -= (i > 0 ? l1[i - 1] * l1[i - 1] * d[i - 1] : 0) + (i > 1 ? l2[i - 2] * l2[i - 2] * d[i - 2] : 0);
+        l1[i] = (l1[i] - (i > 0 ? l1[i - 1] * l2[i - 1] * d[i - 1] : 0)) / d[i];
+        l2[i] /= d[i];
     }
+}
+
+static void band_solve(double *x, const struct band *factor, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        curve->covariance[i][i] += 1 / (LEVEL_SD * LEVEL_SD * (double)n);
-        for (size_t a = 0; i + 2 < n && a < 3; a++) {
-            for (size_t b = 0; b < 3; b++) {
-                curve->covariance[i + a][i + b] += second * row[a] * row[b];
-            }
-        }
-        if (i + 1 < n) {
-            curve->covariance[i][i] += slope;
-            curve->covariance[i + 1][i + 1] += slope;
-            curve->covariance[i][i + 1] -= slope;
-            curve->covariance[i + 1][i] -= slope;
-        }
+        x[i] -= (i > 0 ? factor->a1[i - 1] * x[i - 1] : 0) + (i > 1 ? factor->a2[i - 2] * x[i - 2] : 0);
+    }
+    for (size_t i = n; i-- > 0;) {
+        x[i] = x[i] / factor->a0[i] - (i + 1 < n ? factor->a1[i] * x[i + 1] : 0) -
+               (i + 2 < n ? factor->a2[i] * x[i + 2] : 0);
+    }
+}
+
+/* The band of the inverse, from below upwards (Takahashi, Fagan and Chen 1973). */
+static void band_invert(double *z0, double *z1, const struct band *factor, size_t n) {
+    double z2[AMB_CURVE_KNOTS_MAX];
+
+    z1[n - 1] = z2[n - 1] = 0;
+    for (size_t i = n; i-- > 0;) {
+        z1[i] = i + 1 < n ? -factor->a1[i] * z0[i + 1] - (i + 2 < n ? factor->a2[i] * z1[i + 1] : 0) : 0;
+        z2[i] = i + 2 < n ? -factor->a1[i] * z1[i + 1] - factor->a2[i] * z0[i + 2] : 0;
+        z0[i] = 1 / factor->a0[i] - factor->a1[i] * z1[i] - factor->a2[i] * z2[i];
     }
 }
 
@@ -100,29 +114,27 @@ static double knots_mix(const double *values, size_t i, double share) {
 }
 
 static void curve_solve(struct amb_curve *curve, const struct amb_curve_point *points, size_t n) {
-    double right[AMB_CURVE_KNOTS_MAX] = {0};
+    const size_t n_knots = curve->n_knots;
+    struct band band;
 
-    curve_add_prior(curve);
+    band_add_prior(&band, n_knots);
+    memset(curve->mean, 0, sizeof curve->mean);
     for (size_t k = 0; k < n; k++) {
         double share, weight;
         size_t i = curve_place(&share, curve, points[k].z);
 
         weight = 1 / knots_mix(curve->noise, i, share);
-        curve->covariance[i][i] += weight * (1 - share) * (1 - share);
-        curve->covariance[i + 1][i + 1] += weight * share * share;
-        curve->covariance[i][i + 1] += weight * share * (1 - share);
-        curve->covariance[i + 1][i] += weight * share * (1 - share);
-        right[i] += weight * (1 - share) * (points[k].p - 0.5);
-        right[i + 1] += weight * share * (points[k].p - 0.5);
+        band.a0[i] += weight * (1 - share) * (1 - share);
+        band.a0[i + 1] += weight * share * share;
+        band.a1[i] += weight * share * (1 - share);
+        curve->mean[i] += weight * (1 - share) * (points[k].p - 0.5);
+        curve->mean[i + 1] += weight * share * (points[k].p - 0.5);
     }
-    matrix_invert(curve->covariance, curve->n_knots);
-    for (size_t i = 0; i < curve->n_knots; i++) {
-        double sum = 0;
-
-        for (size_t j = 0; j < curve->n_knots; j++) {
-            sum += curve->covariance[i][j] * right[j];
-        }
-        curve->mean[i] = 0.5 + sum;
+    band_factor(&band, n_knots);
+    band_solve(curve->mean, &band, n_knots);
+    band_invert(curve->variance, curve->covariance, &band, n_knots);
+    for (size_t i = 0; i < n_knots; i++) {
+        curve->mean[i] += 0.5;
     }
 }
 
@@ -139,8 +151,8 @@ static void curve_estimate_noise(struct amb_curve *curve, const struct amb_curve
         size_t i = curve_place(&share, curve, points[k].z);
 
         residual = points[k].p - knots_mix(curve->mean, i, share);
-        for (size_t j = 0; j < curve->n_knots; j++) {
-            double d = ((double)i + share - (double)j) / NOISE_WIDTH, w = exp(-0.5 * d * d);
+        for (size_t j = i > NOISE_REACH ? i - NOISE_REACH : 0; j < curve->n_knots && j <= i + 1 + NOISE_REACH; j++) {
+            double d = ((double)i + share - (double)j) / (NOISE_REACH + 1), w = (1 - d * d) * (1 - d * d);
 
             sums[j] += w * residual * residual;
             weights[j] += w;
@@ -171,9 +183,8 @@ void amb_curve_get(double *mean, double *variance, double *noise, const struct a
         *mean = knots_mix(curve->mean, i, share);
     }
     if (variance != NULL) {
-        *variance = (1 - share) * (1 - share) * curve->covariance[i][i] +
-                    2 * share * (1 - share) * curve->covariance[i][i + 1] +
-                    share * share * curve->covariance[i + 1][i + 1];
+        *variance = (1 - share) * (1 - share) * curve->variance[i] + 2 * share * (1 - share) * curve->covariance[i] +
+                    share * share * curve->variance[i + 1];
     }
     if (noise != NULL) {
         *noise = knots_mix(curve->noise, i, share);

@@ -15,7 +15,7 @@ struct amb_curve {
     double z0, step;
     size_t n_knots;
     double mean[AMB_CURVE_KNOTS_MAX];
-    double covariance[AMB_CURVE_KNOTS_MAX][AMB_CURVE_KNOTS_MAX];
+    double variance[AMB_CURVE_KNOTS_MAX], covariance[AMB_CURVE_KNOTS_MAX]; /* of a knot; with the next one */
     double noise[AMB_CURVE_KNOTS_MAX]; /* variance of one answer near the knot */
 };
 
