@@ -11,12 +11,11 @@
 
 #include "base/alloc.h"
 #include "daemon/log.h"
+#include "daemon/query.h"
 #include "daemon/stream.h"
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define ROWS_MAX       10000u /* proto/README.md section 3 */
-#define ROWS_DEFAULT   100u
 #define POINTS_MAX     4096u /* not tuned */
 #define POINTS_DEFAULT 64u
 #define COVERAGE_LO    0.002 /* EDM's range of sigmas */
@@ -29,122 +28,6 @@ enum list_what {
     LIST_SOURCES,
 };
 
-struct query {
-    struct ambd_task task;
-    struct ambd_session *session;
-    uint32_t id;
-    struct ambd_dataset *dataset;
-    int (*answer)(cJSON *out, struct query *query, struct amb_error *err); /* Thread: desk. */
-
-    enum list_what what;
-    uint64_t start, count;
-    char *name; /* of a sample, or a path; owned */
-    bool by_index;
-    uint64_t index;
-    double *sigmas; /* owned */
-    size_t n_sigmas;
-    double buffer;
-    struct ambd_generation *generation; /* pinned; of COVERAGE */
-    struct ambd_minted minted;          /* of IMPORT */
-
-    char *text; /* the answer */
-    struct amb_error error;
-};
-
-static int import_answer(cJSON *out, struct query *query, struct amb_error *err);
-
-/* Common */
-
-static struct query *query_free(struct query *query) {
-    amb_free(query->name);
-    amb_free(query->sigmas);
-    cJSON_free(query->text);
-    ambd_reports_deinit(&query->minted.reports);
-    amb_free(query);
-    return NULL;
-}
-
-static void query_run(struct ambd_task *task) {
-    struct query *query = (struct query *)task;
-    cJSON *json = cJSON_CreateObject();
-
-    if (query->answer(json, query, &query->error) < 0) {
-        cJSON_Delete(json);
-        return;
-    }
-    query->text = ambd_json_print(json);
-    if (query->text == NULL) {
-        amb_fail(&query->error, -ENOMEM, "no memory for the answer");
-    }
-}
-
-static void query_done(struct ambd_task *task) {
-    struct query *query = (struct query *)task;
-    struct ambd_session *session = query->session;
-
-    if (query->generation != NULL) {
-        ambd_dataset_unpin(query->dataset, query->generation,
-                           session->server->config->limits.generations_kept);
-    }
-    if (query->answer == import_answer && query->error.code == 0) {
-        session->server->counters.imports++;
-        ambd_server_adopt(session->server, query->dataset, &query->minted);
-    }
-    if (!session->closing && query->error.code != 0) {
-        ambd_session_fail(session, query->id, &query->error, NULL, false);
-    } else if (!session->closing) {
-        ambd_session_reply(session, query->id, query->text);
-        query->text = NULL;
-    }
-    query_free(query);
-    ambd_session_set_busy(session, false);
-    ambd_session_pump(session);
-    ambd_session_drop(session);
-}
-
-/* Check the keys, find the dataset, make the query. NULL: err is set. */
-static struct query *query_new(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,
-                               const char *const *keys, size_t n_keys,
-                               int (*answer)(cJSON *, struct query *, struct amb_error *),
-                               struct amb_error *err) {
-    struct ambd_dataset *dataset;
-    struct query *query;
-    const char *name = NULL;
-
-    if (ambp_json_check_keys(json, what, keys, n_keys, err) < 0 ||
-        ambp_json_get_string(&name, json, "dataset", false, err) < 0) {
-        return NULL;
-    }
-    dataset = ambd_server_dataset(session->server, name, err);
-    query = dataset != NULL ? amb_calloc(1, sizeof *query) : NULL;
-    if (query == NULL) {
-        if (dataset != NULL) {
-            amb_fail(err, -ENOMEM, "no memory for a query");
-        }
-        return NULL;
-    }
-    query->task = (struct ambd_task){.run = query_run, .done = query_done};
-    query->session = session;
-    query->id = id;
-    query->dataset = dataset;
-    query->answer = answer;
-    return query;
-}
-
-static void query_push(struct query *query, struct ambd_desk *desk) {
-    ambd_session_hold(query->session);
-    ambd_session_set_busy(query->session, true);
-    ambd_desk_push(desk, &query->task);
-}
-
-static int query_load_range(struct query *query, const cJSON *json, struct amb_error *err) {
-    int r;
-
-    query->count = ROWS_DEFAULT;
-    r = ambp_json_get_u64(&query->start, json, "start", 0, UINT64_MAX, false, err);
-    return r < 0 ? r : ambp_json_get_u64(&query->count, json, "count", 0, ROWS_MAX, false, err);
-}
-
 static void add_label(cJSON *json, int64_t label) {
     cJSON_AddNumberToObject(json, "label", (double)label);
 }
@@ -155,14 +38,6 @@ static const char *shard_format(enum amb_shard_format format) {
     return names[format];
 }
 
-static void add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info) {
-    ambd_json_add_text(json, "key", info->key, info->key_bytes);
-    ambd_json_add_string(json, "source",
-                         amb_catalog_source(dataset->fill.catalog, info->i_source, NULL, NULL, NULL));
-    ambd_json_add_string(json, "shard",
-                         amb_catalog_shard(dataset->fill.catalog, info->i_shard, NULL, NULL, NULL));
-}
-
 /* LIST */
 
 static cJSON *list_sample(const struct ambd_dataset *dataset, uint32_t i) {
@@ -171,7 +46,7 @@ static cJSON *list_sample(const struct ambd_dataset *dataset, uint32_t i) {
 
     amb_catalog_get(&info, dataset->fill.catalog, i);
     cJSON_AddNumberToObject(row, "index", i);
-    add_place(row, dataset, &info);
+    ambd_query_add_place(row, dataset, &info);
     add_label(row, info.label);
     ambp_json_add_u64(row, "bytes", info.payload_bytes);
     return row;
@@ -219,7 +94,7 @@ static const struct {
     [LIST_SOURCES] = {"sources", list_source},
 };
 
-static int list_answer(cJSON *out, struct query *query, struct amb_error *err) {
+static int list_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     const struct ambd_dataset *dataset = query->dataset;
     const uint64_t totals[] = {
         amb_catalog_count(dataset->fill.catalog),
@@ -242,26 +117,26 @@ static int list_answer(cJSON *out, struct query *query, struct amb_error *err) {
 
 int ambd_query_list(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "what", "start", "count"};
-    struct query *query = query_new(session, id, json, "LIST", keys, COUNT(keys), list_answer, err);
+    struct ambd_query *query = ambd_query_new(session, id, json, "LIST", keys, COUNT(keys), list_answer, err);
     const char *what = "samples";
     size_t i = 0;
 
     if (query == NULL) {
         return err->code;
     }
-    if (query_load_range(query, json, err) < 0 || ambp_json_get_string(&what, json, "what", false, err) < 0) {
-        query_free(query);
+    if (ambd_query_load_range(query, json, err) < 0 || ambp_json_get_string(&what, json, "what", false, err) < 0) {
+        ambd_query_free(query);
         return err->code;
     }
     while (i < COUNT(lists) && strcmp(lists[i].name, what) != 0) {
         i++;
     }
     if (i == COUNT(lists)) {
-        query_free(query);
+        ambd_query_free(query);
         return amb_fail(err, AMB_ERR_CONFIG, "'what' is '%.32s', allowed: samples, shards, sources", what);
     }
     query->what = (enum list_what)i;
-    query_push(query, &session->server->clerk);
+    ambd_query_push(query, &session->server->clerk);
     return 0;
 }
 
@@ -296,7 +171,7 @@ static void add_quarantine(cJSON *out, struct amb_quarantine *quarantine, uint32
     cJSON_AddNullToObject(out, "quarantine");
 }
 
-static int sample_find(uint32_t *i_sample, uint32_t *n_matches, struct query *query, struct amb_error *err) {
+static int sample_find(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err) {
     uint32_t total = amb_catalog_count(query->dataset->fill.catalog);
 
     if (query->by_index) {
@@ -318,7 +193,7 @@ static int sample_find(uint32_t *i_sample, uint32_t *n_matches, struct query *qu
                           query->name, query->dataset->name);
 }
 
-static int sample_answer(cJSON *out, struct query *query, struct amb_error *err) {
+static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct ambd_dataset *dataset = query->dataset;
     struct amb_catalog *catalog = dataset->fill.catalog;
     uint32_t i_sample = 0, n_matches = 0;
@@ -338,7 +213,7 @@ static int sample_answer(cJSON *out, struct query *query, struct amb_error *err)
     amb_hash128_text(text, &uid);
     cJSON_AddNumberToObject(out, "matches", n_matches);
     cJSON_AddNumberToObject(out, "index", i_sample);
-    add_place(out, dataset, &info);
+    ambd_query_add_place(out, dataset, &info);
     cJSON_AddStringToObject(out, "format", shard_format(format));
     ambp_json_add_u64(out, "offset", info.offset);
     ambp_json_add_u64(out, "payload_bytes", info.payload_bytes);
@@ -355,7 +230,7 @@ static int sample_answer(cJSON *out, struct query *query, struct amb_error *err)
 int ambd_query_sample(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "key", "index"};
     const cJSON *index = cJSON_GetObjectItemCaseSensitive(json, "index");
-    struct query *query = query_new(session, id, json, "SAMPLE", keys, COUNT(keys), sample_answer, err);
+    struct ambd_query *query = ambd_query_new(session, id, json, "SAMPLE", keys, COUNT(keys), sample_answer, err);
     const char *key = NULL;
 
     if (query == NULL) {
@@ -364,15 +239,15 @@ int ambd_query_sample(struct ambd_session *session, uint32_t id, const cJSON *js
     query->by_index = index != NULL && !cJSON_IsNull(index);
     if (ambp_json_get_string(&key, json, "key", false, err) < 0 ||
         ambp_json_get_u64(&query->index, json, "index", 0, UINT32_MAX, false, err) < 0) {
-        query_free(query);
+        ambd_query_free(query);
         return err->code;
     }
     query->name = amb_strdup(key != NULL ? key : "");
     if (query->by_index == (key != NULL) || query->name == NULL) {
-        query_free(query);
+        ambd_query_free(query);
         return amb_fail(err, AMB_ERR_CONFIG, "SAMPLE: allowed: either 'key' or 'index'");
     }
-    query_push(query, &session->server->clerk);
+    ambd_query_push(query, &session->server->clerk);
     return 0;
 }
 
@@ -391,7 +266,7 @@ static void add_gap(cJSON *out, const struct amb_orders *orders) {
     cJSON_AddItemToArray(gap, isinf(hi) ? cJSON_CreateString("inf") : cJSON_CreateNumber(hi));
 }
 
-static cJSON *coverage_counts(const struct query *query, const struct amb_orders *orders, size_t i_source) {
+static cJSON *coverage_counts(const struct ambd_query *query, const struct amb_orders *orders, size_t i_source) {
     cJSON *list = cJSON_CreateArray();
 
     for (size_t i = 0; i < query->n_sigmas; i++) {
@@ -401,7 +276,7 @@ static cJSON *coverage_counts(const struct query *query, const struct amb_orders
     return list;
 }
 
-static int coverage_answer(cJSON *out, struct query *query, struct amb_error *err) {
+static int coverage_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct ambd_dataset *dataset = query->dataset;
     struct amb_orders *orders;
     cJSON *sigmas, *by_source;
@@ -428,7 +303,7 @@ static int coverage_answer(cJSON *out, struct query *query, struct amb_error *er
     return 0;
 }
 
-static int coverage_load_sigmas(struct query *query, const cJSON *json, struct amb_error *err) {
+static int coverage_load_sigmas(struct ambd_query *query, const cJSON *json, struct amb_error *err) {
     uint64_t n_points = POINTS_DEFAULT;
     const cJSON *list = NULL, *item;
     int r = ambp_json_get_u64(&n_points, json, "points", 1, POINTS_MAX, false, err);
@@ -464,7 +339,7 @@ static int coverage_load_sigmas(struct query *query, const cJSON *json, struct a
 
 int ambd_query_coverage(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "points", "sigmas", "buffer"};
-    struct query *query = query_new(session, id, json, "COVERAGE", keys, COUNT(keys), coverage_answer, err);
+    struct ambd_query *query = ambd_query_new(session, id, json, "COVERAGE", keys, COUNT(keys), coverage_answer, err);
     int r;
 
     if (query == NULL) {
@@ -477,17 +352,17 @@ int ambd_query_coverage(struct ambd_session *session, uint32_t id, const cJSON *
         r = amb_fail(err, AMB_ERR_CONFIG, "'buffer' is %g, allowed: from 1", query->buffer);
     }
     if (r < 0) {
-        query_free(query);
+        ambd_query_free(query);
         return r;
     }
     query->generation = ambd_dataset_pin(query->dataset->current);
-    query_push(query, &session->server->builder);
+    ambd_query_push(query, &session->server->builder);
     return 0;
 }
 
 /* QUARANTINE */
 
-static int quarantine_answer(cJSON *out, struct query *query, struct amb_error *err) {
+static int quarantine_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct ambd_dataset *dataset = query->dataset;
     struct amb_quarantine_row bad;
     cJSON *rows;
@@ -506,7 +381,7 @@ static int quarantine_answer(cJSON *out, struct query *query, struct amb_error *
         amb_catalog_get(&info, dataset->fill.catalog, bad.i_sample);
         row = cJSON_CreateObject();
         cJSON_AddNumberToObject(row, "index", bad.i_sample);
-        add_place(row, dataset, &info);
+        ambd_query_add_place(row, dataset, &info);
         cJSON_AddStringToObject(row, "code", amb_error_name(bad.code));
         ambd_json_add_string(row, "reason", bad.reason);
         cJSON_AddItemToArray(rows, row);
@@ -517,23 +392,23 @@ static int quarantine_answer(cJSON *out, struct query *query, struct amb_error *
 int ambd_query_quarantine(struct ambd_session *session, uint32_t id, const cJSON *json,
                           struct amb_error *err) {
     static const char *const keys[] = {"dataset", "start", "count"};
-    struct query *query =
-        query_new(session, id, json, "QUARANTINE", keys, COUNT(keys), quarantine_answer, err);
+    struct ambd_query *query =
+        ambd_query_new(session, id, json, "QUARANTINE", keys, COUNT(keys), quarantine_answer, err);
 
     if (query == NULL) {
         return err->code;
     }
-    if (query_load_range(query, json, err) < 0) {
-        query_free(query);
+    if (ambd_query_load_range(query, json, err) < 0) {
+        ambd_query_free(query);
         return err->code;
     }
-    query_push(query, &session->server->clerk);
+    ambd_query_push(query, &session->server->clerk);
     return 0;
 }
 
 /* IMPORT */
 
-static int import_answer(cJSON *out, struct query *query, struct amb_error *err) {
+static int import_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct amb_import_report *report = amb_calloc(1, sizeof *report);
     char text[AMB_HASH128_TEXT_BYTES];
     cJSON *generation, *encoded;
@@ -556,25 +431,33 @@ static int import_answer(cJSON *out, struct query *query, struct amb_error *err)
     return r;
 }
 
+static void import_done(struct ambd_query *query) {
+    if (query->error.code == 0) {
+        query->session->server->counters.imports++;
+        ambd_server_adopt(query->session->server, query->dataset, &query->minted);
+    }
+}
+
 int ambd_query_import(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "path"};
-    struct query *query = query_new(session, id, json, "IMPORT", keys, COUNT(keys), import_answer, err);
+    struct ambd_query *query = ambd_query_new(session, id, json, "IMPORT", keys, COUNT(keys), import_answer, err);
     const char *path = NULL;
 
     if (query == NULL) {
         return err->code;
     }
     if (ambp_json_get_string(&path, json, "path", true, err) < 0) {
-        query_free(query);
+        ambd_query_free(query);
         return err->code;
     }
     query->name = amb_strdup(path);
+    query->done = import_done;
     if (path[0] != '/' || query->name == NULL) {
-        query_free(query);
+        ambd_query_free(query);
         return amb_fail(err, AMB_ERR_CONFIG,
                         "'path' is '%.200s', allowed: an absolute path of a file that the daemon can read",
                         path);
     }
-    query_push(query, &session->server->clerk);
+    ambd_query_push(query, &session->server->clerk);
     return 0;
 }
