@@ -14,6 +14,7 @@ static const char *const type_names[AMBP_TYPE_N] = {
     [AMBP_ERROR] = "ERROR",
     [AMBP_REPLY] = "REPLY",
     [AMBP_DATA] = "DATA",
+    [AMBP_EVENT] = "EVENT",
     [AMBP_PING] = "PING",
     [AMBP_STATUS] = "STATUS",
     [AMBP_LIST] = "LIST",
@@ -21,6 +22,13 @@ static const char *const type_names[AMBP_TYPE_N] = {
     [AMBP_COVERAGE] = "COVERAGE",
     [AMBP_QUARANTINE] = "QUARANTINE",
     [AMBP_GENERATIONS] = "GENERATIONS",
+    [AMBP_ANNOTATIONS] = "ANNOTATIONS",
+    [AMBP_CURVE] = "CURVE",
+    [AMBP_STATS] = "STATS",
+    [AMBP_PICTURES] = "PICTURES",
+    [AMBP_JOBS] = "JOBS",
+    [AMBP_WATCH] = "WATCH",
+    [AMBP_VERIFY] = "VERIFY",
     [AMBP_SUBSCRIBE] = "SUBSCRIBE",
     [AMBP_SUBSCRIBED] = "SUBSCRIBED",
     [AMBP_LEND] = "LEND",
@@ -30,6 +38,11 @@ static const char *const type_names[AMBP_TYPE_N] = {
     [AMBP_ADVANCE] = "ADVANCE",
     [AMBP_CANCEL_ADVANCE] = "CANCEL_ADVANCE",
     [AMBP_IMPORT] = "IMPORT",
+    [AMBP_ANNOTATE] = "ANNOTATE",
+    [AMBP_JOB] = "JOB",
+    [AMBP_MINT] = "MINT",
+    [AMBP_EXPORT] = "EXPORT",
+    [AMBP_MERGE] = "MERGE",
 };
 
 const char *ambp_type_name(unsigned type) {

@@ -17,6 +17,7 @@ enum ambp_type {
     AMBP_ERROR = 3,
     AMBP_REPLY = 4,
     AMBP_DATA = 5,
+    AMBP_EVENT = 6,
 
     AMBP_PING = 16,
     AMBP_STATUS = 17,
@@ -25,6 +26,13 @@ enum ambp_type {
     AMBP_COVERAGE = 20,
     AMBP_QUARANTINE = 21,
     AMBP_GENERATIONS = 22,
+    AMBP_ANNOTATIONS = 23,
+    AMBP_CURVE = 24,
+    AMBP_STATS = 25,
+    AMBP_PICTURES = 26,
+    AMBP_JOBS = 27,
+    AMBP_WATCH = 28,
+    AMBP_VERIFY = 29,
 
     AMBP_SUBSCRIBE = 32,
     AMBP_SUBSCRIBED = 33,
@@ -36,7 +44,12 @@ enum ambp_type {
     AMBP_CANCEL_ADVANCE = 39,
 
     AMBP_IMPORT = 48,
-    AMBP_TYPE_N = 49,
+    AMBP_ANNOTATE = 49,
+    AMBP_JOB = 50,
+    AMBP_MINT = 51,
+    AMBP_EXPORT = 52,
+    AMBP_MERGE = 53,
+    AMBP_TYPE_N = 54,
 };
 
 #define AMBP_FLAG_MORE 1u /* of DATA: another DATA frame of this reply follows */

@@ -191,7 +191,7 @@ static int record_load_field(struct record_line *line, struct amb_error *err) {
 
 static void record_settle(struct amb_record *record, struct record_line *line) {
     if (line->has_crops) {
-        line->max[RECORD_MAX_CROPS] = amb_rule_sigma_max(line->q, record->options.crop_threshold);
+        line->max[RECORD_MAX_CROPS] = amb_rule_sigma_max(line->q, NULL, record->options.crop_threshold);
     }
     for (unsigned i = RECORD_MIN_N; i-- > 0;) {
         if (!isnan(line->min[i])) {

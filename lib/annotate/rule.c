@@ -44,11 +44,11 @@ double amb_rule_sigma_min(const double *smoothed, const double *sigmas, size_t n
     return sigmas[n - 1];
 }
 
-double amb_rule_sigma_max(const double q[AMB_RULE_CROPS_N], double threshold) {
-    for (unsigned i = AMB_RULE_CROPS_N; i-- > 0;) {
-        if (q[i] > threshold) { /* false for NaN: not asked */
-            return amb_rule_crops[i].sigma_max;
-        }
+double amb_rule_sigma_max(const double q[AMB_RULE_CROPS_N], const double *sigmas, double threshold) {
+    unsigned row = 0;
+
+    for (unsigned i = AMB_RULE_CROPS_N; i-- > 1 && row == 0;) {
+        row = q[i] > threshold ? i : 0; /* false for NaN: not asked */
     }
-    return amb_rule_crops[0].sigma_max;
+    return sigmas != NULL ? sigmas[row] : amb_rule_crops[row].sigma_max;
 }

@@ -26,7 +26,8 @@ double amb_rule_sigma_min(const double *smoothed, const double *sigmas, size_t n
 /**
  * sigma_max of the largest patch size whose q is above the threshold, else that of size 1.
  *
- * q: for each row of amb_rule_crops the mean over patches of P(target); NaN where that size was not asked.
+ * q:      for each row of amb_rule_crops the mean over patches of P(target); NaN where that size was not asked.
+ * sigmas: sigma_max of each row; NULL: those of amb_rule_crops.
  * Thread: any.
  */
-double amb_rule_sigma_max(const double q[AMB_RULE_CROPS_N], double threshold);
+double amb_rule_sigma_max(const double q[AMB_RULE_CROPS_N], const double *sigmas, double threshold);

@@ -38,14 +38,14 @@ TEST(largest_convincing_crop_decides_sigma_max) {
     for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
         q[i] = NAN;
     }
-    assert_true(amb_rule_sigma_max(q, 0.25) == 0.01); /* none: size 1 */
+    assert_true(amb_rule_sigma_max(q, NULL, 0.25) == 0.01); /* none: size 1 */
     q[amb_rule_crop_find(4)] = 0.9;
     q[amb_rule_crop_find(8)] = 0.4;
     q[amb_rule_crop_find(16)] = 0.1;
-    assert_true(amb_rule_sigma_max(q, 0.25) == 0.15);
-    assert_true(amb_rule_sigma_max(q, 0.4) == 0.05); /* strictly above */
+    assert_true(amb_rule_sigma_max(q, NULL, 0.25) == 0.15);
+    assert_true(amb_rule_sigma_max(q, NULL, 0.4) == 0.05); /* strictly above */
     q[amb_rule_crop_find(64)] = 0.26;
-    assert_true(amb_rule_sigma_max(q, 0.25) == 1.0);
+    assert_true(amb_rule_sigma_max(q, NULL, 0.25) == 1.0);
     assert_int_equal(amb_rule_crop_find(5), -1);
 }
 
