@@ -84,6 +84,49 @@ static int config_parse_name(const char **out, const cJSON *value, const char *c
                     nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
 }
 
+static int annotate_apply_providers(void *object, const cJSON *value, const char *where, struct amb_error *err) {
+    struct ambd_annotate_config *annotate = object;
+    const cJSON *entry;
+
+    annotate->n_providers = 0;
+    if (!cJSON_IsArray(value) || cJSON_GetArraySize(value) > (int)AMBD_PROVIDERS_CONFIG_MAX) {
+        return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: an array of up to %u of \"CUDA\", \"CPU\"", where,
+                        ambp_json_kind(value), AMBD_PROVIDERS_CONFIG_MAX);
+    }
+    cJSON_ArrayForEach(entry, value) {
+        if (!cJSON_IsString(entry) || (strcmp(entry->valuestring, "CUDA") != 0 && strcmp(entry->valuestring, "CPU") != 0)) {
+            return amb_fail(err, AMB_ERR_CONFIG, "%s: found %s, allowed: \"CUDA\", \"CPU\"", where,
+                            cJSON_IsString(entry) ? entry->valuestring : ambp_json_kind(entry));
+        }
+        annotate->providers[annotate->n_providers++] = entry->valuestring;
+    }
+    return 0;
+}
+
+#define ANNOTATE(field) offsetof(struct ambd_annotate_config, field)
+static const struct ambd_key annotate_keys[] = {
+    {"library", "string", "searched",
+     "Path of libonnxruntime. Else AMBIENTD_ONNXRUNTIME, the system's libonnxruntime.so.1, then the Python package\n"
+     "onnxruntime of $VIRTUAL_ENV, $CONDA_PREFIX or the system.",
+     AMBD_KEY_STRING, ANNOTATE(library), 0, 0, NULL},
+    {"providers", "array of strings", "[\"CPU\"]", "Execution providers in order of preference: \"CUDA\", \"CPU\".",
+     AMBD_KEY_CUSTOM, 0, 0, 0, annotate_apply_providers},
+    {"threads", "integer", "0", "Threads inside one run of a model; 0: as many as there are cores.", AMBD_KEY_U64,
+     ANNOTATE(threads), 0, 1024, NULL},
+    {"gives_way", "true or false", "true",
+     "Jobs run only where fill workers leave the processor idle (SCHED_IDLE, nice 19); false: as equals.", AMBD_KEY_BOOL,
+     ANNOTATE(gives_way), 0, 0, NULL},
+    {"publish_s", "integer", "60",
+     "While a job runs, a new generation is minted this often, if anything changed; also by `ambientctl mint` and at its\n"
+     "end.",
+     AMBD_KEY_U64, ANNOTATE(publish_s), 1, 86400, NULL},
+    {"keep_generations_days", "integer", "30",
+     "How long the store keeps what is needed to rebuild an older generation.", AMBD_KEY_U64,
+     ANNOTATE(keep_generations_days), 1, 36500, NULL},
+};
+static const struct ambd_section annotate_section = {"annotate", "Jobs that annotate (`ambientctl annotate`).",
+                                                     annotate_keys, sizeof annotate_keys / sizeof annotate_keys[0]};
+
 struct log_config {
     enum ambd_level level;
     enum ambd_log_format format;
@@ -130,6 +173,10 @@ static int root_apply_limits(void *object, const cJSON *value, const char *where
     return ambd_section_load(&((struct ambd_config *)object)->limits, &limit_section, value, where, err);
 }
 
+static int root_apply_annotate(void *object, const cJSON *value, const char *where, struct amb_error *err) {
+    return ambd_section_load(&((struct ambd_config *)object)->annotate, &annotate_section, value, where, err);
+}
+
 static int root_apply_log(void *object, const cJSON *value, const char *where, struct amb_error *err) {
     struct ambd_config *config = object;
     struct log_config log = {config->log_level, config->log_format};
@@ -165,6 +212,7 @@ static const struct ambd_key root_keys[] = {
     {"cache_bytes", "size", "a quarter of the memory",
      "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.",
      AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
+    {"annotate", "object", NULL, "See \"annotate\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_annotate},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},
     {"log", "object", NULL, "See \"log\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_log},
     {"datasets", "object", NULL, "Datasets by name; at least one. See \"datasets.NAME\" below.",
@@ -182,6 +230,7 @@ void ambd_config_print(FILE *out) {
         "from;\n`ambientd --config FILE --check` tries one.\n\n");
     ambd_section_print(out, &root_section);
     ambd_config_print_datasets(out);
+    ambd_section_print(out, &annotate_section);
     ambd_section_print(out, &limit_section);
     ambd_section_print(out, &log_section);
 }
@@ -209,6 +258,7 @@ static struct ambd_config config_defaults(void) {
     return (struct ambd_config){
         .cache_bytes = memory / 4,
         .log_level = AMBD_INFO,
+        .annotate = {.gives_way = true, .publish_s = 60, .keep_generations_days = 30},
         .limits =
             {
                 .frame_bytes = AMBP_PAYLOAD_BYTES_MAX,

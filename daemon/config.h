@@ -25,6 +25,19 @@ struct ambd_limits {
     uint64_t log_lines, log_window_s, generations_kept, stop_ms;
 };
 
+#define AMBD_PROVIDERS_CONFIG_MAX 4u
+
+/* The section "annotate". */
+struct ambd_annotate_config {
+    const char *library; /* libonnxruntime; NULL: searched */
+    const char *providers[AMBD_PROVIDERS_CONFIG_MAX];
+    uint64_t n_providers;
+    uint64_t threads;   /* of a model; 0: cores */
+    bool gives_way;     /* jobs run where streams leave the processor idle */
+    uint64_t publish_s; /* annotations reach streams at least so often */
+    uint64_t keep_generations_days;
+};
+
 struct ambd_source_config {
     struct amb_source_options options; /* patterns owned, strings borrowed from the tree */
     struct amb_annotation default_annotation;
@@ -54,6 +67,7 @@ struct ambd_config {
     uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
     struct ambd_limits limits;
+    struct ambd_annotate_config annotate;
     enum ambd_level log_level;
     enum ambd_log_format log_format;
     struct ambd_dataset_config *datasets; /* owned */

@@ -15,6 +15,8 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "daemon/dataset-shape.h"
+#include "daemon/dataset-store.h"
+#include "daemon/log.h"
 
 static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_dir,
                                 amb_catalog_progress progress, void *opaque, struct amb_error *err) {
@@ -72,9 +74,9 @@ static int dataset_get_sources(struct ambd_dataset *dataset, struct amb_error *e
     return 0;
 }
 
-/* A ledger of the defaults, the configuration's entries and the imported files. */
-static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports *reports,
-                                    struct ambd_dataset *dataset, struct amb_error *err) {
+/* A ledger of the defaults, the configuration's entries, the store up to a sequence and the imported files. */
+static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports *reports, uint64_t *n_later,
+                                    struct ambd_dataset *dataset, uint64_t last_sequence, struct amb_error *err) {
     const struct ambd_dataset_config *config = dataset->config;
     AMB_CLEANUP(amb_freep) struct amb_annotation *defaults = amb_calloc(config->n_sources, sizeof *defaults);
     AMB_CLEANUP(amb_freep) struct amb_import_report *report = amb_calloc(1, sizeof *report);
@@ -90,6 +92,9 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports
     }
     r = amb_ledger_new(&ledger, dataset->fill.catalog, defaults, err);
     r = r < 0 ? r : ambd_annotator_apply(reports, ledger, dataset->fill.catalog, config->annotations, err);
+    if (r == 0) {
+        ambd_dataset_replay(ledger, n_later, dataset, last_sequence);
+    }
     for (size_t i = 0; r == 0 && i < dataset->n_imports; i++) {
         r = amb_import_jsonl(report, ledger, dataset->imports[i], &options, err);
     }
@@ -101,7 +106,78 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports
     return 0;
 }
 
-static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir,
+/* A store that takes no record (a full disk) is told of and does not keep the dataset from being served. */
+static void dataset_tell_unrecorded(const struct ambd_dataset *dataset, uint64_t number, const struct amb_error *why) {
+    ambd_log(AMBD_WARN, "store.unrecorded dataset=%s generation=%llu code=%s reason=\"%s\"", dataset->name,
+             (unsigned long long)number, amb_error_name(why->code), why->message);
+}
+
+/* The generation that was served last, where shards and configuration say the same as then; else the next one. */
+static int dataset_mint_first(bool *restored, struct ambd_dataset *dataset, struct amb_error *err) {
+    const struct amb_store_generation *last = ambd_dataset_last_generation(dataset);
+    struct amb_error why = AMB_ERROR_NULL;
+    int r = ambd_generation_new(&dataset->current, dataset->ledger, last != NULL ? last->number : 1, err);
+
+    if (r < 0) {
+        return r;
+    }
+    *restored = last != NULL && amb_hash128_equal(&last->dataset, &dataset->fingerprint) &&
+                amb_hash128_equal(&last->annotations, &dataset->current->annotations->fingerprint);
+    if (last != NULL && !*restored) {
+        dataset->current->number++;
+        dataset->current->annotations->number++;
+    }
+    if (!*restored && ambd_dataset_keep_generation(dataset, NULL, dataset->current->annotations, &why) < 0) {
+        dataset_tell_unrecorded(dataset, dataset->current->number, &why);
+    }
+    dataset->oldest = dataset->current;
+    dataset->last = amb_annotations_ref(dataset->current->annotations);
+    dataset->last_number = dataset->current->number;
+    dataset->last_fingerprint = dataset->current->annotations->fingerprint;
+    ambd_shelf_keep(&dataset->shelf, dataset->current->annotations);
+    return 0;
+}
+
+/* What came after the last generation that was recorded, where there is something. */
+static int dataset_mint_rest(struct ambd_dataset *dataset, struct amb_error *err) {
+    struct ambd_reports reports = {0};
+    struct amb_ledger *ledger = NULL;
+    struct ambd_minted minted = {0};
+    struct amb_error why = AMB_ERROR_NULL;
+    uint64_t n_later;
+    int r = dataset_read_annotations(&ledger, &reports, &n_later, dataset, UINT64_MAX, err);
+
+    ambd_reports_deinit(&reports);
+    if (r < 0) {
+        return r;
+    }
+    amb_ledger_free(dataset->ledger);
+    dataset->ledger = ledger;
+    if (ambd_dataset_mint(&minted, dataset, &why) < 0) {
+        dataset->unminted = true;
+        dataset_tell_unrecorded(dataset, dataset->last_number + 1, &why);
+    }
+    ambd_dataset_adopt(dataset, &minted, UINT64_MAX);
+    return 0;
+}
+
+static int dataset_open_annotations(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
+    const struct amb_store_generation *last;
+    uint64_t n_later = 0;
+    bool restored = false;
+    int r = ambd_dataset_open_store(dataset, state_dir, err);
+
+    if (r < 0) {
+        return r;
+    }
+    last = ambd_dataset_last_generation(dataset);
+    r = dataset_read_annotations(&dataset->ledger, &dataset->reports, &n_later, dataset,
+                                 last != NULL ? last->last_sequence : UINT64_MAX, err);
+    r = r < 0 ? r : dataset_mint_first(&restored, dataset, err);
+    return r < 0 || n_later == 0 ? r : dataset_mint_rest(dataset, err);
+}
+
+static int dataset_build(struct ambd_dataset *dataset, const char *state_dir, const char *cache_dir,
                          const struct amb_codec_limits *limits, amb_catalog_progress progress, void *opaque,
                          struct amb_error *err) {
     int r = dataset_open_catalog(dataset, cache_dir, progress, opaque, err);
@@ -111,21 +187,13 @@ static int dataset_build(struct ambd_dataset *dataset, const char *cache_dir,
     r = r < 0 ? r
               : amb_quarantine_new(&dataset->fill.quarantine, amb_catalog_count(dataset->fill.catalog), err);
     r = r < 0 ? r : ambd_dataset_fingerprint_get(&dataset->fingerprint, &dataset->fill, dataset->config, err);
-    r = r < 0 ? r : dataset_read_annotations(&dataset->ledger, &dataset->reports, dataset, err);
-    r = r < 0 ? r : ambd_generation_new(&dataset->current, dataset->ledger, 1, err);
-    if (r < 0) {
-        return r;
-    }
-    dataset->oldest = dataset->current;
-    dataset->last_number = 1;
-    dataset->last_fingerprint = dataset->current->annotations->fingerprint;
-    ambd_shelf_keep(&dataset->shelf, dataset->current->annotations);
-    return 0;
+    return r < 0 ? r : dataset_open_annotations(dataset, state_dir, err);
 }
 
 int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
-                      const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
-                      amb_catalog_progress progress, void *opaque, struct amb_error *err) {
+                      const char *state_dir, uint64_t keep_generations_s, const char *cache_dir,
+                      const struct amb_codec_limits *limits, struct amb_cache *cache, amb_catalog_progress progress,
+                      void *opaque, struct amb_error *err) {
     struct ambd_dataset *dataset = amb_calloc(1, sizeof *dataset);
     int r;
 
@@ -135,9 +203,10 @@ int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_confi
     dataset->name = config->name;
     dataset->config = config;
     dataset->number = 1;
+    dataset->keep_generations_s = keep_generations_s;
     dataset->fill.cache = cache;
     ambd_shelf_init(&dataset->shelf);
-    r = dataset_build(dataset, cache_dir, limits, progress, opaque, err);
+    r = dataset_build(dataset, state_dir, cache_dir, limits, progress, opaque, err);
     if (r < 0) {
         ambd_dataset_close(dataset);
         return r;
@@ -163,6 +232,8 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     amb_free(dataset->imports);
     ambd_reports_deinit(&dataset->reports);
     amb_ledger_free(dataset->ledger);
+    amb_annotations_unref(dataset->last);
+    amb_store_close(dataset->store);
     amb_quarantine_free(dataset->fill.quarantine);
     amb_free(dataset->n_shards);
     amb_free(dataset->sources);
@@ -171,18 +242,30 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     return NULL;
 }
 
-static int dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
-    int r = ambd_generation_new(&out->generation, dataset->ledger, dataset->last_number + 1, err);
+int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
+    struct ambd_generation *generation = NULL;
+    int r = ambd_generation_new(&generation, dataset->ledger, dataset->last_number + 1, err);
 
     if (r < 0) {
         return r;
     }
-    if (amb_hash128_equal(&out->generation->annotations->fingerprint, &dataset->last_fingerprint)) {
-        out->generation = ambd_generation_free(out->generation);
+    if (amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint)) {
+        ambd_generation_free(generation);
+        dataset->unminted = false;
         return 0;
     }
+    r = ambd_dataset_keep_generation(dataset, dataset->last, generation->annotations, err);
+    if (r < 0) {
+        ambd_generation_free(generation);
+        return r;
+    }
+    amb_annotations_unref(dataset->last);
+    dataset->last = amb_annotations_ref(generation->annotations);
     dataset->last_number++;
-    dataset->last_fingerprint = out->generation->annotations->fingerprint;
+    dataset->last_fingerprint = generation->annotations->fingerprint;
+    dataset->unminted = false;
+    out->generation = generation;
+    ambd_dataset_tidy(dataset);
     return 0;
 }
 
@@ -201,25 +284,80 @@ static int dataset_remember(struct ambd_dataset *dataset, const char *path, stru
     return 0;
 }
 
+/* What an import puts, for the store. */
+struct import_tap {
+    struct ambd_dataset *dataset;
+    struct amb_buf records; /* of struct amb_store_record */
+    int code;
+};
+
+static void import_tap_push(void *opaque, uint32_t i_sample, enum amb_origin origin, enum amb_side sides,
+                            struct amb_annotation value) {
+    struct import_tap *tap = opaque;
+    struct amb_store_record record = {
+        .uid = amb_catalog_uid(tap->dataset->fill.catalog, i_sample),
+        .origin = origin,
+        .sides = sides,
+        .sigma_min = (sides & AMB_SIDE_MIN) != 0 ? value.sigma_min : 0,
+        .sigma_max = (sides & AMB_SIDE_MAX) != 0 ? value.sigma_max : 0,
+    };
+
+    tap->code = tap->code < 0 ? tap->code : amb_buf_push(&tap->records, &record, sizeof record);
+}
+
+/* A later import that sets one side replaces the record of an earlier one: the other side goes with it. */
+static int dataset_import_durably(struct amb_import_report *report, struct ambd_dataset *dataset, const char *path,
+                                  struct amb_error *err) {
+    const struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
+    struct import_tap tap = {.dataset = dataset, .records = AMB_BUF_NULL};
+    struct ambd_reports reports = {0};
+    struct amb_ledger *ledger = NULL;
+    uint64_t n_later;
+    int r;
+
+    amb_ledger_set_tap(dataset->ledger, import_tap_push, &tap);
+    r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
+    amb_ledger_set_tap(dataset->ledger, NULL, NULL);
+    r = r == 0 && tap.code < 0 ? amb_fail(err, tap.code, "no memory for the records of %s", path) : r;
+    if (r == 0) {
+        r = ambd_dataset_keep_import(dataset, (const struct amb_store_record *)(const void *)tap.records.data,
+                                     tap.records.n_bytes / sizeof(struct amb_store_record), err);
+        /* what is not recorded must not be served either */
+        if (r < 0 && dataset_read_annotations(&ledger, &reports, &n_later, dataset, UINT64_MAX, NULL) == 0) {
+            amb_ledger_free(dataset->ledger);
+            dataset->ledger = ledger;
+        }
+    }
+    ambd_reports_deinit(&reports);
+    amb_buf_deinit(&tap.records);
+    return r;
+}
+
 int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
                         struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
     struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
-    int r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
+    int r;
 
-    r = r < 0 ? r : dataset_remember(dataset, path, err);
-    return r < 0 ? r : dataset_mint(out, dataset, err);
+    if (dataset->store != NULL) {
+        r = dataset_import_durably(report, dataset, path, err);
+    } else {
+        r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
+        r = r < 0 ? r : dataset_remember(dataset, path, err);
+    }
+    return r < 0 ? r : ambd_dataset_mint(out, dataset, err);
 }
 
 int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
     struct amb_ledger *ledger = NULL;
-    int r = dataset_read_annotations(&ledger, &out->reports, dataset, err);
+    uint64_t n_later;
+    int r = dataset_read_annotations(&ledger, &out->reports, &n_later, dataset, UINT64_MAX, err);
 
     if (r < 0) {
         return r;
     }
     amb_ledger_free(dataset->ledger);
     dataset->ledger = ledger;
-    return dataset_mint(out, dataset, err);
+    return ambd_dataset_mint(out, dataset, err);
 }
 
 static void dataset_sweep(struct ambd_dataset *dataset, uint64_t n_kept) {
@@ -240,6 +378,16 @@ static void dataset_sweep(struct ambd_dataset *dataset, uint64_t n_kept) {
         ambd_generation_free(generation);
         n_idle--;
     }
+}
+
+void ambd_dataset_shelve(struct ambd_dataset *dataset, struct ambd_generation *generation) {
+    struct ambd_generation **at = &dataset->oldest;
+
+    while (*at != dataset->current && (*at)->number < generation->number) {
+        at = &(*at)->newer;
+    }
+    generation->newer = *at;
+    *at = generation;
 }
 
 void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted, uint64_t n_kept) {

@@ -6,6 +6,7 @@
 
 #include "annotate/import.h"
 #include "annotate/ledger.h"
+#include "annotate/store.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "batch/fill.h"
@@ -29,6 +30,11 @@ struct ambd_dataset {
 
     /* clerk's desk only, after open */
     struct amb_ledger *ledger;
+    struct amb_store *store; /* NULL: no state directory */
+    struct amb_store_report store_report;
+    uint64_t keep_generations_s;
+    struct amb_annotations *last; /* newest generation that was minted; a reference */
+    bool unminted;                /* the ledger has moved on since */
     char **imports; /* files read by IMPORT, in order; owned */
     size_t n_imports;
     uint64_t last_number; /* of the newest annotation generation */
@@ -43,12 +49,12 @@ struct ambd_dataset {
 /**
  * Open the shards, settle the shape, read the annotations and mint the first generation.
  *
- * config: borrowed for the life of the dataset. cache: borrowed, shared.
+ * config: borrowed for the life of the dataset. cache: borrowed, shared. state_dir: of its store; NULL: it has none.
  * Errors: those of amb_catalog_open, amb_fill_probe, amb_import_jsonl; AMB_ERR_CONFIG, AMB_ERR_FORMAT where
  * samples and configuration disagree. Thread: loop, at start; blocks.
  */
 int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
-                      const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
+                      const char *state_dir, uint64_t keep_generations_s, const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
                       amb_catalog_progress progress, void *opaque, struct amb_error *err);
 struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset); /* NULL ok; returns NULL */
 
@@ -65,6 +71,13 @@ int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *repor
 /* Build the ledger anew from the configuration's files and those of IMPORT, and mint. On failure the old one
  * stays. Thread: clerk. */
 int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err);
+
+/* Mint what the ledger says now, if anything changed, and record it. Thread: clerk. */
+int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err);
+
+/* Put a generation that was rebuilt among the old ones. It is freed where nobody pins it before the next adopt or
+ * unpin. Thread: loop. */
+void ambd_dataset_shelve(struct ambd_dataset *dataset, struct ambd_generation *generation);
 
 /* Make a minted generation the current one, and forget old ones beyond `n_kept` that nobody pins. Thread:
  * loop. */

@@ -35,6 +35,25 @@ int ambd_generation_new(struct ambd_generation **out, const struct amb_ledger *l
     return 0;
 }
 
+int ambd_generation_load(struct ambd_generation **out, struct amb_annotation **values, uint32_t n_samples,
+                         uint64_t number, struct amb_error *err) {
+    struct ambd_generation *generation = amb_calloc(1, sizeof *generation);
+    int r;
+
+    if (generation == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a generation");
+    }
+    generation->number = number;
+    r = amb_annotations_new(&generation->annotations, *values, n_samples, 0, number, err);
+    if (r < 0) {
+        ambd_generation_free(generation);
+        return r;
+    }
+    *values = NULL; /* taken */
+    *out = generation;
+    return 0;
+}
+
 struct ambd_generation *ambd_generation_free(struct ambd_generation *generation) {
     if (generation != NULL) {
         amb_annotations_unref(generation->annotations);

@@ -80,7 +80,8 @@ static int open_one(struct ambd_server *server, const struct ambd_dataset_config
     int r;
 
     ambd_progress_init(&progress, config->name);
-    r = ambd_dataset_open(&dataset, config, cache_dir, &server->codec_limits, server->cache,
+    r = ambd_dataset_open(&dataset, config, server->state_lock_fd >= 0 ? server->config->state_dir : NULL,
+                          server->config->annotate.keep_generations_days * 86400, cache_dir, &server->codec_limits, server->cache,
                           ambd_progress_show, &progress, err);
     if (r < 0) {
         return r;

@@ -33,6 +33,8 @@ struct amb_ledger {
     /* one caller at a time */
     struct amb_annotation *values;
     uint8_t *origins; /* sigma_min | sigma_max << 4 */
+    amb_ledger_tap tap; /* NULL: nobody listens */
+    void *tap_opaque;
 };
 
 static const struct {
@@ -134,6 +136,14 @@ void amb_ledger_put(struct amb_ledger *ledger, uint32_t i_sample, enum amb_origi
         ledger->values[i_sample].sigma_max = value.sigma_max + 0.0f;
         *pair = (uint8_t)((*pair & 0x0f) | origin << 4);
     }
+    if (ledger->tap != NULL) {
+        ledger->tap(ledger->tap_opaque, i_sample, origin, sides, value);
+    }
+}
+
+void amb_ledger_set_tap(struct amb_ledger *ledger, amb_ledger_tap tap, void *opaque) {
+    ledger->tap = tap;
+    ledger->tap_opaque = opaque;
 }
 
 static struct amb_annotation ledger_effective(const struct amb_ledger *ledger, const struct ledger_source *source,

@@ -50,6 +50,11 @@ struct amb_catalog *amb_ledger_peek_catalog(const struct amb_ledger *ledger);
 void amb_ledger_put(struct amb_ledger *ledger, uint32_t i_sample, enum amb_origin origin, enum amb_side sides,
                     struct amb_annotation value);
 
+/* Called behind each put that ledger_put made since: who keeps what others put. NULL: nobody. */
+typedef void (*amb_ledger_tap)(void *opaque, uint32_t i_sample, enum amb_origin origin, enum amb_side sides,
+                               struct amb_annotation value);
+void amb_ledger_set_tap(struct amb_ledger *ledger, amb_ledger_tap tap, void *opaque);
+
 /* The effective value and where each side came from (DEFAULT where nobody set it). */
 struct amb_annotation amb_ledger_get(enum amb_origin *min_origin, enum amb_origin *max_origin,
                                      const struct amb_ledger *ledger, uint32_t i_sample);

@@ -1,0 +1,222 @@
+/*
+ * Dataset store: one annotate/store.h for each dataset, used by the clerk alone.
+ *
+ * What the configuration says (imports, fixed, score) is read anew at every start and is not recorded; what commands
+ * and jobs bring is. The ledger is built from both, and rank decides. A generation is recorded with the values that it
+ * replaced, whatever they came from, so that a state of an older one can be served after a restart too.
+ */
+#include "daemon/dataset-store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "daemon/endpoint.h"
+#include "daemon/log.h"
+#include "proto/wire.h"
+
+static uint64_t unix_ns(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+int ambd_dataset_open_store(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
+    struct amb_store_options options = {.keep_ns = dataset->keep_generations_s * UINT64_C(1000000000)};
+    const struct amb_store_report *report = &dataset->store_report;
+    char path[4096];
+    int r;
+
+    if (state_dir == NULL) {
+        return 0;
+    }
+    if (snprintf(path, sizeof path, "%s/annotations", state_dir) >= (int)sizeof path - 80) {
+        return amb_fail(err, -ENAMETOOLONG, "state_dir: path too long");
+    }
+    r = ambd_folder_make(path, err);
+    if (r < 0) {
+        return r;
+    }
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/%.64s", dataset->name);
+    r = amb_store_open(&dataset->store, path, &options, &dataset->store_report, err);
+    if (r < 0) {
+        return r;
+    }
+    if (report->n_damaged > 0) {
+        ambd_log(AMBD_WARN, "store.damaged dataset=%s n=%llu first=\"%s\"", dataset->name,
+                 (unsigned long long)report->n_damaged, report->first_damage);
+    }
+    ambd_log(AMBD_INFO, "store.opened dataset=%s records=%llu replayed=%llu torn_bytes=%llu generations=%llu", dataset->name,
+             (unsigned long long)report->n_records, (unsigned long long)report->n_replayed,
+             (unsigned long long)report->torn_bytes, (unsigned long long)report->n_generations);
+    return 0;
+}
+
+const struct amb_store_generation *ambd_dataset_last_generation(const struct ambd_dataset *dataset) {
+    const size_t n = dataset->store != NULL ? amb_store_count_generations(dataset->store) : 0;
+
+    return n > 0 ? amb_store_peek_generation(dataset->store, n - 1) : NULL;
+}
+
+void ambd_dataset_replay(struct amb_ledger *ledger, uint64_t *n_later, const struct ambd_dataset *dataset,
+                         uint64_t last_sequence) {
+    const struct amb_catalog *catalog = dataset->fill.catalog;
+    const uint32_t n = dataset->store != NULL ? amb_catalog_count(catalog) : 0;
+
+    *n_later = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct amb_hash128 uid = amb_catalog_uid(catalog, i);
+        struct amb_store_record records[AMB_ORIGIN_N];
+        size_t n_records;
+
+        amb_store_get(records, &n_records, dataset->store, &uid, 0);
+        for (size_t k = 0; k < n_records; k++) {
+            if (records[k].sequence > last_sequence) {
+                (*n_later)++;
+            } else if (records[k].sides != 0) {
+                amb_ledger_put(ledger, i, records[k].origin, (enum amb_side)records[k].sides,
+                               (struct amb_annotation){records[k].sigma_min, records[k].sigma_max});
+            }
+        }
+    }
+}
+
+/* A record replaces the one before it: a side that only the earlier import set is carried over. */
+static void import_merge(struct amb_store_record *record, const struct amb_store *store) {
+    struct amb_store_record known[AMB_ORIGIN_N];
+    size_t n;
+
+    amb_store_get(known, &n, store, &record->uid, record->version);
+    for (size_t i = 0; i < n; i++) {
+        if (known[i].origin == record->origin) {
+            record->sigma_min = (record->sides & AMB_SIDE_MIN) != 0 ? record->sigma_min : known[i].sigma_min;
+            record->sigma_max = (record->sides & AMB_SIDE_MAX) != 0 ? record->sigma_max : known[i].sigma_max;
+            record->sides |= known[i].sides;
+        }
+    }
+}
+
+int ambd_dataset_keep_import(struct ambd_dataset *dataset, const struct amb_store_record *records, size_t n,
+                             struct amb_error *err) {
+    struct amb_store_record copy[AMBD_DEPOSIT_ROWS];
+    int r = 0;
+
+    for (size_t at = 0; at < n && r == 0; at += AMBD_DEPOSIT_ROWS) {
+        size_t m = n - at < AMBD_DEPOSIT_ROWS ? n - at : AMBD_DEPOSIT_ROWS;
+
+        memcpy(copy, records + at, m * sizeof *copy);
+        for (size_t i = 0; i < m; i++) {
+            import_merge(&copy[i], dataset->store);
+        }
+        r = amb_store_put(dataset->store, copy, m, err);
+    }
+    return r < 0 ? r : amb_store_commit(dataset->store, err);
+}
+
+static int deposit_put_curves(struct ambd_dataset *dataset, const struct ambd_deposit *deposit, struct amb_error *err) {
+    const uint8_t *at = deposit->curves.data, *end = at + deposit->curves.n_bytes;
+    int r = 0;
+
+    while (at < end && r == 0) {
+        uint32_t row = ambp_load_u32le(at), n = ambp_load_u32le(at + 4); /* our own bytes: examination.c */
+        const float *sigmas = (const float *)(const void *)(at + 8);
+        const struct amb_store_record *record = &deposit->records[row];
+
+        r = amb_store_put_curve(dataset->store, &record->uid, record->version, sigmas, sigmas + n, n, err);
+        at += 8 + 2 * sizeof *sigmas * (size_t)n;
+    }
+    return r;
+}
+
+int ambd_dataset_deposit(struct ambd_dataset *dataset, struct ambd_deposit *deposit, struct amb_error *err) {
+    uint16_t model = 0;
+    int r = amb_store_put_model(&model, dataset->store, deposit->sha256, err);
+
+    for (size_t i = 0; i < deposit->n; i++) {
+        deposit->records[i].model = model;
+    }
+    r = r < 0 ? r : deposit_put_curves(dataset, deposit, err);
+    r = r < 0 || deposit->n == 0 ? r : amb_store_put(dataset->store, deposit->records, deposit->n, err);
+    r = r < 0 ? r : amb_store_commit(dataset->store, err);
+    for (size_t i = 0; i < deposit->n && r == 0; i++) {
+        const struct amb_store_record *record = &deposit->records[i];
+
+        if (record->sides != 0) {
+            amb_ledger_put(dataset->ledger, deposit->i_samples[i], record->origin, (enum amb_side)record->sides,
+                           (struct amb_annotation){record->sigma_min, record->sigma_max});
+            dataset->unminted = true;
+        }
+    }
+    return r;
+}
+
+int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
+                                 const struct amb_annotations *after, struct amb_error *err) {
+    struct amb_store_generation generation = {
+        .number = after->number,
+        .dataset = dataset->fingerprint,
+        .annotations = after->fingerprint,
+        .unix_ns = unix_ns(),
+        .n_samples = after->n_samples,
+    };
+
+    return dataset->store == NULL ? 0
+                                  : amb_store_put_generation(dataset->store, &generation,
+                                                             before != NULL ? before->values : NULL, after->values, err);
+}
+
+static const struct amb_store_generation *store_find_generation(const struct ambd_dataset *dataset,
+                                                                const struct amb_hash128 *fingerprint) {
+    const struct amb_store_generation *found = NULL;
+
+    for (size_t i = 0; i < amb_store_count_generations(dataset->store); i++) {
+        const struct amb_store_generation *generation = amb_store_peek_generation(dataset->store, i);
+
+        if (amb_hash128_equal(&generation->dataset, &dataset->fingerprint) &&
+            amb_hash128_equal(&generation->annotations, fingerprint)) {
+            found = generation;
+        }
+    }
+    return found;
+}
+
+int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *dataset,
+                        const struct amb_hash128 *fingerprint, struct amb_error *err) {
+    const struct amb_store_generation *recorded = dataset->store != NULL ? store_find_generation(dataset, fingerprint) : NULL;
+    AMB_CLEANUP(amb_freep) struct amb_annotation *values = NULL;
+    const struct amb_annotations *newest = dataset->last;
+    char text[AMB_HASH128_TEXT_BYTES], now[AMB_HASH128_TEXT_BYTES];
+    int r;
+
+    amb_hash128_text(text, fingerprint);
+    amb_hash128_text(now, &dataset->last_fingerprint);
+    if (recorded == NULL) {
+        return amb_fail(err, AMB_ERR_NOT_FOUND,
+                        "dataset '%s' has no annotations with fingerprint %s%s (now: %s, see `ambientctl status`); import "
+                        "the file they came from, or start a new stream",
+                        dataset->name, text, dataset->store != NULL ? " in memory or in its store" : "", now);
+    }
+    values = amb_malloc(((size_t)newest->n_samples + 1) * sizeof *values);
+    if (values == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for annotations of %u samples", newest->n_samples);
+    }
+    memcpy(values, newest->values, newest->n_samples * sizeof *values);
+    r = amb_store_rebuild(values, newest->n_samples, dataset->store, &dataset->fingerprint, fingerprint, err);
+    return r < 0 ? r : ambd_generation_load(out, &values, newest->n_samples, recorded->number, err);
+}
+
+void ambd_dataset_tidy(struct ambd_dataset *dataset) {
+    struct amb_error err = AMB_ERROR_NULL;
+
+    if (dataset->store == NULL || !amb_store_wants_compaction(dataset->store)) {
+        return;
+    }
+    if (amb_store_compact(dataset->store, unix_ns(), &err) < 0) {
+        ambd_log(AMBD_WARN, "store.uncompacted dataset=%s code=%s reason=\"%s\"", dataset->name,
+                 amb_error_name(err.code), err.message);
+    }
+}

@@ -1,0 +1,729 @@
+/*
+ * Jobs: a run of a job goes select (clerk) -> examine (a thread of its own) -> deposit (clerk), the last two at once.
+ *
+ * Of a dataset one job runs at a time. Pausing, cancelling and giving way to a higher priority are one thing: the
+ * thread stops, what it found so far is deposited, and `wanted` says what the job is then. A new run selects anew what
+ * has no record, so there is nothing to restore.
+ *
+ * A deposit that finds no room on the disk stays with the job, which waits and tries again; its thread stops by itself
+ * when it has no empty deposit left. A store that was poisoned ends its jobs.
+ */
+#include "daemon/jobs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "daemon/dataset-store.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+
+#define TIMER_MS      500u
+#define RETRY_NS      UINT64_C(3000000000) /* a full disk is looked at again; not tuned */
+#define JOB_NAME      "job-%020llu"        /* in the store; names sort by age */
+#define JOB_NAME_BYTES 32u
+
+static void jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset);
+
+static uint64_t unix_s(void) {
+    return (uint64_t)time(NULL);
+}
+
+/* Writing a job down, on the clerk's desk */
+
+struct note {
+    struct ambd_task task;
+    struct ambd_jobs *jobs;
+    struct ambd_dataset *dataset;
+    char name[JOB_NAME_BYTES];
+    char *text; /* NULL: forget it */
+    struct amb_error error;
+};
+
+static void note_run(struct ambd_task *task) {
+    struct note *note = (struct note *)task;
+    int r = amb_store_put_text(note->dataset->store, note->name, note->text, note->text != NULL ? strlen(note->text) : 0,
+                               &note->error);
+
+    if (r == 0) {
+        amb_store_commit(note->dataset->store, &note->error);
+    }
+}
+
+static void note_done(struct ambd_task *task) {
+    struct note *note = (struct note *)task;
+
+    if (note->error.code != 0) {
+        ambd_log(AMBD_WARN, "job.unrecorded dataset=%s name=%s code=%s reason=\"%s\"", note->dataset->name, note->name,
+                 amb_error_name(note->error.code), note->error.message);
+    }
+    note->jobs->n_running--;
+    cJSON_free(note->text);
+    ambd_server_continue_stop(note->jobs->server);
+    amb_free(note);
+}
+
+static void job_note(struct ambd_jobs *jobs, const struct ambd_job *job, bool forget) {
+    struct note *note = amb_calloc(1, sizeof *note);
+
+    if (note == NULL) {
+        return; /* the state is for people and for restarts; records are not affected */
+    }
+    note->task = (struct ambd_task){.run = note_run, .done = note_done};
+    note->jobs = jobs;
+    note->dataset = job->dataset;
+    snprintf(note->name, sizeof note->name, JOB_NAME, (unsigned long long)job->id);
+    note->text = forget ? NULL : ambd_job_dump(job);
+    jobs->n_running++;
+    ambd_desk_push(&jobs->server->clerk, &note->task);
+}
+
+static void job_set_state(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job_state state) {
+    job->state = state;
+    jobs->changes++;
+    if (ambd_job_is_over(job)) {
+        job->ended_unix_s = unix_s();
+    }
+    ambd_log(AMBD_INFO, "job.%s id=%llu dataset=%s done=%llu total=%llu evaluations=%llu%s%s%s", ambd_job_state_name(state),
+             (unsigned long long)job->id, job->dataset->name, (unsigned long long)job->n_done,
+             (unsigned long long)job->n_total, (unsigned long long)job->n_evaluations,
+             job->reason.code != 0 ? " reason=\"" : "", job->reason.code != 0 ? job->reason.message : "",
+             job->reason.code != 0 ? "\"" : "");
+    job_note(jobs, job, false);
+}
+
+/* Minting */
+
+struct mint {
+    struct ambd_task task;
+    struct ambd_jobs *jobs;
+    struct ambd_dataset *dataset;
+    struct ambd_minted minted;
+    struct amb_error error;
+};
+
+static void mint_run(struct ambd_task *task) {
+    struct mint *mint = (struct mint *)task;
+
+    if (mint->dataset->unminted) {
+        ambd_dataset_mint(&mint->minted, mint->dataset, &mint->error);
+    }
+}
+
+static void mint_done(struct ambd_task *task) {
+    struct mint *mint = (struct mint *)task;
+
+    if (mint->error.code != 0) {
+        ambd_log(AMBD_WARN, "annotations.unminted dataset=%s code=%s reason=\"%s\"", mint->dataset->name,
+                 amb_error_name(mint->error.code), mint->error.message);
+    }
+    ambd_server_adopt(mint->jobs->server, mint->dataset, &mint->minted);
+    mint->jobs->changes++;
+    mint->jobs->n_running--;
+    mint->dataset->minting = false;
+    ambd_server_continue_stop(mint->jobs->server);
+    amb_free(mint);
+}
+
+static void dataset_publish(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
+    struct mint *mint = dataset->minting ? NULL : amb_calloc(1, sizeof *mint);
+
+    if (mint == NULL) {
+        return;
+    }
+    mint->task = (struct ambd_task){.run = mint_run, .done = mint_done};
+    mint->jobs = jobs;
+    mint->dataset = dataset;
+    dataset->minting = true;
+    dataset->published_ns = ambd_now_ns();
+    jobs->n_running++;
+    ambd_desk_push(&jobs->server->clerk, &mint->task);
+}
+
+/* Ends of a run */
+
+static void job_end_run(struct ambd_jobs *jobs, struct ambd_job *job) {
+    uint64_t now_ns = ambd_now_ns();
+
+    job->seconds += job->since_ns != 0 ? (double)(now_ns - job->since_ns) * 1e-9 : 0;
+    job->since_ns = job->rate_ns = 0;
+    job->samples_per_s = job->evaluations_per_s = 0;
+    job->examination = ambd_examination_free(job->examination);
+    if (jobs->stopping) {
+        job->state = AMBD_JOB_QUEUED; /* noted as running: it goes on at the next start */
+        return;
+    }
+    if (job->wanted != AMBD_JOB_RUNNING) {
+        job_set_state(jobs, job, job->wanted);
+        job->wanted = AMBD_JOB_RUNNING;
+    } else {
+        job_set_state(jobs, job, job->reason.code != 0 ? AMBD_JOB_FAILED : AMBD_JOB_DONE);
+    }
+    dataset_publish(jobs, job->dataset);
+    jobs_start_next(jobs, job->dataset);
+}
+
+/* Deposits */
+
+struct put {
+    struct ambd_task task;
+    struct ambd_jobs *jobs;
+    struct ambd_job *job;
+    struct ambd_deposit *deposit;
+    uint64_t retry_ns; /* not before; 0: at once */
+    struct amb_error error;
+};
+
+static void jobs_look(struct ambd_jobs *jobs, struct ambd_job *job);
+
+static void put_run(struct ambd_task *task) {
+    struct put *put = (struct put *)task;
+
+    put->error = AMB_ERROR_NULL;
+    ambd_dataset_deposit(put->job->dataset, put->deposit, &put->error);
+}
+
+static void put_count(struct ambd_job *job, const struct ambd_deposit *deposit) {
+    job->n_done += deposit->n;
+    job->n_given_up += deposit->n_given_up;
+    job->n_unreadable += deposit->n_unreadable;
+    job->n_evaluations += deposit->n_evaluations;
+    if (job->state == AMBD_JOB_WAITING) {
+        job->state = AMBD_JOB_RUNNING;
+        job->reason = AMB_ERROR_NULL;
+    }
+    ambd_job_count_rate(job, ambd_now_ns());
+}
+
+static void put_done(struct ambd_task *task) {
+    struct put *put = (struct put *)task;
+    struct ambd_jobs *jobs = put->jobs;
+    struct ambd_job *job = put->job;
+    bool full = put->error.code == -ENOSPC || put->error.code == -EDQUOT;
+
+    jobs->changes++;
+    if (full && !jobs->stopping) {
+        if (job->state != AMBD_JOB_WAITING) {
+            job->reason = put->error;
+            job_set_state(jobs, job, AMBD_JOB_WAITING);
+        }
+        job->waiting_put = put; /* the timer pushes it again */
+        put->retry_ns = ambd_now_ns() + RETRY_NS;
+        return;
+    }
+    if (put->error.code == 0) {
+        put_count(job, put->deposit);
+    } else if (!full) {
+        job->reason = put->error;
+        ambd_examination_stop(job->examination);
+    }
+    ambd_examination_return(job->examination, put->deposit);
+    job->n_tasks--;
+    jobs->n_running--;
+    amb_free(put);
+    jobs_look(jobs, job);
+    ambd_server_continue_stop(jobs->server);
+}
+
+static void job_push_deposit(struct ambd_jobs *jobs, struct ambd_job *job, struct ambd_deposit *deposit) {
+    struct put *put = amb_calloc(1, sizeof *put);
+
+    if (put == NULL) {
+        amb_fail(&job->reason, -ENOMEM, "no memory to write records");
+        ambd_examination_stop(job->examination);
+        ambd_examination_return(job->examination, deposit);
+        return;
+    }
+    put->task = (struct ambd_task){.run = put_run, .done = put_done};
+    put->jobs = jobs;
+    put->job = job;
+    put->deposit = deposit;
+    job->n_tasks++;
+    jobs->n_running++;
+    ambd_desk_push(&jobs->server->clerk, &put->task);
+}
+
+/* Take what a thread has; end the run where nothing comes any more. */
+static void jobs_look(struct ambd_jobs *jobs, struct ambd_job *job) {
+    struct ambd_deposit *deposit;
+    struct amb_model_info info;
+    struct amb_error error;
+    double rate;
+
+    if (job->examination == NULL) {
+        return;
+    }
+    if (ambd_examination_peek(job->examination, &info, &job->batch, &rate) && job->sha256[0] == '\0') {
+        memcpy(job->sha256, info.sha256, sizeof job->sha256);
+        snprintf(job->runtime, sizeof job->runtime, "%s", info.runtime);
+        jobs->changes++;
+    }
+    /* one at a time: records of a job reach the journal in their order */
+    while (job->n_tasks == 0 && (deposit = ambd_examination_take(job->examination)) != NULL) {
+        job_push_deposit(jobs, job, deposit);
+    }
+    if (job->n_tasks == 0 && ambd_examination_is_finished(job->examination, &error)) {
+        if (job->reason.code == 0 && error.code != 0) {
+            job->reason = error;
+        }
+        job_end_run(jobs, job);
+    }
+}
+
+static void jobs_on_async(uv_async_t *async) {
+    struct ambd_jobs *jobs = async->data;
+    struct ambd_job *next;
+
+    for (struct ambd_job *job = jobs->first; job != NULL; job = next) {
+        next = job->next;
+        jobs_look(jobs, job);
+    }
+    ambd_server_continue_stop(jobs->server);
+}
+
+static void jobs_wake(void *opaque) {
+    uv_async_send(opaque);
+}
+
+/* Selecting */
+
+struct select_task {
+    struct ambd_task task;
+    struct ambd_jobs *jobs;
+    struct ambd_job *job;
+    uint64_t *selected;
+    uint64_t n_selected, n_own;
+    struct amb_error error;
+};
+
+static bool rank_is_higher(enum amb_origin origin) {
+    return origin == AMB_ORIGIN_FIXED || origin == AMB_ORIGIN_IMPORT;
+}
+
+/* Is the sample still to be done? *own: this job has done it. Thread: clerk. */
+static bool select_wants(bool *own, const struct ambd_job *job, uint32_t i_sample, const struct amb_hash128 *uid) {
+    const bool crops = job->spec.kind == AMBD_SPEC_CROPS;
+    const enum amb_origin origin = crops ? AMB_ORIGIN_CROPS : AMB_ORIGIN_CLASSIFIER;
+    struct amb_store_record records[AMB_ORIGIN_N];
+    enum amb_origin min_origin, max_origin;
+    size_t n;
+
+    *own = false;
+    amb_ledger_get(&min_origin, &max_origin, job->dataset->ledger, i_sample);
+    if (rank_is_higher(crops ? max_origin : min_origin)) {
+        return false;
+    }
+    amb_store_get(records, &n, job->dataset->store, uid, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (records[i].origin == origin) {
+            *own = records[i].sequence > job->start_sequence;
+            return job->spec.again && !*own;
+        }
+    }
+    return true;
+}
+
+static void select_run(struct ambd_task *task) {
+    struct select_task *select = (struct select_task *)task;
+    const struct ambd_job *job = select->job;
+    const struct amb_catalog *catalog = job->dataset->fill.catalog;
+    const uint32_t n = amb_catalog_count(catalog);
+
+    select->selected = amb_calloc((size_t)n / 64 + 1, sizeof *select->selected);
+    if (select->selected == NULL) {
+        amb_fail(&select->error, -ENOMEM, "no memory to select among %u samples", n);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct amb_hash128 uid = amb_catalog_uid(catalog, i);
+        struct amb_sample_info info;
+        bool own;
+
+        amb_catalog_get(&info, catalog, i);
+        if (!ambd_spec_matches(&job->spec, &info, amb_catalog_source(catalog, info.i_source, NULL, NULL, NULL), &uid)) {
+            continue;
+        }
+        if (select_wants(&own, job, i, &uid)) {
+            select->selected[i / 64] |= UINT64_C(1) << i % 64;
+            select->n_selected++;
+        }
+        select->n_own += own;
+    }
+}
+
+static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct select_task *select, struct amb_error *err) {
+    const struct ambd_config *config = jobs->server->config;
+    struct ambd_examination_options options = {
+        .spec = &job->spec,
+        .dataset = &job->dataset->fill,
+        .selected = select->selected,
+        .n_samples = amb_catalog_count(job->dataset->fill.catalog),
+        .limits = jobs->server->codec_limits,
+        .library = config->annotate.library,
+        .providers = config->annotate.providers,
+        .n_providers = (size_t)config->annotate.n_providers,
+        .n_threads = (unsigned)config->annotate.threads,
+        .gives_way = config->annotate.gives_way,
+        .wake = jobs_wake,
+        .opaque = &jobs->async,
+    };
+    int r = ambd_examination_new(&job->examination, &options, err);
+
+    if (r == 0) {
+        select->selected = NULL; /* taken */
+    }
+    return r;
+}
+
+static void select_done(struct ambd_task *task) {
+    struct select_task *select = (struct select_task *)task;
+    struct ambd_jobs *jobs = select->jobs;
+    struct ambd_job *job = select->job;
+
+    job->n_tasks--;
+    jobs->n_running--;
+    job->selecting = false;
+    if (select->error.code == 0) {
+        job->n_total = select->n_selected + select->n_own;
+        job->n_done = select->n_own;
+    }
+    if (select->error.code == 0 && select->n_selected > 0 && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
+        job->since_ns = ambd_now_ns();
+        ambd_job_count_rate(job, job->since_ns);
+        job_examine(jobs, job, select, &select->error);
+    }
+    if (select->error.code != 0) {
+        job->reason = select->error;
+    }
+    if (job->examination == NULL) {
+        job_end_run(jobs, job);
+    }
+    amb_free(select->selected);
+    amb_free(select);
+    ambd_server_continue_stop(jobs->server);
+}
+
+static void job_start(struct ambd_jobs *jobs, struct ambd_job *job) {
+    struct select_task *select = amb_calloc(1, sizeof *select);
+
+    if (select == NULL) {
+        amb_fail(&job->reason, -ENOMEM, "no memory to start");
+        job_set_state(jobs, job, AMBD_JOB_FAILED);
+        return;
+    }
+    select->task = (struct ambd_task){.run = select_run, .done = select_done};
+    select->jobs = jobs;
+    select->job = job;
+    job->reason = AMB_ERROR_NULL;
+    job->started_unix_s = job->started_unix_s != 0 ? job->started_unix_s : unix_s();
+    job->selecting = true;
+    job->n_tasks++;
+    jobs->n_running++;
+    job_set_state(jobs, job, AMBD_JOB_RUNNING);
+    ambd_desk_push(&jobs->server->clerk, &select->task);
+}
+
+static bool job_runs(const struct ambd_job *job) {
+    return job->state == AMBD_JOB_RUNNING || job->state == AMBD_JOB_WAITING;
+}
+
+/* The best of those that wait; one of a higher priority sends the running one back to them. */
+static void jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
+    struct ambd_job *best = NULL, *running = NULL;
+
+    for (struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->dataset != dataset) {
+            continue;
+        }
+        running = job_runs(job) ? job : running;
+        if (job->state == AMBD_JOB_QUEUED && (best == NULL || job->spec.priority > best->spec.priority)) {
+            best = job; /* the list is by age */
+        }
+    }
+    if (best == NULL || jobs->stopping) {
+        return;
+    }
+    if (running == NULL) {
+        job_start(jobs, best);
+    } else if (best->spec.priority > running->spec.priority && running->wanted == AMBD_JOB_RUNNING) {
+        running->wanted = AMBD_JOB_QUEUED;
+        if (running->examination != NULL) {
+            ambd_examination_stop(running->examination);
+        }
+    }
+}
+
+/* The timer */
+
+static void put_retry(struct ambd_jobs *jobs, struct ambd_job *job, uint64_t now_ns) {
+    struct put *put = job->waiting_put;
+
+    if (put != NULL && now_ns >= put->retry_ns) {
+        job->waiting_put = NULL;
+        ambd_desk_push(&jobs->server->clerk, &put->task);
+    }
+}
+
+static void jobs_on_timer(uv_timer_t *timer) {
+    struct ambd_jobs *jobs = timer->data;
+    const uint64_t now_ns = ambd_now_ns(), publish_ns = jobs->server->config->annotate.publish_s * UINT64_C(1000000000);
+
+    for (struct ambd_job *job = jobs->first; job != NULL && !jobs->stopping; job = job->next) {
+        put_retry(jobs, job, now_ns);
+        if (job->state == AMBD_JOB_RUNNING && job->since_ns != 0) {
+            ambd_job_count_rate(job, now_ns);
+            jobs->changes++;
+            if (now_ns - job->dataset->published_ns > publish_ns) {
+                dataset_publish(jobs, job->dataset);
+            }
+        }
+    }
+}
+
+/* Life cycle */
+
+static void jobs_append(struct ambd_jobs *jobs, struct ambd_job *job) {
+    struct ambd_job **at = &jobs->first;
+
+    while (*at != NULL && (*at)->id < job->id) {
+        at = &(*at)->next;
+    }
+    job->next = *at;
+    *at = job;
+    jobs->last_id = job->id > jobs->last_id ? job->id : jobs->last_id;
+}
+
+/* The desks do not run yet: the store is ours. */
+static void jobs_load(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
+    const char *name = NULL;
+
+    while ((name = amb_store_next_text(dataset->store, name)) != NULL) {
+        struct amb_error err = AMB_ERROR_NULL;
+        struct ambd_job *job = NULL;
+        size_t bytes = 0;
+        const char *text = amb_store_peek_text(&bytes, dataset->store, name);
+
+        if (strncmp(name, "job-", 4) != 0) {
+            continue;
+        }
+        if (ambd_job_load(&job, dataset, text, bytes, &err) < 0) {
+            ambd_log(AMBD_WARN, "job.unknown dataset=%s name=%s reason=\"%s\"", dataset->name, name, err.message);
+            continue;
+        }
+        job->state = job_runs(job) ? AMBD_JOB_QUEUED : job->state;
+        jobs_append(jobs, job);
+    }
+}
+
+int ambd_jobs_init(struct ambd_jobs *jobs, struct ambd_server *server, struct amb_error *err) {
+    int r = uv_async_init(&server->loop, &jobs->async, jobs_on_async);
+
+    if (r < 0) {
+        return amb_fail(err, r, "cannot make a wake-up: %s", uv_strerror(r));
+    }
+    jobs->server = server;
+    jobs->async.data = jobs;
+    uv_timer_init(&server->loop, &jobs->timer);
+    jobs->timer.data = jobs;
+    uv_timer_start(&jobs->timer, jobs_on_timer, TIMER_MS, TIMER_MS);
+    jobs->started = true;
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        if (server->datasets[i]->store != NULL) {
+            jobs_load(jobs, server->datasets[i]);
+        }
+    }
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        jobs_start_next(jobs, server->datasets[i]);
+    }
+    return 0;
+}
+
+bool ambd_jobs_stop(struct ambd_jobs *jobs) {
+    bool running = jobs->n_running > 0;
+
+    jobs->stopping = true;
+    for (struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->waiting_put != NULL) { /* no room still: these samples are done again */
+            struct put *put = job->waiting_put;
+
+            job->waiting_put = NULL;
+            put->error.code = -ESHUTDOWN;
+            ambd_examination_return(job->examination, put->deposit);
+            job->n_tasks--;
+            jobs->n_running--;
+            amb_free(put);
+        }
+        if (job->examination != NULL) {
+            ambd_examination_stop(job->examination);
+            running = true;
+        }
+    }
+    return !running;
+}
+
+void ambd_jobs_close(struct ambd_jobs *jobs) {
+    if (jobs->started) {
+        jobs->started = false;
+        uv_close((uv_handle_t *)&jobs->async, NULL);
+        uv_close((uv_handle_t *)&jobs->timer, NULL);
+    }
+    while (jobs->first != NULL) {
+        struct ambd_job *next = jobs->first->next;
+
+        if (jobs->first->examination != NULL) {
+            ambd_examination_stop(jobs->first->examination);
+        }
+        ambd_job_free(jobs->first);
+        jobs->first = next;
+    }
+}
+
+/* Requests */
+
+struct ambd_job *ambd_jobs_find(struct ambd_jobs *jobs, uint64_t id) {
+    struct ambd_job *job = jobs->first;
+
+    while (job != NULL && job->id != id) {
+        job = job->next;
+    }
+    return job;
+}
+
+static int jobs_check_new(const struct ambd_jobs *jobs, const struct ambd_job *fresh, struct amb_error *err) {
+    for (const struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->dataset == fresh->dataset && !ambd_job_is_over(job) && !ambd_spec_is_apart(&job->spec, &fresh->spec)) {
+            return amb_fail(err, AMB_ERR_BUSY,
+                            "job %llu of dataset '%s' may mean the same samples and is %s; wait for it, cancel it, or "
+                            "name other samples (--where, --part)",
+                            (unsigned long long)job->id, job->dataset->name, ambd_job_state_name(job->state));
+        }
+    }
+    return 0;
+}
+
+/* Forget the oldest job that has ended, where there are too many. */
+static int jobs_make_room(struct ambd_jobs *jobs, const struct ambd_dataset *dataset, struct amb_error *err) {
+    struct ambd_job **oldest = NULL;
+    unsigned n = 0;
+
+    for (struct ambd_job **at = &jobs->first; *at != NULL; at = &(*at)->next) {
+        n += (*at)->dataset == dataset;
+        if ((*at)->dataset == dataset && ambd_job_is_over(*at) && (*at)->n_tasks == 0 && oldest == NULL) {
+            oldest = at;
+        }
+    }
+    if (n < AMBD_JOBS_MAX) {
+        return 0;
+    }
+    if (oldest == NULL) {
+        return amb_fail(err, AMB_ERR_LIMIT, "dataset '%s' has %u jobs that have not ended, allowed: %u", dataset->name, n,
+                        AMBD_JOBS_MAX);
+    }
+    struct ambd_job *job = *oldest;
+
+    *oldest = job->next;
+    job_note(jobs, job, true);
+    ambd_job_free(job);
+    return 0;
+}
+
+int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_dataset *dataset, cJSON *json,
+                   struct amb_error *err) {
+    struct ambd_job *job = NULL;
+    int r;
+
+    if (dataset->store == NULL) {
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "dataset '%s' has no store for annotations; start the daemon with --state-dir DIR", dataset->name);
+    }
+    r = ambd_job_new(&job, jobs->last_id + 1, dataset, json, err);
+    if (r < 0) {
+        return r;
+    }
+    r = jobs_check_new(jobs, job, err);
+    r = r < 0 ? r : jobs_make_room(jobs, dataset, err);
+    if (r < 0) {
+        job->spec.json = NULL; /* the caller's still */
+        ambd_job_free(job);
+        return r;
+    }
+    job->start_sequence = dataset->last_sequence;
+    jobs_append(jobs, job);
+    job_set_state(jobs, job, AMBD_JOB_QUEUED);
+    jobs_start_next(jobs, dataset);
+    *out = job;
+    return 0;
+}
+
+static int act_fail(const struct ambd_job *job, const char *action, struct amb_error *err) {
+    return amb_fail(err, AMB_ERR_STATE, "cannot %s job %llu, which is %s", action, (unsigned long long)job->id,
+                    ambd_job_state_name(job->state));
+}
+
+static void job_want(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job_state state) {
+    if (!job_runs(job)) {
+        job_set_state(jobs, job, state);
+        return;
+    }
+    job->wanted = state;
+    if (job->waiting_put != NULL) { /* no room: what it holds is done again by the next run */
+        struct put *put = job->waiting_put;
+
+        job->waiting_put = NULL;
+        ambd_examination_return(job->examination, put->deposit);
+        job->n_tasks--;
+        jobs->n_running--;
+        job->reason = AMB_ERROR_NULL;
+        amb_free(put);
+    }
+    if (job->examination != NULL) {
+        ambd_examination_stop(job->examination);
+        jobs_look(jobs, job);
+    }
+}
+
+int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *action, int64_t priority,
+                  struct amb_error *err) {
+    if (strcmp(action, "priority") == 0) {
+        job->spec.priority = priority;
+        job_note(jobs, job, false);
+    } else if (strcmp(action, "pause") == 0) {
+        if (ambd_job_is_over(job)) {
+            return act_fail(job, action, err);
+        }
+        job_want(jobs, job, AMBD_JOB_PAUSED);
+    } else if (strcmp(action, "cancel") == 0) {
+        if (ambd_job_is_over(job)) {
+            return act_fail(job, action, err);
+        }
+        job_want(jobs, job, AMBD_JOB_CANCELLED);
+    } else if (strcmp(action, "resume") == 0) {
+        if (job_runs(job) && job->wanted == AMBD_JOB_RUNNING) {
+            return act_fail(job, action, err);
+        }
+        if (job->state == AMBD_JOB_DONE || job->state == AMBD_JOB_QUEUED) {
+            return act_fail(job, action, err);
+        }
+        job->reason = AMB_ERROR_NULL;
+        job_want(jobs, job, AMBD_JOB_QUEUED);
+    } else {
+        return amb_fail(err, AMB_ERR_CONFIG, "'action' is '%.40s', allowed: pause, resume, cancel, priority", action);
+    }
+    jobs->changes++;
+    jobs_start_next(jobs, job->dataset);
+    return 0;
+}
+
+cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset) {
+    cJSON *json = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(json, "jobs");
+    const uint64_t now_ns = ambd_now_ns();
+
+    for (const struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        if (dataset == NULL || job->dataset == dataset) {
+            cJSON_AddItemToArray(list, ambd_job_encode(job, now_ns));
+        }
+    }
+    return json;
+}
