@@ -33,7 +33,7 @@ struct amb_store_options {
 
 /* What opening or verifying found, for people. */
 struct amb_store_report {
-    uint64_t n_records;        /* live */
+    uint64_t n_records;        /* live; until verify counts, those replaced since the last compaction count twice */
     uint64_t n_replayed;       /* from the journal */
     uint64_t n_generations;
     uint64_t torn_bytes;       /* cut off a tail: never acknowledged */
@@ -63,6 +63,8 @@ struct amb_store; /* one owner at a time */
  */
 int amb_store_open(struct amb_store **out, const char *dir, const struct amb_store_options *options,
                    struct amb_store_report *report, struct amb_error *err);
+/* As open gave it, with today's numbers and what reading found damaged since. */
+void amb_store_get_report(struct amb_store_report *report, const struct amb_store *store);
 struct amb_store *amb_store_close(struct amb_store *store); /* what is not committed is lost; NULL ok; returns NULL */
 
 /**
