@@ -42,6 +42,10 @@ int ambd_dataset_open_store(struct ambd_dataset *dataset, const char *state_dir,
         return r;
     }
     snprintf(path + strlen(path), sizeof path - strlen(path), "/%.64s", dataset->name);
+    dataset->store_path = amb_strdup(path);
+    if (dataset->store_path == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a path");
+    }
     r = amb_store_open(&dataset->store, path, &options, &dataset->store_report, err);
     if (r < 0) {
         return r;
@@ -219,4 +223,88 @@ void ambd_dataset_tidy(struct ambd_dataset *dataset) {
         ambd_log(AMBD_WARN, "store.uncompacted dataset=%s code=%s reason=\"%s\"", dataset->name,
                  amb_error_name(err.code), err.message);
     }
+}
+
+static void store_closep(struct amb_store **store) {
+    *store = amb_store_close(*store);
+}
+
+static bool store_has(const struct amb_store *store, const struct amb_store_record *record) {
+    struct amb_store_record known[AMB_ORIGIN_N];
+    bool has = false;
+    size_t n;
+
+    amb_store_get(known, &n, store, &record->uid, record->version);
+    for (size_t i = 0; i < n; i++) {
+        has = has || known[i].origin == record->origin;
+    }
+    return has;
+}
+
+static int merge_curve(struct ambd_merge_report *report, struct amb_store *ours, const struct amb_store *other,
+                       const struct amb_store_record *record, struct amb_error *err) {
+    AMB_CLEANUP(amb_freep) float *sigmas = NULL;
+    AMB_CLEANUP(amb_freep) float *p = NULL;
+    size_t n = 0;
+    int r = amb_store_get_curve(&sigmas, &p, &n, other, &record->uid, record->version, err);
+
+    r = r < 0 || n == 0 ? r : amb_store_put_curve(ours, &record->uid, record->version, sigmas, p, n, err);
+    report->n_curves += r == 0 && n > 0;
+    return r;
+}
+
+static int merge_sample(struct ambd_merge_report *report, struct ambd_dataset *dataset, const struct amb_store *other,
+                        uint32_t i_sample, struct amb_error *err) {
+    const struct amb_hash128 uid = amb_catalog_uid(dataset->fill.catalog, i_sample);
+    struct amb_store_record records[AMB_ORIGIN_N];
+    size_t n;
+    int r = 0;
+
+    amb_store_get(records, &n, other, &uid, 0);
+    report->n_records += n;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        struct amb_store_record *record = &records[i];
+        const char *sha256 = record->model != 0 ? amb_store_peek_model(other, record->model) : NULL;
+
+        if (store_has(dataset->store, record)) {
+            continue;
+        }
+        record->model = 0;
+        r = sha256 != NULL ? amb_store_put_model(&record->model, dataset->store, sha256, err) : 0;
+        r = r < 0 ? r : merge_curve(report, dataset->store, other, record, err);
+        r = r < 0 ? r : amb_store_put(dataset->store, record, 1, err);
+        if (r == 0) {
+            report->n_taken++;
+            if (record->sides != 0) {
+                amb_ledger_put(dataset->ledger, i_sample, record->origin, (enum amb_side)record->sides,
+                               (struct amb_annotation){record->sigma_min, record->sigma_max});
+            }
+        }
+    }
+    return r;
+}
+
+int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *dataset, const char *path,
+                       struct amb_error *err) {
+    AMB_CLEANUP(store_closep) struct amb_store *other = NULL;
+    const struct amb_store_options options = {.read_only = true};
+    const uint32_t n = amb_catalog_count(dataset->fill.catalog);
+    struct amb_store_report found;
+    int r;
+
+    if (dataset->store == NULL) {
+        return amb_fail(err, AMB_ERR_CONFIG,
+                        "dataset '%s' has no store for annotations; start the daemon with --state-dir DIR", dataset->name);
+    }
+    r = amb_store_open(&other, path, &options, &found, err);
+    for (uint32_t i = 0; i < n && r == 0; i++) {
+        r = merge_sample(report, dataset, other, i, err);
+    }
+    return r < 0 ? r : amb_store_commit(dataset->store, err);
+}
+
+int ambd_dataset_verify(struct amb_store_report *report, const struct ambd_dataset *dataset, struct amb_error *err) {
+    return dataset->store != NULL ? amb_store_verify(report, dataset->store_path, NULL, err)
+                                  : amb_fail(err, AMB_ERR_CONFIG, "dataset '%s' has no store for annotations; start the "
+                                             "daemon with --state-dir DIR", dataset->name);
 }

@@ -38,3 +38,14 @@ int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *datas
 
 /* Compact if it is time. Failures are the store's to report at the next write. */
 void ambd_dataset_tidy(struct ambd_dataset *dataset);
+
+struct ambd_merge_report {
+    uint64_t n_records, n_taken, n_curves; /* of the other store; those that ours did not have; their curves */
+};
+
+/* Take over what another daemon's store knows of our samples and ours does not. path: its folder; it may be in use. */
+int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *dataset, const char *path,
+                       struct amb_error *err);
+
+/* Read and check the whole store. AMB_ERR_CONFIG: there is none. */
+int ambd_dataset_verify(struct amb_store_report *report, const struct ambd_dataset *dataset, struct amb_error *err);

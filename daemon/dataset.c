@@ -234,6 +234,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     amb_ledger_free(dataset->ledger);
     amb_annotations_unref(dataset->last);
     amb_store_close(dataset->store);
+    amb_free(dataset->store_path);
     amb_quarantine_free(dataset->fill.quarantine);
     amb_free(dataset->n_shards);
     amb_free(dataset->sources);

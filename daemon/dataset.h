@@ -31,6 +31,7 @@ struct ambd_dataset {
     /* clerk's desk only, after open */
     struct amb_ledger *ledger;
     struct amb_store *store; /* NULL: no state directory */
+    char *store_path; /* owned */
     struct amb_store_report store_report;
     uint64_t keep_generations_s;
     struct amb_annotations *last; /* newest generation that was minted; a reference */
@@ -44,6 +45,8 @@ struct ambd_dataset {
     struct ambd_generation *oldest, *current;
     struct ambd_reports reports;
     unsigned n_streams;
+    bool minting;          /* a task of jobs.c is under way */
+    uint64_t published_ns; /* when it was begun last */
 };
 
 /**

@@ -457,7 +457,9 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
     examination->evaluations_per_s = evaluations_per_s;
     examination->ready = true;
     pthread_mutex_unlock(&examination->lock);
-    examination->options.wake(examination->options.opaque);
+    if (examination->options.wake != NULL) {
+        examination->options.wake(examination->options.opaque);
+    }
     return 0;
 }
 
@@ -483,12 +485,9 @@ static void *examination_main(void *opaque) {
         thread_give_way();
     }
     r = bench_open(&bench, &err);
-    if (r == 0 && !examination->options.spec->dry_run) {
+    if (r == 0) {
         r = bench.crops != NULL ? crops_run(&bench, &err) : classifier_run(&bench, &err);
         bench_hand_over(&bench);
-    }
-    if (bench.deposit != NULL) {
-        bench.deposit = NULL; /* empty: stays with the examination */
     }
     bench_close(&bench);
     pthread_mutex_lock(&examination->lock);
@@ -497,6 +496,28 @@ static void *examination_main(void *opaque) {
     pthread_mutex_unlock(&examination->lock);
     examination->options.wake(examination->options.opaque);
     return NULL;
+}
+
+int ambd_examination_measure(struct amb_model_info *info, size_t *batch, double *evaluations_per_s,
+                             const struct ambd_examination_options *options, struct amb_error *err) {
+    struct ambd_examination *examination = amb_calloc(1, sizeof *examination);
+    struct bench bench = {.examination = examination};
+    int r;
+
+    if (examination == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory to measure a model");
+    }
+    examination->options = *options;
+    examination->dataset = *options->dataset;
+    pthread_mutex_init(&examination->lock, NULL);
+    r = bench_open(&bench, err);
+    bench_close(&bench);
+    *info = examination->info;
+    *batch = examination->batch;
+    *evaluations_per_s = examination->evaluations_per_s;
+    pthread_mutex_destroy(&examination->lock);
+    amb_free(examination);
+    return r;
 }
 
 int ambd_examination_new(struct ambd_examination **out, const struct ambd_examination_options *options,

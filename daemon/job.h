@@ -30,7 +30,7 @@ struct ambd_job {
     enum ambd_job_state state;
     enum ambd_job_state wanted; /* what to be once the thread has stopped; RUNNING: nothing else */
     struct amb_error reason;    /* of FAILED, WAITING */
-    uint64_t start_sequence;    /* records of its kind behind it are its own */
+    uint64_t start_sequence;    /* records of its kind from it on are its own; 0: not begun */
     uint64_t n_total, n_done, n_given_up, n_unreadable, n_evaluations;
     uint64_t started_unix_s, ended_unix_s;
     double seconds;             /* running, all runs */

@@ -18,9 +18,11 @@
 #include "base/alloc.h"
 #include "daemon/dataset-store.h"
 #include "daemon/log.h"
+#include "daemon/queries.h"
+#include "daemon/selection.h"
 #include "daemon/server.h"
 
-#define TIMER_MS      500u
+#define TIMER_MS      250u /* watchers hear at most four times a second */
 #define RETRY_NS      UINT64_C(3000000000) /* a full disk is looked at again; not tuned */
 #define JOB_NAME      "job-%020llu"        /* in the store; names sort by age */
 #define JOB_NAME_BYTES 32u
@@ -293,64 +295,15 @@ struct select_task {
     struct ambd_task task;
     struct ambd_jobs *jobs;
     struct ambd_job *job;
-    uint64_t *selected;
-    uint64_t n_selected, n_own;
+    struct ambd_selection selection;
     struct amb_error error;
 };
 
-static bool rank_is_higher(enum amb_origin origin) {
-    return origin == AMB_ORIGIN_FIXED || origin == AMB_ORIGIN_IMPORT;
-}
-
-/* Is the sample still to be done? *own: this job has done it. Thread: clerk. */
-static bool select_wants(bool *own, const struct ambd_job *job, uint32_t i_sample, const struct amb_hash128 *uid) {
-    const bool crops = job->spec.kind == AMBD_SPEC_CROPS;
-    const enum amb_origin origin = crops ? AMB_ORIGIN_CROPS : AMB_ORIGIN_CLASSIFIER;
-    struct amb_store_record records[AMB_ORIGIN_N];
-    enum amb_origin min_origin, max_origin;
-    size_t n;
-
-    *own = false;
-    amb_ledger_get(&min_origin, &max_origin, job->dataset->ledger, i_sample);
-    if (rank_is_higher(crops ? max_origin : min_origin)) {
-        return false;
-    }
-    amb_store_get(records, &n, job->dataset->store, uid, 0);
-    for (size_t i = 0; i < n; i++) {
-        if (records[i].origin == origin) {
-            *own = records[i].sequence > job->start_sequence;
-            return job->spec.again && !*own;
-        }
-    }
-    return true;
-}
-
 static void select_run(struct ambd_task *task) {
     struct select_task *select = (struct select_task *)task;
-    const struct ambd_job *job = select->job;
-    const struct amb_catalog *catalog = job->dataset->fill.catalog;
-    const uint32_t n = amb_catalog_count(catalog);
 
-    select->selected = amb_calloc((size_t)n / 64 + 1, sizeof *select->selected);
-    if (select->selected == NULL) {
-        amb_fail(&select->error, -ENOMEM, "no memory to select among %u samples", n);
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct amb_hash128 uid = amb_catalog_uid(catalog, i);
-        struct amb_sample_info info;
-        bool own;
-
-        amb_catalog_get(&info, catalog, i);
-        if (!ambd_spec_matches(&job->spec, &info, amb_catalog_source(catalog, info.i_source, NULL, NULL, NULL), &uid)) {
-            continue;
-        }
-        if (select_wants(&own, job, i, &uid)) {
-            select->selected[i / 64] |= UINT64_C(1) << i % 64;
-            select->n_selected++;
-        }
-        select->n_own += own;
-    }
+    ambd_selection_get(&select->selection, select->job->dataset, &select->job->spec, select->job->start_sequence,
+                       &select->error);
 }
 
 static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct select_task *select, struct amb_error *err) {
@@ -358,7 +311,7 @@ static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct sele
     struct ambd_examination_options options = {
         .spec = &job->spec,
         .dataset = &job->dataset->fill,
-        .selected = select->selected,
+        .selected = select->selection.bits,
         .n_samples = amb_catalog_count(job->dataset->fill.catalog),
         .limits = jobs->server->codec_limits,
         .library = config->annotate.library,
@@ -372,7 +325,7 @@ static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct sele
     int r = ambd_examination_new(&job->examination, &options, err);
 
     if (r == 0) {
-        select->selected = NULL; /* taken */
+        select->selection.bits = NULL; /* taken */
     }
     return r;
 }
@@ -386,10 +339,14 @@ static void select_done(struct ambd_task *task) {
     jobs->n_running--;
     job->selecting = false;
     if (select->error.code == 0) {
-        job->n_total = select->n_selected + select->n_own;
-        job->n_done = select->n_own;
+        job->n_total = select->selection.n_selected + select->selection.n_own;
+        job->n_done = select->selection.n_own;
+        if (job->start_sequence == 0) {
+            job->start_sequence = select->selection.start_sequence;
+            job_note(jobs, job, false);
+        }
     }
-    if (select->error.code == 0 && select->n_selected > 0 && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
+    if (select->error.code == 0 && select->selection.n_selected > 0 && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
         job->since_ns = ambd_now_ns();
         ambd_job_count_rate(job, job->since_ns);
         job_examine(jobs, job, select, &select->error);
@@ -400,7 +357,7 @@ static void select_done(struct ambd_task *task) {
     if (job->examination == NULL) {
         job_end_run(jobs, job);
     }
-    amb_free(select->selected);
+    ambd_selection_deinit(&select->selection);
     amb_free(select);
     ambd_server_continue_stop(jobs->server);
 }
@@ -480,6 +437,7 @@ static void jobs_on_timer(uv_timer_t *timer) {
             }
         }
     }
+    ambd_watch_tick(jobs->server);
 }
 
 /* Life cycle */
@@ -649,7 +607,6 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
         ambd_job_free(job);
         return r;
     }
-    job->start_sequence = dataset->last_sequence;
     jobs_append(jobs, job);
     job_set_state(jobs, job, AMBD_JOB_QUEUED);
     jobs_start_next(jobs, dataset);

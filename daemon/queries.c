@@ -142,17 +142,6 @@ int ambd_query_list(struct ambd_session *session, uint32_t id, const cJSON *json
 
 /* SAMPLE */
 
-static void add_annotation(cJSON *out, const struct ambd_dataset *dataset, uint32_t i_sample) {
-    enum amb_origin min_origin, max_origin;
-    struct amb_annotation value = amb_ledger_get(&min_origin, &max_origin, dataset->ledger, i_sample);
-    cJSON *object = cJSON_AddObjectToObject(out, "annotation");
-
-    ambp_json_add_f64(object, "sigma_min", (double)value.sigma_min);
-    ambp_json_add_f64(object, "sigma_max", (double)value.sigma_max);
-    cJSON_AddStringToObject(object, "sigma_min_origin", amb_origin_name(min_origin));
-    cJSON_AddStringToObject(object, "sigma_max_origin", amb_origin_name(max_origin));
-}
-
 static void add_quarantine(cJSON *out, struct amb_quarantine *quarantine, uint32_t i_sample) {
     struct amb_quarantine_row row;
     cJSON *object;
@@ -171,28 +160,6 @@ static void add_quarantine(cJSON *out, struct amb_quarantine *quarantine, uint32
     cJSON_AddNullToObject(out, "quarantine");
 }
 
-static int sample_find(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err) {
-    uint32_t total = amb_catalog_count(query->dataset->fill.catalog);
-
-    if (query->by_index) {
-        *i_sample = (uint32_t)query->index;
-        *n_matches = query->index < total ? 1 : 0;
-    } else {
-        *n_matches =
-            amb_catalog_find(i_sample, query->dataset->fill.catalog, query->name, strlen(query->name));
-    }
-    if (*n_matches > 0) {
-        return 0;
-    }
-    return query->by_index
-               ? amb_fail(err, AMB_ERR_NOT_FOUND, "no sample %llu in dataset '%s', which has 0 to %u",
-                          (unsigned long long)query->index, query->dataset->name, total - 1)
-               : amb_fail(err, AMB_ERR_NOT_FOUND,
-                          "no sample '%.200s' in dataset '%s'; give source/key, key, path or base name as "
-                          "`ambientctl ls` shows them",
-                          query->name, query->dataset->name);
-}
-
 static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct ambd_dataset *dataset = query->dataset;
     struct amb_catalog *catalog = dataset->fill.catalog;
@@ -201,7 +168,7 @@ static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error 
     enum amb_shard_format format;
     struct amb_sample_info info;
     struct amb_hash128 uid;
-    int r = sample_find(&i_sample, &n_matches, query, err);
+    int r = ambd_query_find_sample(&i_sample, &n_matches, query, err);
 
     if (r < 0) {
         return r;
@@ -222,30 +189,21 @@ static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error 
     cJSON_AddNumberToObject(out, "corruption_label", (double)info.corruption_label);
     cJSON_AddStringToObject(out, "uid", text);
     ambd_json_add_string(out, "members", members);
-    add_annotation(out, dataset, i_sample);
+    ambd_query_add_annotation(out, dataset, i_sample);
     add_quarantine(out, dataset->fill.quarantine, i_sample);
     return 0;
 }
 
 int ambd_query_sample(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "key", "index"};
-    const cJSON *index = cJSON_GetObjectItemCaseSensitive(json, "index");
     struct ambd_query *query = ambd_query_new(session, id, json, "SAMPLE", keys, COUNT(keys), sample_answer, err);
-    const char *key = NULL;
 
     if (query == NULL) {
         return err->code;
     }
-    query->by_index = index != NULL && !cJSON_IsNull(index);
-    if (ambp_json_get_string(&key, json, "key", false, err) < 0 ||
-        ambp_json_get_u64(&query->index, json, "index", 0, UINT32_MAX, false, err) < 0) {
+    if (ambd_query_load_sample(query, json, err) < 0) {
         ambd_query_free(query);
         return err->code;
-    }
-    query->name = amb_strdup(key != NULL ? key : "");
-    if (query->by_index == (key != NULL) || query->name == NULL) {
-        ambd_query_free(query);
-        return amb_fail(err, AMB_ERR_CONFIG, "SAMPLE: allowed: either 'key' or 'index'");
     }
     ambd_query_push(query, &session->server->clerk);
     return 0;

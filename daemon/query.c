@@ -7,6 +7,7 @@
 #include "daemon/query.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "daemon/text.h"
@@ -112,4 +113,54 @@ void ambd_query_add_place(cJSON *json, const struct ambd_dataset *dataset, const
                          amb_catalog_source(dataset->fill.catalog, info->i_source, NULL, NULL, NULL));
     ambd_json_add_string(json, "shard",
                          amb_catalog_shard(dataset->fill.catalog, info->i_shard, NULL, NULL, NULL));
+}
+
+void ambd_query_add_annotation(cJSON *out, const struct ambd_dataset *dataset, uint32_t i_sample) {
+    enum amb_origin min_origin, max_origin;
+    struct amb_annotation value = amb_ledger_get(&min_origin, &max_origin, dataset->ledger, i_sample);
+    cJSON *object = cJSON_AddObjectToObject(out, "annotation");
+
+    ambp_json_add_f64(object, "sigma_min", (double)value.sigma_min);
+    ambp_json_add_f64(object, "sigma_max", (double)value.sigma_max);
+    cJSON_AddStringToObject(object, "sigma_min_origin", amb_origin_name(min_origin));
+    cJSON_AddStringToObject(object, "sigma_max_origin", amb_origin_name(max_origin));
+}
+
+int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err) {
+    uint32_t total = amb_catalog_count(query->dataset->fill.catalog);
+
+    if (query->by_index) {
+        *i_sample = (uint32_t)query->index;
+        *n_matches = query->index < total ? 1 : 0;
+    } else {
+        *n_matches =
+            amb_catalog_find(i_sample, query->dataset->fill.catalog, query->name, strlen(query->name));
+    }
+    if (*n_matches > 0) {
+        return 0;
+    }
+    return query->by_index
+               ? amb_fail(err, AMB_ERR_NOT_FOUND, "no sample %llu in dataset '%s', which has 0 to %u",
+                          (unsigned long long)query->index, query->dataset->name, total - 1)
+               : amb_fail(err, AMB_ERR_NOT_FOUND,
+                          "no sample '%.200s' in dataset '%s'; give source/key, key, path or base name as "
+                          "`ambientctl ls` shows them",
+                          query->name, query->dataset->name);
+}
+
+int ambd_query_load_sample(struct ambd_query *query, const cJSON *json, struct amb_error *err) {
+    const cJSON *index = cJSON_GetObjectItemCaseSensitive(json, "index");
+    const char *key = NULL;
+    int r = ambp_json_get_string(&key, json, "key", false, err);
+
+    query->by_index = index != NULL && !cJSON_IsNull(index);
+    r = r < 0 ? r : ambp_json_get_u64(&query->index, json, "index", 0, UINT32_MAX, false, err);
+    if (r < 0) {
+        return r;
+    }
+    query->name = amb_strdup(key != NULL ? key : "");
+    if (query->by_index == (key != NULL) || query->name == NULL) {
+        return amb_fail(err, AMB_ERR_CONFIG, "allowed: either 'key' or 'index'");
+    }
+    return 0;
 }

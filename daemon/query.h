@@ -34,6 +34,7 @@ struct ambd_query {
     /* what one of them needs beyond that */
     void *detail;
     void (*detail_free)(void *detail);
+    void (*task_done)(struct ambd_task *task); /* of a query that goes over two desks */
 
     char *text; /* the answer */
     struct amb_error error;
@@ -54,3 +55,12 @@ int ambd_query_load_range(struct ambd_query *query, const cJSON *json, struct am
 
 /* "key", "source" and "shard" of a sample. Thread: any. */
 void ambd_query_add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info);
+
+/* "key" or "index" of a request that means one sample. */
+int ambd_query_load_sample(struct ambd_query *query, const cJSON *json, struct amb_error *err);
+
+/* Find it. AMB_ERR_NOT_FOUND. Thread: desk. */
+int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err);
+
+/* "annotation": the effective values and who set them. Thread: clerk. */
+void ambd_query_add_annotation(cJSON *out, const struct ambd_dataset *dataset, uint32_t i_sample);

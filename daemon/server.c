@@ -140,11 +140,12 @@ static void server_close_handle(uv_handle_t *handle) {
 }
 
 void ambd_server_continue_stop(struct ambd_server *server) {
-    if (!server->stopping || server->stopped || server->n_sessions > 0 || server->clerk.n_tasks > 0 ||
-        server->builder.n_tasks > 0) {
+    if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) ||
+        server->clerk.n_tasks > 0 || server->builder.n_tasks > 0) {
         return;
     }
     server->stopped = true;
+    ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
     ambd_producer_close(&server->producer);
@@ -311,6 +312,7 @@ static int server_init(struct ambd_server *server, struct amb_error *err) {
     r = r < 0 ? r : server_init_timers(server, err);
     r = r < 0 ? r : ambd_desk_init(&server->clerk, &server->loop, "clerk", err);
     r = r < 0 ? r : ambd_desk_init(&server->builder, &server->loop, "builder", err);
+    r = r < 0 ? r : ambd_jobs_init(&server->jobs, server, err);
     r = r < 0 ? r
               : ambd_producer_init(&server->producer, &server->loop, server->n_workers, &server->codec_limits,
                                    ambd_stream_on_drawn, ambd_stream_on_done, err);
@@ -325,6 +327,7 @@ static void server_on_walk(uv_handle_t *handle, void *opaque) {
 
 static void server_deinit(struct ambd_server *server) {
     ambd_accept_stop(server);
+    ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
     ambd_producer_close(&server->producer);

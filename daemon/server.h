@@ -13,6 +13,7 @@
 #include "daemon/dataset.h"
 #include "daemon/desk.h"
 #include "daemon/endpoint.h"
+#include "daemon/jobs.h"
 #include "daemon/producer.h"
 #include "daemon/quota.h"
 
@@ -39,6 +40,7 @@ struct ambd_server {
     struct ambd_quota quota;
     struct ambd_producer producer;
     struct ambd_desk clerk;   /* ledgers, catalogs: IMPORT, reload, queries */
+    struct ambd_jobs jobs;
     struct ambd_desk builder; /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
 
     uv_poll_t listener;

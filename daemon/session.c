@@ -64,6 +64,7 @@ void ambd_session_release(struct ambd_session *session) {
     server->n_sessions--;
     ambd_link_deinit(&session->link);
     cJSON_free(session->run);
+    amb_free(session->watch);
     amb_free(session);
     ambd_server_continue_stop(server);
 }
@@ -302,6 +303,18 @@ static const struct {
     [AMBP_ADVANCE] = {session_on_advance, false},
     [AMBP_CANCEL_ADVANCE] = {session_on_cancel_advance, false},
     [AMBP_IMPORT] = {ambd_query_import, true},
+    [AMBP_ANNOTATIONS] = {ambd_query_annotations, false},
+    [AMBP_CURVE] = {ambd_query_curve, false},
+    [AMBP_STATS] = {ambd_query_stats, false},
+    [AMBP_PICTURES] = {ambd_query_pictures, false},
+    [AMBP_JOBS] = {ambd_query_jobs, false},
+    [AMBP_WATCH] = {ambd_query_watch, false},
+    [AMBP_VERIFY] = {ambd_query_verify, false},
+    [AMBP_ANNOTATE] = {ambd_query_annotate, true},
+    [AMBP_JOB] = {ambd_query_job, true},
+    [AMBP_MINT] = {ambd_query_mint, true},
+    [AMBP_EXPORT] = {ambd_query_export, true},
+    [AMBP_MERGE] = {ambd_query_merge, true},
 };
 
 static int session_dispatch_json(struct ambd_session *session, const struct ambp_header *header,

@@ -14,6 +14,7 @@
 #define AMBD_CLIENT_NAME_BYTES 64u /* "name/version" of HELLO, cut */
 
 struct ambd_stream;
+struct ambd_watch;
 
 /* Loop only. */
 struct ambd_session {
@@ -35,6 +36,7 @@ struct ambd_session {
     char *run; /* an answer larger than a frame, owned (cJSON_free) */
     size_t run_bytes, n_run_sent;
     uint32_t run_id;
+    struct ambd_watch *watch; /* NULL: none */
 };
 
 /* Take over an accepted socket. On failure the caller still owns fd. */

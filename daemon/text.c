@@ -72,3 +72,31 @@ char *ambd_json_print(cJSON *json) {
     cJSON_Delete(json);
     return text;
 }
+
+static void base64_encode(char *out, const uint8_t *data, size_t bytes) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < bytes; i += 3) {
+        uint32_t left = (uint32_t)(bytes - i);
+        uint32_t word = (uint32_t)data[i] << 16 | (left > 1 ? (uint32_t)data[i + 1] << 8 : 0) | (left > 2 ? data[i + 2] : 0);
+
+        *out++ = digits[word >> 18];
+        *out++ = digits[word >> 12 & 63];
+        *out++ = left > 1 ? digits[word >> 6 & 63] : '=';
+        *out++ = left > 2 ? digits[word & 63] : '=';
+    }
+    *out = '\0';
+}
+
+bool ambd_json_add_base64(cJSON *object, const char *key, const void *data, size_t bytes) {
+    char *text = amb_malloc((bytes + 2) / 3 * 4 + 1);
+    bool added;
+
+    if (text == NULL) {
+        return false;
+    }
+    base64_encode(text, data, bytes);
+    added = cJSON_AddStringToObject(object, key, text) != NULL;
+    amb_free(text);
+    return added;
+}

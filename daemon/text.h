@@ -1,5 +1,6 @@
 #pragma once
 /* Text: strings of foreign origin as JSON strings, and answers as text. */
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <cjson/cJSON.h>
@@ -10,6 +11,9 @@ void ambd_json_add_text(cJSON *object, const char *key, const char *text, size_t
 
 /* Add a string that is terminated; NULL text adds null. */
 void ambd_json_add_string(cJSON *object, const char *key, const char *text);
+
+/* Add bytes as base64 (RFC 4648, padded). False: out of memory. */
+bool ambd_json_add_base64(cJSON *object, const char *key, const void *data, size_t bytes);
 
 /* A tree as one line of JSON, to be released by cJSON_free; frees the tree. NULL: out of memory. */
 char *ambd_json_print(cJSON *json);

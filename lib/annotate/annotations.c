@@ -25,7 +25,7 @@ static void store_f32le(uint8_t *p, float value) {
     ambp_store_u32le(p, bits);
 }
 
-static int fingerprint_encode(struct amb_hash128 *out, const struct amb_annotation *values, uint32_t n_samples) {
+int amb_annotations_fingerprint(struct amb_hash128 *out, const struct amb_annotation *values, uint32_t n_samples) {
     struct amb_hasher *hasher = amb_hasher_new();
     uint8_t bytes[FINGERPRINT_CHUNK * 8];
 
@@ -51,7 +51,7 @@ int amb_annotations_new(struct amb_annotations **out, struct amb_annotation *val
                         uint64_t number, struct amb_error *err) {
     AMB_CLEANUP(amb_freep) struct amb_annotations *annotations = amb_calloc(1, sizeof *annotations);
 
-    if (annotations == NULL || fingerprint_encode(&annotations->fingerprint, values, n_samples) < 0) {
+    if (annotations == NULL || amb_annotations_fingerprint(&annotations->fingerprint, values, n_samples) < 0) {
         return amb_fail(err, -ENOMEM, "out of memory for annotation generation %llu of %u samples",
                         (unsigned long long)number, n_samples);
     }

@@ -35,3 +35,6 @@ int amb_annotations_new(struct amb_annotations **out, struct amb_annotation *val
                         uint64_t number, struct amb_error *err);
 struct amb_annotations *amb_annotations_ref(struct amb_annotations *annotations);
 struct amb_annotations *amb_annotations_unref(struct amb_annotations *annotations); /* NULL ok; returns NULL */
+
+/* XXH3-128 of the ordered values as little-endian f32 pairs. -ENOMEM. Thread: any. */
+int amb_annotations_fingerprint(struct amb_hash128 *out, const struct amb_annotation *values, uint32_t n_samples);

@@ -33,7 +33,7 @@ struct amb_store_options {
 
 /* What opening or verifying found, for people. */
 struct amb_store_report {
-    uint64_t n_records;        /* live */
+    uint64_t n_records;        /* live; until verify counts, those replaced since the last compaction count twice */
     uint64_t n_replayed;       /* from the journal */
     uint64_t n_generations;
     uint64_t torn_bytes;       /* cut off a tail: never acknowledged */
@@ -63,6 +63,8 @@ struct amb_store; /* one owner at a time */
  */
 int amb_store_open(struct amb_store **out, const char *dir, const struct amb_store_options *options,
                    struct amb_store_report *report, struct amb_error *err);
+/* As open gave it, with today's numbers and what reading found damaged since. */
+void amb_store_get_report(struct amb_store_report *report, const struct amb_store *store);
 struct amb_store *amb_store_close(struct amb_store *store); /* what is not committed is lost; NULL ok; returns NULL */
 
 /**
@@ -101,6 +103,9 @@ void amb_store_get(struct amb_store_record out[AMB_ORIGIN_N], size_t *n, const s
 /* Copy the curve; *n pairs, 0: none. sigmas, p: amb_malloc'ed, the caller's. Errors: AMB_ERR_CHECKSUM, errno. */
 int amb_store_get_curve(float **sigmas, float **p, size_t *n, const struct amb_store *store,
                         const struct amb_hash128 *uid, uint32_t version, struct amb_error *err);
+
+/* Sequence of what was put last; 0: nothing yet. */
+uint64_t amb_store_last_sequence(const struct amb_store *store);
 
 /* Every live record, in no order; a visitor that returns non-zero ends the walk, and that is returned. */
 int amb_store_walk(const struct amb_store *store, int (*visit)(void *opaque, const struct amb_store_record *record),

@@ -13,7 +13,7 @@
 #include "base/size.h"
 #include "proto/wire.h"
 #include "shard/catalog-private.h"
-#include "shard/store.h"
+#include "shard/shelf.h"
 
 /* File: magic 8, version u32, zero u32, XXH3-128 of the rest, name 16, digest 16, n_repeated u64, n_excluded
  * u64, then u32 each. */
@@ -200,7 +200,7 @@ static int facts_decode(struct catalog_facts *out, const uint8_t *image, size_t 
 static int facts_load(struct catalog_facts *out, const char *dir, const struct amb_hash128 *name) {
     uint8_t *image;
     size_t bytes;
-    int r = amb_store_load(&image, &bytes, dir, name);
+    int r = amb_shelf_load(&image, &bytes, dir, name);
 
     if (r == 0) {
         r = facts_decode(out, image, bytes, name);
@@ -235,7 +235,7 @@ static void facts_store(const struct catalog_facts *facts, const char *dir, cons
     }
     sum = amb_hash128_encode(image + FACTS_AT_SUMMED, bytes - FACTS_AT_SUMMED);
     memcpy(image + 16, sum.bytes, 16);
-    amb_store_put(dir, name, image, bytes, NULL);
+    amb_shelf_put(dir, name, image, bytes, NULL);
 }
 
 /* A shard that was written a moment ago has no index on disk, and must leave none of its facts there either.

@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "shard/catalog-private.h"
 #include "shard/pattern.h"
-#include "shard/store.h"
+#include "shard/shelf.h"
 
 static void catalog_free(struct amb_catalog *cat) {
     for (size_t i = 0; i < cat->n_shards; i++) {
@@ -198,7 +198,7 @@ static int catalog_open(struct amb_catalog *cat, const struct amb_source_options
         r = amb_map_allow_files(paths.n, err);
     }
     if (r == 0 && options->cache_dir != NULL) {
-        r = amb_store_init(options->cache_dir, err);
+        r = amb_shelf_init(options->cache_dir, err);
     }
     if (r < 0) {
         return r;

@@ -15,7 +15,7 @@
 #include "shard/folder.h"
 #include "shard/index-layout.h"
 #include "shard/indexer.h"
-#include "shard/store.h"
+#include "shard/shelf.h"
 #include "shard/tar.h"
 #include "shard/zip.h"
 
@@ -124,7 +124,7 @@ static int shard_load_cached(struct amb_shard *shard, const char *dir) {
     struct amb_hash128 name = shard_cache_name(&shard->key);
     uint8_t *image;
     size_t image_bytes;
-    int r = amb_store_load(&image, &image_bytes, dir, &name);
+    int r = amb_shelf_load(&image, &image_bytes, dir, &name);
 
     if (r < 0) {
         return r;
@@ -193,7 +193,7 @@ static void shard_store(struct amb_shard *shard, const char *dir) {
     struct amb_hash128 name = shard_cache_name(&shard->key);
     struct amb_index heap = shard->index;
 
-    shard->cache_code = amb_store_put(dir, &name, heap.image, heap.image_bytes, NULL);
+    shard->cache_code = amb_shelf_put(dir, &name, heap.image, heap.image_bytes, NULL);
     if (shard->cache_code == 0) {
         shard->cache_code = shard_load_cached(shard, dir);
     }

@@ -1,10 +1,10 @@
 /*
- * Store: one file for each index, named by the hash of what it was made of. Nothing is ever updated.
+ * Shelf: one file for each index, named by the hash of what it was made of. Nothing is ever updated.
  *
  * There is no fsync: after a power cut a file may be short or hold zeros, its checksum then fails, and the
  * shard is scanned again. A thousand fsyncs at the first start would cost more than that.
  */
-#include "shard/store.h"
+#include "shard/shelf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,11 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STORE_TEMP_S  3600          /* no index takes an hour to write; not tuned */
-#define STORE_TOUCH_S 86400         /* a file in use gets a new time at most daily */
-#define STORE_KEEP_S  (90 * 86400L) /* unused for so long: its shard was replaced; not tuned */
+#define SHELF_TEMP_S  3600          /* no index takes an hour to write; not tuned */
+#define SHELF_TOUCH_S 86400         /* a file in use gets a new time at most daily */
+#define SHELF_KEEP_S  (90 * 86400L) /* unused for so long: its shard was replaced; not tuned */
 
-static int store_path(char path[PATH_MAX], const char *dir, const struct amb_hash128 *name) {
+static int shelf_path(char path[PATH_MAX], const char *dir, const struct amb_hash128 *name) {
     char text[AMB_HASH128_TEXT_BYTES];
     int n;
 
@@ -31,15 +31,15 @@ static int store_path(char path[PATH_MAX], const char *dir, const struct amb_has
     return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-static bool store_older(const struct stat *st, time_t seconds) {
+static bool shelf_older(const struct stat *st, time_t seconds) {
     return st->st_mtime + seconds < time(NULL);
 }
 
-int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const struct amb_hash128 *name) {
+int amb_shelf_load(uint8_t **image, size_t *image_bytes, const char *dir, const struct amb_hash128 *name) {
     char path[PATH_MAX];
     struct stat st;
     void *map;
-    int fd, r = store_path(path, dir, name);
+    int fd, r = shelf_path(path, dir, name);
 
     if (r < 0) {
         return r;
@@ -52,7 +52,7 @@ int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const 
         close(fd);
         return -EINVAL;
     }
-    if (store_older(&st, STORE_TOUCH_S)) {
+    if (shelf_older(&st, SHELF_TOUCH_S)) {
         futimens(fd, NULL); /* may fail on a cache of somebody else; then he prunes it */
     }
     map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
@@ -65,7 +65,7 @@ int amb_store_load(uint8_t **image, size_t *image_bytes, const char *dir, const 
     return r;
 }
 
-static int store_write_all(int fd, const uint8_t *p, size_t bytes) {
+static int shelf_write_all(int fd, const uint8_t *p, size_t bytes) {
     while (bytes > 0) {
         ssize_t n = write(fd, p, bytes);
 
@@ -81,10 +81,10 @@ static int store_write_all(int fd, const uint8_t *p, size_t bytes) {
     return 0;
 }
 
-int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t *image, size_t image_bytes,
+int amb_shelf_put(const char *dir, const struct amb_hash128 *name, const uint8_t *image, size_t image_bytes,
                   struct amb_error *err) {
     char path[PATH_MAX], temp[PATH_MAX];
-    int fd, n, r = store_path(path, dir, name);
+    int fd, n, r = shelf_path(path, dir, name);
 
     n = snprintf(temp, sizeof temp, "%s/tmp-XXXXXX", dir);
     if (r < 0 || n < 0 || n >= PATH_MAX) {
@@ -94,7 +94,7 @@ int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t
     if (fd < 0) {
         return amb_fail(err, -errno, "index cache: cannot write in %s: %s", dir, strerror(errno));
     }
-    r = store_write_all(fd, image, image_bytes);
+    r = shelf_write_all(fd, image, image_bytes);
     if (close(fd) != 0 && r == 0) {
         r = -errno;
     }
@@ -108,7 +108,7 @@ int amb_store_put(const char *dir, const struct amb_hash128 *name, const uint8_t
     return 0;
 }
 
-static void store_prune(const char *path) {
+static void shelf_prune(const char *path) {
     DIR *dir = opendir(path);
     struct dirent *entry;
 
@@ -121,14 +121,14 @@ static void store_prune(const char *path) {
         struct stat st;
 
         if ((is_temp || is_index) && fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            store_older(&st, is_temp ? STORE_TEMP_S : STORE_KEEP_S)) {
+            shelf_older(&st, is_temp ? SHELF_TEMP_S : SHELF_KEEP_S)) {
             unlinkat(dirfd(dir), name, 0);
         }
     }
     closedir(dir);
 }
 
-int amb_store_init(const char *dir, struct amb_error *err) {
+int amb_shelf_init(const char *dir, struct amb_error *err) {
     char path[PATH_MAX];
     size_t n = strlen(dir);
 
@@ -148,6 +148,6 @@ int amb_store_init(const char *dir, struct amb_error *err) {
             path[i] = '/';
         }
     }
-    store_prune(dir);
+    shelf_prune(dir);
     return 0;
 }
