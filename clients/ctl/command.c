@@ -13,7 +13,7 @@
 #include "base/suggest.h"
 #include "clients/ctl/ctl.h"
 
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 32
 
 const struct ctl_command ctl_commands[] = {
     {"status", "", "what the daemon serves and who streams from it",
@@ -45,9 +45,28 @@ const struct ctl_command ctl_commands[] = {
      "ambientctl generations", ctl_run_generations},
     {"import", "FILE", "read an annotations file into the running daemon",
      "FILE is an annotations.jsonl in any of its forms (proto/annotations.md). A new annotation generation is minted,\n"
-     "which streams take up as they follow or advance. It lasts until the daemon stops; add the file to the config to\n"
-     "keep it. For the daemon's own user and root.",
+     "which streams take up as they follow or advance. It is kept in the state directory; without one it lasts until\n"
+     "the daemon stops. For the daemon's own user and root.",
      "ambientctl import new.jsonl", ctl_run_import},
+    {"annotate", "[DATASET]", "find out at which noise levels each sample may be used",
+     "Starts a job in the daemon that runs a noise-dependent classifier over the samples and sets their sigma_min, or\n"
+     "with --crops their sigma_max. The job goes on without this command and after a restart of the daemon; what it\n"
+     "found is kept in the daemon's state directory. Samples that are annotated already are passed over, and so are\n"
+     "trusted ones, whose value is fixed or imported. Streams take new annotations up every minute and at the end.\n\n"
+     "The model is an ONNX file with inputs x [N,C,H,W], sigma [N] and maybe labels, and logits of `low quality`. It\n"
+     "is run by ONNX Runtime: `pip install onnxruntime`, or the distribution's libonnxruntime.",
+     "ambientctl annotate main --model classifier.onnx --dry-run\n"
+     "    ambientctl annotate main --model classifier.onnx --follow\n"
+     "    ambientctl annotate main -m c.onnx --where source=web,label=3 --curves\n"
+     "    ambientctl annotate main -m c.onnx --part 1/4 --mode dense",
+     ctl_run_annotate},
+    {"annotations", "SUBCOMMAND", "stats, show, grid, export, import, merge, mint, verify", "", "", ctl_run_annotations},
+    {"jobs", "", "annotation jobs, their state and progress",
+     "A job waits where there is no room on the disk, and goes on by itself.", "ambientctl jobs", ctl_run_jobs},
+    {"job", "ACTION ID", "follow, pause, resume, cancel a job, or change its priority",
+     "ACTION is follow, pause, resume, cancel or priority. A paused job keeps what it found; a cancelled one too, but\n"
+     "it is over. The job of the highest priority of a dataset runs.",
+     "ambientctl job follow 3\n    ambientctl job pause 3\n    ambientctl job priority 3 --priority 10", ctl_run_job},
     {"bench", "", "stream at full speed: images/s, GB/s, stalls by cause",
      "Subscribes like a trainer, reads every byte of each batch once, and says where the time went.",
      "ambientctl bench\n    ambientctl bench --batch-size 64 --fields x_t,sigma_t --seconds 10", ctl_run_bench},
@@ -206,11 +225,11 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
         command_help(command, options, n_options);
         return CTL_OK;
     }
-    if (argc - optind != n_arguments) {
+    if (n_arguments < 0 ? argc - optind > -n_arguments : argc - optind != n_arguments) {
         return ctl_usage(command, "%d argument%s found, expected %s", argc - optind, argc - optind == 1 ? "" : "s",
                          n_arguments == 0 ? "none" : command->arguments);
     }
-    memmove(argv, argv + optind, (size_t)(argc - optind) * sizeof argv[0]);
+    memmove(argv, argv + optind, (size_t)(argc - optind + 1) * sizeof argv[0]);
     return CTL_PARSED;
 }
 

@@ -45,7 +45,8 @@ extern const size_t ctl_n_commands;
 /**
  * Parse the options of a command, the common ones among them (--socket, --dataset, --json, --help).
  *
- * n_arguments: words expected beside the options; they are moved to the front of argv.
+ * n_arguments: words expected beside the options; they are moved to the front of argv, NULL behind them. -1: none or
+ *              one.
  * Returns:     CTL_PARSED, or the exit status to end with: a message or the help text is printed.
  */
 int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct ctl_option *options, size_t n_options,
@@ -97,3 +98,10 @@ int ctl_run_import(struct ctl *ctl, int argc, char **argv);
 int ctl_run_bench(struct ctl *ctl, int argc, char **argv);
 int ctl_run_state(struct ctl *ctl, int argc, char **argv);
 int ctl_run_ping(struct ctl *ctl, int argc, char **argv);
+int ctl_run_annotate(struct ctl *ctl, int argc, char **argv);
+int ctl_run_annotations(struct ctl *ctl, int argc, char **argv);
+int ctl_run_jobs(struct ctl *ctl, int argc, char **argv);
+int ctl_run_job(struct ctl *ctl, int argc, char **argv);
+
+/* Show a job's progress until it ends, or ^C. */
+int ctl_follow(struct ctl *ctl, double id);

@@ -1,0 +1,407 @@
+/*
+ * Annotate: start a job, or follow one; the job is the daemon's and goes on whatever happens here.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "clients/ctl/ctl.h"
+
+#define BAR_COLUMNS  24u
+#define PRIORITY_NONE 1e9 /* not given */
+#define LINE_SECONDS 5 /* between lines where there is no terminal */
+
+static volatile sig_atomic_t interrupted;
+
+static void follow_on_signal(int signum) {
+    (void)signum;
+    interrupted = 1;
+}
+
+static const char *progress_eta(char out[CTL_TEXT_BYTES], const cJSON *job) {
+    const cJSON *eta = cJSON_GetObjectItemCaseSensitive(job, "eta_s");
+
+    return cJSON_IsNumber(eta) ? ctl_text_seconds(out, eta->valuedouble) : "-";
+}
+
+static void progress_print(const cJSON *job, bool terminal) {
+    double done = ctl_get_number(job, "done"), total = ctl_get_number(job, "total");
+    double evaluations = ctl_get_number(job, "evaluations");
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES], bar[3 * BAR_COLUMNS + 8];
+
+    snprintf(bar, sizeof bar, "%s", ctl_text_bar(total > 0 ? done / total : 0, BAR_COLUMNS));
+    fprintf(stderr, "%s%s %s / %s  %.1f samples/s  %.0f evaluations a sample  ETA %s  %s%s", terminal ? "\r\033[K▕" : "", bar,
+            ctl_text_count(a, done), ctl_text_count(b, total), ctl_get_number(job, "samples_per_s"),
+            done > 0 ? evaluations / done : 0.0, progress_eta(c, job), ctl_get_string(job, "state"), terminal ? "" : "\n");
+    fflush(stderr);
+}
+
+static void summary_print(const cJSON *job) {
+    double done = ctl_get_number(job, "done"), seconds = ctl_get_number(job, "seconds");
+    double evaluations = ctl_get_number(job, "evaluations");
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
+
+    printf("job %.0f %s: %s of %s samples in %s", ctl_get_number(job, "id"), ctl_get_string(job, "state"),
+           ctl_text_count(a, done), ctl_text_count(b, ctl_get_number(job, "total")), ctl_text_seconds(c, seconds));
+    if (done > 0) {
+        printf(", %.1f evaluations a sample, %s evaluations/s", evaluations / done,
+               ctl_text_count(a, seconds > 0 ? evaluations / seconds : 0));
+    }
+    printf("\n");
+    if (ctl_get_number(job, "given_up") > 0 || ctl_get_number(job, "unreadable") > 0) {
+        printf("  %.0f samples without an answer from the model, %.0f unreadable\n", ctl_get_number(job, "given_up"),
+               ctl_get_number(job, "unreadable"));
+    }
+    if (ctl_get_string(job, "reason")[0] != '\0') {
+        printf("  %s\n", ctl_get_string(job, "reason"));
+    }
+}
+
+static bool job_is_over(const cJSON *job) {
+    const char *state = ctl_get_string(job, "state");
+
+    return strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0;
+}
+
+static cJSON *job_find(cJSON *reply, double id) {
+    cJSON *job;
+
+    cJSON_ArrayForEach(job, cJSON_GetObjectItemCaseSensitive(reply, "jobs")) {
+        if (ctl_get_number(job, "id") == id) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+int ctl_follow(struct ctl *ctl, double id) {
+    const struct timespec pause = {0, 250000000};
+    const bool terminal = isatty(STDERR_FILENO);
+    struct sigaction action = {.sa_handler = follow_on_signal};
+    time_t last = 0;
+
+    sigaction(SIGINT, &action, NULL);
+    while (!interrupted) {
+        AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+        cJSON *job;
+
+        if (ctl_ask(&reply, ctl, "JOBS", NULL) != CTL_OK) {
+            return CTL_FAILED;
+        }
+        job = reply != NULL ? job_find(reply, id) : NULL;
+        if (job == NULL) {
+            fprintf(stderr, "ambientctl: the daemon has no job %.0f; `ambientctl jobs` lists them\n", id);
+            return CTL_FAILED;
+        }
+        if (terminal || time(NULL) - last >= LINE_SECONDS || job_is_over(job)) {
+            progress_print(job, terminal);
+            last = time(NULL);
+        }
+        if (job_is_over(job)) {
+            fprintf(stderr, "%s", terminal ? "\n" : "");
+            summary_print(job);
+            return strcmp(ctl_get_string(job, "state"), "done") == 0 ? CTL_OK : CTL_FAILED;
+        }
+        nanosleep(&pause, NULL);
+    }
+    printf("%sjob %.0f goes on in the daemon; `ambientctl job follow %.0f` looks again, `ambientctl job cancel %.0f` ends it\n",
+           terminal ? "\n" : "", id, id, id);
+    return CTL_OK;
+}
+
+/* Requests */
+
+/* "source=NAME,label=N,key=GLOB,annotated=any" */
+static int where_add(cJSON *request, const struct ctl_command *command, const char *text) {
+    cJSON *where = cJSON_AddObjectToObject(request, "where");
+    char copy[4096], *rest = copy, *word;
+
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy) {
+        return ctl_usage(command, "--where is longer than %zu bytes", sizeof copy);
+    }
+    while ((word = strsep(&rest, ",")) != NULL) {
+        char *value = strchr(word, '='), *end = NULL;
+
+        if (value == NULL) {
+            return ctl_usage(command, "--where has '%s', allowed: source=NAME, label=N, key=GLOB, annotated=any", word);
+        }
+        *value++ = '\0';
+        if (strcmp(word, "label") == 0) {
+            double label = strtod(value, &end);
+
+            if (end == value || *end != '\0') {
+                return ctl_usage(command, "--where label=%s, allowed: a whole number", value);
+            }
+            cJSON_AddNumberToObject(where, word, label);
+        } else {
+            cJSON_AddStringToObject(where, word, value);
+        }
+    }
+    return CTL_OK;
+}
+
+static int part_add(cJSON *request, const struct ctl_command *command, const char *text) {
+    cJSON *part = cJSON_AddArrayToObject(request, "part");
+    unsigned k, n;
+    char rest;
+
+    if (sscanf(text, "%u/%u%c", &k, &n, &rest) != 2) {
+        return ctl_usage(command, "--part is '%s', allowed: k/n, as 1/4", text);
+    }
+    cJSON_AddItemToArray(part, cJSON_CreateNumber(k));
+    cJSON_AddItemToArray(part, cJSON_CreateNumber(n));
+    return CTL_OK;
+}
+
+static int path_add(cJSON *request, const char *key, const char *path) {
+    char full[PATH_MAX];
+
+    if (strncmp(path, "fake:", 5) == 0) {
+        cJSON_AddStringToObject(request, key, path);
+        return CTL_OK;
+    }
+    if (realpath(path, full) == NULL) {
+        fprintf(stderr, "ambientctl: %s: %s\n", path, strerror(errno));
+        return CTL_FAILED;
+    }
+    cJSON_AddStringToObject(request, key, full);
+    return CTL_OK;
+}
+
+/* A path, or "LO:HI:N". */
+static int grid_add(cJSON *request, const char *text) {
+    double lo, hi;
+    unsigned n;
+    char rest;
+
+    if (sscanf(text, "%lf:%lf:%u%c", &lo, &hi, &n, &rest) == 3) {
+        const double numbers[] = {lo, hi, n};
+        cJSON *grid = cJSON_AddArrayToObject(request, "grid");
+
+        for (int i = 0; i < 3; i++) {
+            cJSON_AddItemToArray(grid, cJSON_CreateNumber(numbers[i]));
+        }
+        return CTL_OK;
+    }
+    return path_add(request, "grid", text);
+}
+
+/* "8=m8.onnx,16=m16.onnx" */
+static int crops_add(cJSON *request, const struct ctl_command *command, const char *text) {
+    cJSON *models = cJSON_AddObjectToObject(request, "models");
+    char copy[8192], *rest = copy, *word;
+    int r = CTL_OK;
+
+    cJSON_AddStringToObject(request, "kind", "crops");
+    if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy) {
+        return ctl_usage(command, "--crops is longer than %zu bytes", sizeof copy);
+    }
+    while (r == CTL_OK && (word = strsep(&rest, ",")) != NULL) {
+        char *value = strchr(word, '=');
+
+        if (value == NULL) {
+            return ctl_usage(command, "--crops has '%s', allowed: SIZE=MODEL,...", word);
+        }
+        *value++ = '\0';
+        r = path_add(models, word, value);
+    }
+    return r;
+}
+
+static void dry_run_print(const cJSON *reply) {
+    const cJSON *model = cJSON_GetObjectItemCaseSensitive(reply, "model");
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
+
+    printf("%s samples to annotate, %s passed over (annotated already, or trusted)\n",
+           ctl_text_count(a, ctl_get_number(reply, "samples")), ctl_text_count(b, ctl_get_number(reply, "skipped")));
+    printf("model of %s, %.0f x %.0f x %.0f, %s\n", ctl_text_bytes(a, ctl_get_number(model, "bytes")),
+           ctl_get_number(model, "channels"), ctl_get_number(model, "height"), ctl_get_number(model, "width"),
+           ctl_get_string(model, "runtime"));
+    printf("some %s evaluations, %s/s in batches of %.0f: %s\n", ctl_text_count(a, ctl_get_number(reply, "evaluations")),
+           ctl_text_count(b, ctl_get_number(reply, "evaluations_per_s")), ctl_get_number(reply, "batch"),
+           ctl_text_seconds(c, ctl_get_number(reply, "eta_s")));
+}
+
+static int annotate_send(struct ctl *ctl, cJSON *request, bool dry_run, bool follow) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    const cJSON *job;
+
+    if (dry_run) {
+        cJSON_AddTrueToObject(request, "dry_run");
+    }
+    if (ctl_ask(&reply, ctl, "ANNOTATE", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply == NULL) {
+        return CTL_OK;
+    }
+    if (dry_run) {
+        dry_run_print(reply);
+        return CTL_OK;
+    }
+    job = cJSON_GetObjectItemCaseSensitive(reply, "job");
+    if (follow) {
+        return ctl_follow(ctl, ctl_get_number(job, "id"));
+    }
+    printf("job %.0f is %s; `ambientctl job follow %.0f` shows its progress\n", ctl_get_number(job, "id"),
+           ctl_get_string(job, "state"), ctl_get_number(job, "id"));
+    return CTL_OK;
+}
+
+int ctl_run_annotate(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("annotate");
+    const char *model = NULL, *crops = NULL, *mode = NULL, *where = NULL, *part = NULL, *grid = NULL, *resize = NULL;
+    uint64_t trials = 0, span = 0, column = 0, seed = 0, batch = 0;
+    double epsilon = 0.05, priority = 0;
+    bool follow = false, dry_run = false, curves = false;
+    const struct ctl_option options[] = {
+        {"model", 'm', "FILE", "the classifier, an .onnx file that the daemon can read", CTL_STRING, &model},
+        {"crops", 0, "N=FILE,..", "find sigma_max instead, by a classifier for each patch size", CTL_STRING, &crops},
+        {"mode", 0, "MODE", "adaptive (default) or dense, the published 8,192 evaluations", CTL_STRING, &mode},
+        {"where", 'w', "COND,..", "source=NAME, label=N, key=GLOB; annotated=any: also again", CTL_STRING, &where},
+        {"part", 0, "K/N", "the K-th of N equal parts, for several daemons", CTL_STRING, &part},
+        {"grid", 0, "FILE|LO:HI:N", "the sigmas; default: the published 2,048", CTL_STRING, &grid},
+        {"trials", 0, "N", "answers at each sigma, default 4", CTL_COUNT, &trials},
+        {"span", 0, "N", "of the moving average, default 32", CTL_COUNT, &span},
+        {"epsilon", 0, "E", "usable from p < 0.5 + E on, default 0.05", CTL_NUMBER, &epsilon},
+        {"column", 0, "K", "of a softmax: low quality, default 0", CTL_COUNT, &column},
+        {"resize", 0, "FILTER", "to the model's size: lanczos (default), bicubic, box", CTL_STRING, &resize},
+        {"curves", 0, NULL, "keep each sample's curve for `annotations show`", CTL_FLAG, &curves},
+        {"seed", 0, "N", "of the noise, default 0", CTL_COUNT, &seed},
+        {"batch", 0, "N", "evaluations a run, default: measured", CTL_COUNT, &batch},
+        {"priority", 'p', "N", "jobs of a higher one go first, default 0", CTL_NUMBER, &priority},
+        {"follow", 'f', NULL, "show progress until it ends; ^C leaves the job running", CTL_FLAG, &follow},
+        {"dry-run", 0, NULL, "say what it would cost, start nothing", CTL_FLAG, &dry_run},
+    };
+    cJSON *request;
+    int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], -1, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    if ((model == NULL) == (crops == NULL)) {
+        return ctl_usage(command, "%s, expected one of --model FILE and --crops SIZE=FILE,...",
+                         model == NULL ? "no model" : "two kinds of model");
+    }
+    ctl->dataset = argv[0] != NULL ? argv[0] : ctl->dataset;
+    request = cJSON_CreateObject();
+    r = model != NULL ? path_add(request, "model", model) : crops_add(request, command, crops);
+    r = r == CTL_OK && where != NULL ? where_add(request, command, where) : r;
+    r = r == CTL_OK && part != NULL ? part_add(request, command, part) : r;
+    r = r == CTL_OK && grid != NULL ? grid_add(request, grid) : r;
+    if (r != CTL_OK) {
+        cJSON_Delete(request);
+        return r;
+    }
+    if (mode != NULL) {
+        cJSON_AddStringToObject(request, "mode", mode);
+    }
+    if (resize != NULL) {
+        cJSON_AddStringToObject(request, "resize", resize);
+    }
+    if (trials != 0) {
+        ambp_json_add_u64(request, "trials", trials);
+    }
+    if (span != 0) {
+        ambp_json_add_u64(request, "span", span);
+    }
+    cJSON_AddNumberToObject(request, "epsilon", epsilon);
+    ambp_json_add_u64(request, "column", column);
+    ambp_json_add_u64(request, "seed", seed);
+    ambp_json_add_u64(request, "batch", batch);
+    cJSON_AddNumberToObject(request, "priority", priority);
+    cJSON_AddBoolToObject(request, "curves", curves);
+    return annotate_send(ctl, request, dry_run, follow);
+}
+
+/* Jobs */
+
+static void jobs_print(const cJSON *reply) {
+    const cJSON *job;
+    int n = 0;
+
+    printf("%4s  %-12s %-10s %-9s %8s %19s %11s %9s  %s\n", "id", "dataset", "kind", "state", "priority", "done", "samples/s",
+           "ETA", "model");
+    cJSON_ArrayForEach(job, cJSON_GetObjectItemCaseSensitive(reply, "jobs")) {
+        char done[CTL_TEXT_BYTES], total[CTL_TEXT_BYTES], both[2 * CTL_TEXT_BYTES + 4], eta[CTL_TEXT_BYTES];
+        const char *slash = strrchr(ctl_get_string(job, "model"), '/');
+
+        snprintf(both, sizeof both, "%s / %s", ctl_text_count(done, ctl_get_number(job, "done")),
+                 ctl_text_count(total, ctl_get_number(job, "total")));
+        printf("%4.0f  %-12s %-10s %-9s %8.0f %19s %11.1f %9s  %s\n", ctl_get_number(job, "id"), ctl_get_string(job, "dataset"),
+               strcmp(ctl_get_string(job, "kind"), "crops") == 0 ? "crops" : ctl_get_string(job, "mode"),
+               ctl_get_string(job, "state"), ctl_get_number(job, "priority"), both, ctl_get_number(job, "samples_per_s"),
+               progress_eta(eta, job), slash != NULL ? slash + 1 : ctl_get_string(job, "model"));
+        if (ctl_get_string(job, "reason")[0] != '\0') {
+            printf("      %s\n", ctl_get_string(job, "reason"));
+        }
+        n++;
+    }
+    if (n == 0) {
+        printf("  none; `ambientctl annotate --model FILE` starts one\n");
+    }
+}
+
+int ctl_run_jobs(struct ctl *ctl, int argc, char **argv) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    int r = ctl_parse(ctl, ctl_command_get("jobs"), NULL, 0, 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    if (ctl_ask(&reply, ctl, "JOBS", NULL) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply != NULL) {
+        jobs_print(reply);
+    }
+    return CTL_OK;
+}
+
+int ctl_run_job(struct ctl *ctl, int argc, char **argv) {
+    const struct ctl_command *command = ctl_command_get("job");
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    double priority = PRIORITY_NONE;
+    const struct ctl_option options[] = {
+        {"priority", 'p', "N", "of `job priority`", CTL_NUMBER, &priority},
+    };
+    cJSON *request;
+    uint64_t id;
+    char *end;
+    int r = ctl_parse(ctl, command, options, 1, 2, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    id = strtoull(argv[1], &end, 10);
+    if (end == argv[1] || *end != '\0') {
+        return ctl_usage(command, "job '%s', expected its number", argv[1]);
+    }
+    if (strcmp(argv[0], "follow") == 0) {
+        return ctl_follow(ctl, (double)id);
+    }
+    if (strcmp(argv[0], "priority") == 0 && priority == PRIORITY_NONE) {
+        return ctl_usage(command, "`job priority` without --priority N");
+    }
+    request = cJSON_CreateObject();
+    ambp_json_add_u64(request, "id", id);
+    cJSON_AddStringToObject(request, "action", argv[0]);
+    if (priority != PRIORITY_NONE) {
+        cJSON_AddNumberToObject(request, "priority", priority);
+    }
+    ctl->dataset = NULL; /* a job has one already */
+    if (ctl_ask(&reply, ctl, "JOB", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply != NULL) {
+        printf("job %.0f is %s, %.0f of %.0f samples done\n", ctl_get_number(reply, "id"), ctl_get_string(reply, "state"),
+               ctl_get_number(reply, "done"), ctl_get_number(reply, "total"));
+    }
+    return CTL_OK;
+}

@@ -1,0 +1,219 @@
+/*
+ * Show: one sample's records, and its curve as text or as a picture.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "clients/ctl/annotations.h"
+#include "clients/ctl/columns.h"
+#include "clients/ctl/page.h"
+
+#define PLOT_ROWS    16u
+#define PLOT_COLUMNS 240u
+
+struct curve {
+    double *sigmas, *p; /* owned */
+    size_t n;
+};
+
+static void curve_deinit(struct curve *curve) {
+    amb_free(curve->sigmas);
+    amb_free(curve->p);
+}
+
+static bool curve_load(struct curve *out, const cJSON *reply) {
+    const cJSON *curve = cJSON_GetObjectItemCaseSensitive(reply, "curve");
+    const cJSON *sigmas = cJSON_GetObjectItemCaseSensitive(curve, "sigmas");
+    const cJSON *p = cJSON_GetObjectItemCaseSensitive(curve, "p");
+    size_t n = (size_t)cJSON_GetArraySize(sigmas);
+
+    out->sigmas = amb_calloc(n + 1, sizeof *out->sigmas);
+    out->p = amb_calloc(n + 1, sizeof *out->p);
+    if (out->sigmas == NULL || out->p == NULL) {
+        return false;
+    }
+    sigmas = sigmas != NULL ? sigmas->child : NULL;
+    p = p != NULL ? p->child : NULL;
+    for (; sigmas != NULL && p != NULL; sigmas = sigmas->next, p = p->next) {
+        if (sigmas->valuedouble > 0) { /* a log axis has no place for 0 */
+            out->sigmas[out->n] = sigmas->valuedouble;
+            out->p[out->n++] = p->valuedouble;
+        }
+    }
+    return true;
+}
+
+static double number_or(const cJSON *object, const char *key, double absent) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    return cJSON_IsNumber(item) ? item->valuedouble : cJSON_IsString(item) ? (double)INFINITY : absent;
+}
+
+static void records_print(const cJSON *reply) {
+    const cJSON *annotation = cJSON_GetObjectItemCaseSensitive(reply, "annotation"), *record;
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES];
+
+    printf("sample %.0f: %s, source %s\n", ctl_get_number(reply, "index"), ctl_get_string(reply, "key"),
+           ctl_get_string(reply, "source"));
+    printf("  usable at sigma > %s (%s) or sigma < %s (%s)\n",
+           ctl_text_sigma(a, cJSON_GetObjectItemCaseSensitive(annotation, "sigma_min")),
+           ctl_get_string(annotation, "sigma_min_origin"),
+           ctl_text_sigma(b, cJSON_GetObjectItemCaseSensitive(annotation, "sigma_max")),
+           ctl_get_string(annotation, "sigma_max_origin"));
+    cJSON_ArrayForEach(record, cJSON_GetObjectItemCaseSensitive(reply, "records")) {
+        printf("  %s:", ctl_get_string(record, "origin"));
+        if (ctl_get_string(record, "code")[0] != '\0') {
+            printf(" gave it up (%s)", ctl_get_string(record, "code"));
+        }
+        if (!cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(record, "sigma_min"))) {
+            printf(" sigma_min %s", ctl_text_sigma(a, cJSON_GetObjectItemCaseSensitive(record, "sigma_min")));
+        }
+        if (!cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(record, "sigma_max"))) {
+            printf(" sigma_max %s", ctl_text_sigma(a, cJSON_GetObjectItemCaseSensitive(record, "sigma_max")));
+        }
+        if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(record, "hi"))) {
+            printf(" in [%s, %s]", ctl_text_sigma(a, cJSON_GetObjectItemCaseSensitive(record, "lo")),
+                   ctl_text_sigma(b, cJSON_GetObjectItemCaseSensitive(record, "hi")));
+        }
+        printf(", %.0f evaluations%s%.12s\n", ctl_get_number(record, "evaluations"),
+               ctl_get_string(record, "model")[0] != '\0' ? ", model " : "", ctl_get_string(record, "model"));
+    }
+}
+
+/* Mean of the points in each column, as a dot on a grid of characters. */
+static void plot_print(const struct curve *curve, double threshold, double sigma_min) {
+    const unsigned width = ctl_columns() - 10 < PLOT_COLUMNS ? ctl_columns() - 10 : PLOT_COLUMNS;
+    const double lo = log(curve->sigmas[0]), hi = log(curve->sigmas[curve->n - 1]) + 1e-9;
+    double sums[PLOT_COLUMNS] = {0};
+    unsigned counts[PLOT_COLUMNS] = {0}, at = (unsigned)-1;
+    const unsigned line = (unsigned)lround((1 - threshold) * (PLOT_ROWS - 1));
+
+    for (size_t i = 0; i < curve->n; i++) {
+        unsigned column = (unsigned)((log(curve->sigmas[i]) - lo) / (hi - lo) * (width - 1));
+
+        sums[column] += curve->p[i];
+        counts[column]++;
+    }
+    if (sigma_min > 0 && isfinite(sigma_min) && log(sigma_min) >= lo && log(sigma_min) <= hi) {
+        at = (unsigned)((log(sigma_min) - lo) / (hi - lo) * (width - 1));
+    }
+    printf("  P(low quality)\n");
+    for (unsigned row = 0; row < PLOT_ROWS; row++) {
+        printf("  %4.2f ┤", 1 - row / (PLOT_ROWS - 1.0));
+        for (unsigned x = 0; x < width; x++) {
+            bool dot = counts[x] > 0 && (unsigned)lround((1 - sums[x] / counts[x]) * (PLOT_ROWS - 1)) == row;
+
+            printf("%s", dot ? "●" : x == at ? "│" : row == line ? "╌" : " ");
+        }
+        printf("\n");
+    }
+    printf("       └");
+    for (unsigned x = 0; x < width; x++) {
+        printf("%s", x == at ? "┴" : "─");
+    }
+    printf("\n        %-*.3g%.3g  sigma\n", (int)width - 12, curve->sigmas[0], curve->sigmas[curve->n - 1]);
+}
+
+static int picture_load(struct page_image *out, uint8_t **data, struct ctl *ctl, double index) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    cJSON *request = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(request, "index");
+    size_t bytes = 0;
+
+    cJSON_AddItemToArray(list, cJSON_CreateNumber(index));
+    if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    out->channels = (uint32_t)ctl_get_number(reply, "channels");
+    out->height = (uint32_t)ctl_get_number(reply, "height");
+    out->width = (uint32_t)ctl_get_number(reply, "width");
+    *data = ctl_base64_load(&bytes, ctl_get_string(cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(reply, "rows"), 0), "u8"));
+    out->data = *data != NULL && bytes == (size_t)out->channels * out->height * out->width && bytes > 0 ? *data : NULL;
+    return CTL_OK;
+}
+
+static int show_store(struct ctl *ctl, const char *path, const cJSON *reply, const struct curve *curve, double sigma_min,
+                      const cJSON *record) {
+    AMB_CLEANUP(amb_freep) uint8_t *data = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    char title[200], subtitle[200];
+    struct page_curve page = {
+        .title = title,
+        .subtitle = subtitle,
+        .sigmas = curve->sigmas,
+        .p = curve->p,
+        .n = curve->n,
+        .threshold = ctl_get_number(reply, "threshold"),
+        .sigma_min = sigma_min,
+        .lo = number_or(record, "lo", NAN),
+        .hi = number_or(record, "hi", NAN),
+    };
+
+    snprintf(title, sizeof title, "%.120s", ctl_get_string(reply, "key"));
+    snprintf(subtitle, sizeof subtitle, "how likely the classifier finds it of low quality, by noise level; %.0f evaluations",
+             ctl_get_number(record, "evaluations"));
+    if (picture_load(&page.image, &data, ctl, ctl_get_number(reply, "index")) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (page_store_curve(path, &page, &err) < 0) {
+        fprintf(stderr, "ambientctl: %s\n", err.message);
+        return CTL_FAILED;
+    }
+    printf("curve written to %s\n", path);
+    return CTL_OK;
+}
+
+static const cJSON *record_find(const cJSON *reply, const char *origin) {
+    const cJSON *record;
+
+    cJSON_ArrayForEach(record, cJSON_GetObjectItemCaseSensitive(reply, "records")) {
+        if (strcmp(ctl_get_string(record, "origin"), origin) == 0) {
+            return record;
+        }
+    }
+    return NULL;
+}
+
+int ctl_annotations_show(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
+    const char *path = NULL;
+    const struct ctl_option options[] = {
+        {"output", 'o', "FILE", "the curve as a PNG", CTL_STRING, &path},
+    };
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    AMB_CLEANUP(curve_deinit) struct curve curve = {0};
+    const cJSON *record;
+    cJSON *request;
+    double sigma_min;
+    int r = ctl_parse(ctl, command, options, 1, 1, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    request = cJSON_CreateObject();
+    if (argv[0][0] == '#') {
+        cJSON_AddNumberToObject(request, "index", atof(argv[0] + 1));
+    } else {
+        cJSON_AddStringToObject(request, "key", argv[0]);
+    }
+    if (ctl_ask(&reply, ctl, "CURVE", request) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (reply == NULL) {
+        return CTL_OK;
+    }
+    records_print(reply);
+    if (!curve_load(&curve, reply) || curve.n < 2) {
+        printf("  no curve is kept; annotate it with --curves (and --where annotated=any, if it has been)\n");
+        return path != NULL ? CTL_FAILED : CTL_OK;
+    }
+    record = record_find(reply, "classifier");
+    sigma_min = number_or(record, "sigma_min", NAN);
+    if (path != NULL) {
+        return show_store(ctl, path, reply, &curve, sigma_min, record);
+    }
+    plot_print(&curve, ctl_get_number(reply, "threshold"), sigma_min);
+    return CTL_OK;
+}
