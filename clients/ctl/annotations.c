@@ -276,8 +276,8 @@ static const struct subcommand subcommands[] = {
       "ambientctl annotations show 000017\n    ambientctl annotations show 000017 -o curve.png", NULL},
      ctl_annotations_show},
     {{"annotations grid", "", "pictures sorted by sigma_min, as a PNG",
-      "Each row shows samples around one quantile of sigma_min, with the value under each: what the classifier takes\n"
-      "for good and for bad.",
+      "Samples evenly spread over the quantiles of sigma_min, the value under each, a band of quantiles in each row: what\n"
+      "the classifier takes for good and for bad.",
       "ambientctl annotations grid -o grid.png\n    ambientctl annotations grid -o g.png --rows 9 --columns 12", NULL},
      ctl_annotations_grid},
     {{"annotations export", "FILE", "write the present generation as annotations.jsonl",

@@ -1,5 +1,5 @@
 /*
- * Grid: samples around several quantiles of sigma_min, a row each.
+ * Grid: samples in the order of their sigma_min, evenly spread over its quantiles, so that a row is a band of them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -57,24 +57,19 @@ static bool grid_sort(struct grid *grid, const struct ctl_columns *columns) {
     return true;
 }
 
-/* Samples of row i: as many as there are columns, around its quantile, evenly spaced where there are plenty. */
-static size_t grid_pick(const struct grid *grid, size_t i_row, size_t n_rows, size_t i_column, size_t n_columns) {
-    const size_t middle = (grid->n - 1) * i_row / (n_rows - 1), reach = grid->n / (4 * n_rows) + n_columns / 2;
-    const size_t lo = middle > reach ? middle - reach : 0, hi = middle + reach < grid->n ? middle + reach : grid->n - 1;
-
-    return lo + (hi - lo) * i_column / (n_columns > 1 ? n_columns - 1 : 1);
+/* The k-th of so many pictures, evenly over all samples. */
+static size_t grid_pick(const struct grid *grid, size_t k, size_t n_cells) {
+    return n_cells > 1 ? (grid->n - 1) * k / (n_cells - 1) : 0;
 }
 
-static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_columns *columns, size_t n_rows, size_t n_columns) {
+static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_columns *columns, size_t n_cells) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
     cJSON *request = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(request, "index"), *row;
     struct page_image image = {0};
     size_t i = 0;
 
-    for (size_t k = 0; k < n_rows * n_columns; k++) {
-        size_t at = grid_pick(grid, k / n_columns, n_rows, k % n_columns, n_columns);
-
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(grid->order[at]));
+    for (size_t k = 0; k < n_cells; k++) {
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(grid->order[grid_pick(grid, k, n_cells)]));
     }
     if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK || reply == NULL) {
         return CTL_FAILED;
@@ -97,8 +92,8 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
     return CTL_OK;
 }
 
-static int grid_store(struct grid *grid, const struct ctl_columns *columns, const char *path, size_t n_rows,
-                      size_t n_columns) {
+static int grid_store(struct grid *grid, const struct ctl_columns *columns, const char *path, size_t n_cells, size_t n_columns) {
+    const size_t n_rows = (n_cells + n_columns - 1) / n_columns;
     struct amb_error err = AMB_ERROR_NULL;
     char subtitle[160];
     struct page_grid page = {
@@ -110,20 +105,21 @@ static int grid_store(struct grid *grid, const struct ctl_columns *columns, cons
         .cells = grid->cells,
     };
 
-    snprintf(subtitle, sizeof subtitle, "σ_min under each picture; rows are quantiles of %zu annotated samples, the best first",
-             grid->n);
+    snprintf(subtitle, sizeof subtitle, "σ_min under each picture, evenly over %zu annotated samples, the best first", grid->n);
     for (size_t i = 0; i < n_rows; i++) {
-        double value = (double)columns->sigma_min[grid->order[(grid->n - 1) * i / (n_rows - 1)]];
+        size_t lo = grid_pick(grid, i * n_columns, n_cells);
+        size_t hi = grid_pick(grid, i * n_columns + n_columns - 1 < n_cells ? i * n_columns + n_columns - 1 : n_cells - 1, n_cells);
 
-        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], i == 0 ? "lowest" : i + 1 == n_rows ? "highest" : "%.0f %%",
-                 100.0 * (double)i / (double)(n_rows - 1));
-        snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "σ_min %.3g", value);
+        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%", 100.0 * (double)lo / (double)grid->n,
+                 100.0 * (double)(hi + 1) / (double)grid->n);
+        snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "%.3g to %.3g", (double)columns->sigma_min[grid->order[lo]],
+                 (double)columns->sigma_min[grid->order[hi]]);
     }
     if (page_store_grid(path, &page, &err) < 0) {
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
-    printf("%zu pictures written to %s\n", n_rows * n_columns, path);
+    printf("%zu pictures written to %s\n", n_cells, path);
     return CTL_OK;
 }
 
@@ -137,6 +133,7 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
         {"rows", 'r', "N", "quantiles, 2 to 16, default 6", CTL_COUNT, &rows},
         {"columns", 'c', "N", "pictures of each, 1 to 16, default 10", CTL_COUNT, &n_columns},
     };
+    size_t n_cells;
     int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
 
     if (r >= 0) {
@@ -160,6 +157,7 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
         fprintf(stderr, "ambientctl: no sample has a finite sigma_min yet; `ambientctl annotate --model FILE` finds them\n");
         return CTL_FAILED;
     }
-    r = grid_fetch(grid, ctl, &columns, (size_t)rows, (size_t)n_columns);
-    return r != CTL_OK ? r : grid_store(grid, &columns, path, (size_t)rows, (size_t)n_columns);
+    n_cells = grid->n < rows * n_columns ? grid->n : (size_t)(rows * n_columns);
+    r = grid_fetch(grid, ctl, &columns, n_cells);
+    return r != CTL_OK ? r : grid_store(grid, &columns, path, n_cells, (size_t)n_columns);
 }

@@ -149,32 +149,40 @@ static void axes_draw(cairo_t *cr, const struct axes *axes) {
     cairo_restore(cr);
 }
 
-/* Kernel mean over the points in log sigma: what the eye should follow, for many points and for few. */
+/* Mean over the nearest points, weighed by a kernel as wide as they reach: few points or many, no gaps. */
+static double curve_mean(const struct page_curve *curve, double z) {
+    const size_t wanted = curve->n / 10 > 6 ? curve->n / 10 : 6;
+    double sum = 0, weights = 0, reach;
+    size_t lo = 0, hi;
+
+    while (lo < curve->n && log(curve->sigmas[lo]) < z) {
+        lo++;
+    }
+    for (hi = lo; hi - lo < wanted && (lo > 0 || hi < curve->n);) { /* grow towards the nearer neighbour */
+        bool left = hi == curve->n || (lo > 0 && z - log(curve->sigmas[lo - 1]) < log(curve->sigmas[hi]) - z);
+
+        lo -= left;
+        hi += !left;
+    }
+    reach = fmax(fmax(z - log(curve->sigmas[lo]), log(curve->sigmas[hi - 1]) - z), 0.02) * 1.05;
+    for (size_t i = lo; i < hi; i++) {
+        double d = (log(curve->sigmas[i]) - z) / reach, w = (1 - d * d) * (1 - d * d);
+
+        sum += w * curve->p[i];
+        weights += w;
+    }
+    return sum / weights;
+}
+
 static void curve_line(cairo_t *cr, const struct axes *axes, const struct page_curve *curve) {
-    const double width = curve->n > 1000 ? 0.05 : 0.14;
-    bool begun = false;
+    const double lo = fmax(axes->lo, log(curve->sigmas[0])), hi = fmin(axes->hi, log(curve->sigmas[curve->n - 1]));
 
     cairo_set_source_rgb(cr, BLUE);
     cairo_set_line_width(cr, 1.8);
     for (int i = 0; i <= 240; i++) {
-        double z = axes->lo + (axes->hi - axes->lo) * i / 240, sum = 0, weights = 0;
+        double z = lo + (hi - lo) * i / 240;
 
-        for (size_t k = 0; k < curve->n; k++) {
-            double d = (log(curve->sigmas[k]) - z) / width, w = exp(-0.5 * d * d);
-
-            sum += w * curve->p[k];
-            weights += w;
-        }
-        if (weights < 0.05) {
-            begun = false;
-            continue;
-        }
-        if (begun) {
-            cairo_line_to(cr, axes_x(axes, exp(z)), axes_y(axes, sum / weights));
-        } else {
-            cairo_move_to(cr, axes_x(axes, exp(z)), axes_y(axes, sum / weights));
-            begun = true;
-        }
+        cairo_line_to(cr, axes_x(axes, exp(z)), axes_y(axes, curve_mean(curve, z)));
     }
     cairo_stroke(cr);
 }

@@ -15,8 +15,9 @@
  *   the same with antithetic pairs              98              0.076  0.208: +n and -n agree (correlation +0.39)
  *   this, second differences of sd 0.03        104              0.052  0.122
  *                                              122              0.050  0.116
- *                                              145              0.048  0.108   <- BUDGET 192
- *                                              277              0.042  0.098
+ *                                              143              0.049  0.111
+ *                                              177              0.046  0.104   <- BUDGET 240
+ *                                              194              0.045  0.101
  *   ... sd 0.02 or 0.05 instead                122              0.050  0.116 and 0.052  0.118
  *   ... third differences too                  110              0.050  0.118: not worth another prior
  *   ... stop by the crossing's spread          152              0.047  0.109: spends no better than a fixed number
@@ -36,7 +37,7 @@
 #define N_START       2u
 #define N_SCAN        12u
 #define N_ROUND       8u
-#define BUDGET        192u /* of the rounds; see above */
+#define BUDGET        240u /* of the rounds; see above */
 #define BUDGET_LOW    48u  /* not fewer, however sure */
 #define SURE_SPREAD   0.03 /* of log sigma: half of what dense varies by */
 #define START_MARGIN  0.1  /* below the threshold by this much at the first sigma: settled */
