@@ -3,7 +3,9 @@
 Each picture is drawn four times too large with Pillow and scaled down. Of every ten, six stay clean, two are
 blurred, two get noise; annotations.jsonl says from which sigma on each of the spoilt ones may be used.
 
-    python make_images.py OUT [--images 3200] [--size 64]
+The .json beside each picture says what was done (`flaw`, `strength`) and whether anything was (`corrupted`, 0 or 1).
+
+    python make_images.py OUT [--images 3200] [--size 64] [--seed 0]
 """
 
 import argparse
@@ -223,8 +225,8 @@ def spoil(rng, image):
     return Image.fromarray(pixels.astype(numpy.uint8)), f"noise {level:.2f}", round(3 * level, 4)
 
 
-def draw_sample(i, size):
-    rng = random.Random(20250600 + i)
+def draw_sample(i, size, seed):
+    rng = random.Random(20250600 + i + (seed << 32))
     label = i % len(SUBJECTS)
     subject = SUBJECTS[label]
     image = subject(rng, size * SCALE).resize((size, size), Image.LANCZOS)
@@ -234,20 +236,25 @@ def draw_sample(i, size):
     return f"{subject.__name__}-{i:05d}", label, data.getvalue(), flaw, sigma_min
 
 
+def describe(flaw):
+    kind, _, strength = flaw.partition(" ")
+    return {"flaw": kind, "strength": float(strength or 0), "corrupted": int(kind != "clean")}
+
+
 def add_member(archive, name, data):
     info = tarfile.TarInfo(name)
     info.size, info.mtime = len(data), 1750000000
     archive.addfile(info, io.BytesIO(data))
 
 
-def write_shard(path, first, count, size):
+def write_shard(path, first, count, size, seed):
     lines = []
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for i in range(first, first + count):
-            key, label, png, flaw, sigma_min = draw_sample(i, size)
+            key, label, png, flaw, sigma_min = draw_sample(i, size, seed)
             add_member(archive, key + ".png", png)
             add_member(archive, key + ".cls", str(label).encode())
-            add_member(archive, key + ".json", json.dumps({"flaw": flaw}).encode())
+            add_member(archive, key + ".json", json.dumps(describe(flaw)).encode())
             lines.append(json.dumps({"filename": key + ".png", "sigma_min": sigma_min, "sigma_max": 0.05 if sigma_min else None}))
     return count, lines
 
@@ -257,12 +264,13 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--images", type=int, default=3200)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0, help="other pictures for another number, default 0")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     began, done, lines = time.monotonic(), 0, []
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
         jobs = [
-            pool.submit(write_shard, args.out / f"demo-{s:06d}.tar", first, min(SHARD, args.images - first), args.size)
+            pool.submit(write_shard, args.out / f"demo-{s:06d}.tar", first, min(SHARD, args.images - first), args.size, args.seed)
             for s, first in enumerate(range(0, args.images, SHARD))
         ]
         for job in concurrent.futures.as_completed(jobs):

@@ -8,6 +8,7 @@
 """
 from ._version import __version__
 from .batch import Batch
+from .classifier import export_classifier
 from .client import Client
 from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, BusyError, ChangedError, ChecksumError,
                      ConfigError, DaemonOSError, DeniedError, DisconnectedError, DuplicateError, ExhaustedError,
@@ -25,5 +26,5 @@ __all__ = [
     "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Keys", "LimitError", "Loader",
     "LogNormal", "LogUniform", "LogitNormal", "Members", "NotFoundError", "ProtocolError", "QuotaError", "Schedule",
     "Server", "ServerError", "StateError", "Table", "Uniform", "UnsupportedError", "VersionError", "__version__",
-    "loss", "start",
+    "export_classifier", "loss", "start",
 ]
