@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "daemon/log.h"
+#include "daemon/recall.h"
 #include "daemon/stream.h"
 #include "daemon/text.h"
 #include "proto/json.h"
@@ -255,7 +256,8 @@ static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint3
     return 0;
 }
 
-int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_dataset *dataset,
+int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_session *session,
+                                struct ambd_dataset *dataset,
                                 const struct ambd_move_request *request, struct ambd_generation *present,
                                 struct amb_error *err) {
     char asked[AMB_HASH128_TEXT_BYTES], known[AMB_HASH128_TEXT_BYTES];
@@ -271,6 +273,7 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_datase
     }
     *out = request->has_annotations ? ambd_dataset_find(dataset, &request->annotations) : present;
     if (*out == NULL) {
+        ambd_recall_note(&session->recall, dataset, &request->annotations);
         amb_hash128_text(asked, &request->annotations);
         amb_hash128_text(known, &dataset->current->annotations->fingerprint);
         return amb_fail(err, AMB_ERR_NOT_FOUND,
@@ -292,6 +295,16 @@ static struct ambd_generation *stream_present(struct ambd_stream *stream, uint64
     return present;
 }
 
+static void move_on_recalled(struct ambd_session *session) {
+    struct ambd_stream *stream = session->stream;
+
+    if (stream != NULL && !stream->abandoned) {
+        stream->preparing_move = false;
+        ambd_stream_prepare_moves(stream);
+        session->recall.has_tried = false;
+    }
+}
+
 void ambd_stream_prepare_moves(struct ambd_stream *stream) {
     struct amb_error err = AMB_ERROR_NULL;
     struct ambd_generation *generation;
@@ -305,8 +318,12 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
         move->step > stream->next_lend + stream->subscription.n_slots) {
         return;
     }
-    r = ambd_stream_find_generation(&generation, stream->subscription.dataset, &move->request,
+    r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, &move->request,
                                     stream_present(stream, move->step), &err);
+    if (r == AMB_ERR_NOT_FOUND && !stream->session->busy && ambd_recall_push(stream->session, move_on_recalled)) {
+        stream->preparing_move = true; /* until then */
+        return;
+    }
     r = r < 0 ? r : prepare_push(stream, PREPARE_MOVE, 0, &move->request, generation, &err);
     if (r < 0) {
         move->error = err;
@@ -350,7 +367,7 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
         return amb_fail(err, AMB_ERR_BUSY, "a move at step %llu is set already; CANCEL_ADVANCE it first",
                         (unsigned long long)request->step);
     }
-    r = ambd_stream_find_generation(&generation, stream->subscription.dataset, request,
+    r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, request,
                                     stream_present(stream, request->step), err);
     r = r < 0 ? r : prepare_push(stream, PREPARE_ADVANCE, id, request, generation, err);
     if (r == 0) {

@@ -172,7 +172,7 @@ int ambd_stream_request(struct ambd_stream *stream, uint32_t id, const struct am
                         stream->subscription.n_slots);
     }
     r = request_load_sigmas(stream, slot, request, err);
-    r = r < 0 ? r : ambd_stream_find_generation(&generation, stream->subscription.dataset, &named, NULL, err);
+    r = r < 0 ? r : ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, &named, NULL, err);
     if (r < 0) {
         return r;
     }

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "daemon/log.h"
 #include "daemon/queries.h"
+#include "daemon/recall.h"
 #include "daemon/stream.h"
 #include "daemon/text.h"
 #include "proto/json.h"
@@ -382,6 +383,24 @@ static bool session_is_fatal(const struct ambd_session *session, int code) {
     return code == AMB_ERR_PROTOCOL || code == AMB_ERR_VERSION || !session->greeted;
 }
 
+/* Serve the frame that was read; once more where it missed something that the store had. */
+static void session_serve(struct ambd_session *session) {
+    struct amb_error err = AMB_ERROR_NULL;
+    int r = session->closing ? 0 : session_dispatch(session, &err);
+
+    if (r == 0) {
+        session->recall.has_tried = false;
+        return;
+    }
+    if (r == AMB_ERR_NOT_FOUND && ambd_recall_push(session, session_serve)) {
+        return;
+    }
+    session->recall.has_tried = false;
+    ambd_log_client(session->uid, AMBD_DEBUG, "request.refused session=%llu code=%s reason=\"%s\"",
+                    (unsigned long long)session->id, amb_error_name(err.code), err.message);
+    ambd_session_fail(session, session->link.header.request_id, &err, NULL, session_is_fatal(session, r));
+}
+
 static void session_read(struct ambd_session *session) {
     for (int i = 0; i < SESSION_FRAMES_MAX && session_wants_frame(session); i++) {
         struct amb_error err = AMB_ERROR_NULL;
@@ -400,12 +419,7 @@ static void session_read(struct ambd_session *session) {
             ambd_session_fail(session, id, &err, NULL, true);
             return;
         }
-        r = session_dispatch(session, &err);
-        if (r < 0) {
-            ambd_log_client(session->uid, AMBD_DEBUG, "request.refused session=%llu code=%s reason=\"%s\"",
-                            (unsigned long long)session->id, amb_error_name(err.code), err.message);
-            ambd_session_fail(session, id, &err, NULL, session_is_fatal(session, r));
-        }
+        session_serve(session);
     }
 }
 

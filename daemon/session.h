@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "daemon/link.h"
 #include "daemon/server.h"
 
@@ -15,6 +16,14 @@
 
 struct ambd_stream;
 struct ambd_watch;
+
+/* What the last request missed (recall.c). */
+struct ambd_recall {
+    struct ambd_dataset *dataset; /* NULL: nothing was missed */
+    struct amb_hash128 fingerprint;
+    struct amb_hash128 tried; /* the one asked of the store last: it is not asked again at once */
+    bool has_tried;
+};
 
 /* Loop only. */
 struct ambd_session {
@@ -37,6 +46,7 @@ struct ambd_session {
     size_t run_bytes, n_run_sent;
     uint32_t run_id;
     struct ambd_watch *watch; /* NULL: none */
+    struct ambd_recall recall;
 };
 
 /* Take over an accepted socket. On failure the caller still owns fd. */

@@ -97,6 +97,14 @@ static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
     origins = cJSON_AddObjectToObject(object, "by_origin");
     add_origins(origins, "sigma_min", current->min_counts);
     add_origins(origins, "sigma_max", current->max_counts);
+    if (dataset->store_path != NULL) { /* as found at start: the store is the clerk's */
+        origins = cJSON_AddObjectToObject(object, "store");
+        ambd_json_add_string(origins, "path", dataset->store_path);
+        ambp_json_add_u64(origins, "records_at_start", dataset->store_report.n_records);
+        ambp_json_add_u64(origins, "damaged", dataset->store_report.n_damaged);
+    } else {
+        cJSON_AddNullToObject(object, "store");
+    }
     reports = cJSON_AddArrayToObject(object, "reports");
     for (size_t i = 0; i < dataset->reports.n_lines; i++) {
         ambd_json_add_text(reports, NULL, dataset->reports.lines[i], strlen(dataset->reports.lines[i]));
@@ -238,6 +246,13 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
     }
 }
 
+static void add_jobs(cJSON *json, const struct ambd_server *server) {
+    cJSON *all = ambd_jobs_encode(&server->jobs, NULL);
+
+    cJSON_AddItemToObject(json, "jobs", cJSON_DetachItemFromObjectCaseSensitive(all, "jobs"));
+    cJSON_Delete(all);
+}
+
 int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     struct ambd_server *server = session->server;
     cJSON *reply, *datasets;
@@ -253,6 +268,7 @@ int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *js
     for (size_t i = 0; i < server->n_datasets; i++) {
         add_dataset(datasets, server->datasets[i]);
     }
+    add_jobs(reply, server);
     add_sessions(reply, server);
     add_counters(reply, server);
     ambd_session_reply(session, id, ambd_json_print(reply));

@@ -127,7 +127,8 @@ void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot 
 int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_target *target,
                          const struct ambd_move_request *request, bool advance, struct amb_error *err);
 /* The generation that a request names, or AMB_ERR_NOT_FOUND, AMB_ERR_STATE; not pinned. `present` where it
- * names none. */
-int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_dataset *dataset,
+ * names none. What is not in memory is noted in the session (recall.c). */
+int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_session *session,
+                                struct ambd_dataset *dataset,
                                 const struct ambd_move_request *request, struct ambd_generation *present,
                                 struct amb_error *err);

@@ -333,8 +333,8 @@ static int stream_check_state(const struct ambd_subscription *subscription, stru
 }
 
 /* What the first step stands on: the state's fingerprints, or a move at step 0, or the current generation. */
-static int stream_first_generation(struct ambd_generation **out, const struct ambd_subscription *subscription,
-                                   struct amb_error *err) {
+static int stream_first_generation(struct ambd_generation **out, struct ambd_session *session,
+                                   const struct ambd_subscription *subscription, struct amb_error *err) {
     struct ambd_move_request request = {0};
 
     if (subscription->has_state) {
@@ -347,8 +347,8 @@ static int stream_first_generation(struct ambd_generation **out, const struct am
     } else if (subscription->n_moves > 0 && subscription->moves[0].step == 0) {
         request = subscription->moves[0];
     }
-    return ambd_stream_find_generation(out, subscription->dataset, &request, subscription->dataset->current,
-                                       err);
+    return ambd_stream_find_generation(out, session, subscription->dataset, &request,
+                                       subscription->dataset->current, err);
 }
 
 int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subscription *subscription,
@@ -358,7 +358,7 @@ int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subs
     struct ambd_stream *stream;
     int r = stream_check_state(subscription, err);
 
-    r = r < 0 ? r : stream_first_generation(&generation, subscription, err);
+    r = r < 0 ? r : stream_first_generation(&generation, session, subscription, err);
     if (r < 0) {
         return r;
     }
