@@ -5,11 +5,14 @@
  */
 #include "daemon/notify.h"
 
+#include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -39,6 +42,17 @@ void ambd_notify(const char *text) {
                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (path[0] == '/'))) < 0) {
         return; /* see above */
     }
+}
+
+/* The time is what Type=notify-reload asks for: it tells this reload from an earlier one. */
+void ambd_notify_reloading(void) {
+    struct timespec now;
+    char text[64];
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+             (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    ambd_notify(text);
 }
 
 uint64_t ambd_notify_watchdog_ns(void) {
