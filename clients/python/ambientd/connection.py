@@ -282,8 +282,7 @@ class Connection:
                 return
 
     def _lost(self, how: str) -> str:
-        return (f"the daemon at {self.address} closed the connection or died ({how}); a loader's state is kept: "
-                "iterate again once the daemon runs")
+        return f"the daemon at {self.address} closed the connection or died ({how})"
 
     def _read(self, into: memoryview) -> int:
         n_bytes, ancillary, flags, _ = self._socket.recvmsg_into(

@@ -1,0 +1,266 @@
+"""A restart of the daemon under a training loop costs seconds and not one changed byte: Python and C clients."""
+
+import hashlib
+import itertools
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+import numpy
+import pytest
+
+import ambientd
+import datasets
+from conftest import Daemon
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FIELDS = ["x_t", "x_tn", "sigma_t", "index"]
+
+
+class Service:
+    """What the service manager does for a daemon at one socket."""
+
+    def __init__(self, folder, *arguments):
+        self.folder, self.arguments, self.starts = folder, arguments, []
+        self.daemon = Daemon(folder, *arguments)
+        self.thread = None
+
+    @property
+    def address(self):
+        return str(self.folder / "s")
+
+    def start(self, *arguments):
+        self.arguments = arguments or self.arguments
+        began = time.monotonic()
+        self.daemon = Daemon(self.folder, *self.arguments)
+        self.starts.append(time.monotonic() - began)
+
+    def end(self, signum=signal.SIGKILL):
+        """End the daemon; SIGTERM must end it cleanly."""
+        status = self.daemon.stop(signum)
+        assert status == (0 if signum == signal.SIGTERM else -signum), self.daemon.log()
+
+    def restart(self, signum=signal.SIGKILL, delay=0.0):
+        """End it now; the next one starts behind our back."""
+        self.end(signum)
+        self.thread = threading.Thread(target=lambda: (time.sleep(delay), self.start()))
+        self.thread.start()
+
+    def settle(self):
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def close(self):
+        self.settle()
+        if self.daemon.process.poll() is None:
+            assert self.daemon.stop() == 0, self.daemon.log()
+        assert "Sanitizer" not in self.daemon.log()
+
+
+@pytest.fixture
+def service(tmp_path, shards, annotations):
+    one = Service(tmp_path / "service", shards, "--annotations", annotations, "--size", "16")
+    yield one
+    one.close()
+
+
+def digest(batch):
+    return batch.step, hashlib.sha256(b"".join(batch[name].tobytes() for name in FIELDS)).hexdigest()
+
+
+def reference(address, n, **options):
+    with ambientd.Loader(address, 32, FIELDS, **options) as loader:
+        return [digest(batch) for batch in itertools.islice(loader, n)]
+
+
+def kill_loop(service, loader, n, kills, signum):
+    """n batches; the daemon is ended behind the steps in `kills`, each time after a last batch has been taken."""
+    rows = []
+    for batch in itertools.islice(loader, n):
+        rows.append(digest(batch))
+        if batch.step in kills:
+            service.settle()
+            service.restart(signum, delay=0.1 * (batch.step % 3))
+    service.settle()
+    return rows
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("options", [
+    {}, {"policy": "uniform", "seed": 3, "process": "flow"}, {"rank": 1, "world_size": 2}, {"xflip": True, "slots": 2}],
+    ids=["pass", "uniform", "rank", "two-slots"])
+def test_ten_kills_change_no_byte(service, options, caplog):
+    whole = reference(service.address, 120, **options)
+    kills = set(range(4, 104, 10))
+    loader = ambientd.Loader(service.address, 32, FIELDS, **options)
+    with caplog.at_level(logging.INFO, "ambientd"):
+        assert kill_loop(service, loader, 120, kills, signal.SIGKILL) == whole
+    loader.close()
+    went = [record.message for record in caplog.records if "went away" in record.message]
+    back = [record.message for record in caplog.records if "serves again" in record.message]
+    assert len(went) == len(back) == len(kills)  # one line an outage
+    assert len(service.starts) == 10
+    print(f"\n10 kill -9: start of the daemon {1000 * numpy.median(service.starts):.0f} ms; {back[-1]}")
+
+
+@pytest.mark.threads
+def test_restarts_as_systemctl_does_them_change_no_byte(service):
+    """SIGTERM under load: the daemon says ESHUTDOWN and stops cleanly each time."""
+    whole = reference(service.address, 60)
+    with ambientd.Loader(service.address, 32, FIELDS) as loader:
+        assert kill_loop(service, loader, 60, {5, 17, 29, 41}, signal.SIGTERM) == whole
+
+
+def test_what_is_held_stays_valid_through_restarts(service):
+    """Arrays of three daemons are alive at once, and none of them changes."""
+    held = []
+    with ambientd.Loader(service.address, 32, FIELDS, slots=4) as loader:
+        for batch in itertools.islice(loader, 60):
+            if batch.step in (3, 4, 23, 24, 43, 44):
+                held.append((batch, batch.x_t, batch.x_t.tobytes()))
+            if batch.step in (10, 30, 50):
+                service.settle()
+                service.restart()
+        service.settle()
+        assert [batch.step for batch, _, _ in held] == [3, 4, 23, 24, 43, 44]
+        for batch, array, then in held:
+            assert array.tobytes() == then and not array.flags.owndata
+            array += 1  # still ours to write to
+        maps = pathlib.Path("/proc/self/maps").read_text().count("memfd:ambientd-slab")
+        assert maps >= 3
+        del batch, array, held
+        deadline = time.monotonic() + 5
+        while pathlib.Path("/proc/self/maps").read_text().count("memfd:ambientd-slab") > 1:
+            assert time.monotonic() < deadline, "a dead daemon's memory stays mapped"
+            time.sleep(0.02)
+
+
+@pytest.mark.threads
+def test_requests_go_on_at_their_number(service):
+    sigmas = numpy.geomspace(0.05, 40, 16)
+
+    def ask(loader, disturb):
+        rows = []
+        for q in range(12):
+            batch = loader.request(sigmas)
+            assert batch.step == q
+            rows.append(digest(batch)[1])
+            if disturb and q in (2, 5, 9):
+                service.settle()
+                service.restart(signal.SIGTERM if q == 5 else signal.SIGKILL)
+        assert loader.state_dict()["q"] == 12
+        service.settle()
+        return rows
+
+    with ambientd.Loader(service.address, 32, FIELDS) as calm, ambientd.Loader(service.address, 32, FIELDS) as shaken:
+        assert ask(shaken, True) == ask(calm, False)
+
+
+def test_finite_iterations_keep_their_length(service):
+    for options, n in (({"steps": 25}, 25), ({"policy": "sequential"}, 10), ({"passes": 1.5}, None)):
+        whole = reference(service.address, 1000, **options)
+        assert n is None or len(whole) == n
+        with ambientd.Loader(service.address, 32, FIELDS, **options) as loader:
+            assert kill_loop(service, loader, 1000, {2, 6}, signal.SIGKILL) == whole
+
+
+def test_ranks_that_advance_agree_through_a_restart(service, tmp_path, shards, annotations):
+    """Two ranks agree on a move; the daemon dies before it is made; both make it at that step under the next daemon."""
+    other = datasets.annotate(tmp_path / "other.jsonl", 300, seed=9)
+    service.end(signal.SIGTERM)
+    service.start(shards, "--annotations", annotations, "--size", "16")
+
+    def generations():
+        with ambientd.Client(service.address) as client:
+            client.import_annotations(other)
+            return [row["fingerprint"] for row in client.generations()["annotations"]]
+
+    fingerprints = generations()
+    loaders = [ambientd.Loader(service.address, 16, FIELDS, rank=rank, world_size=2) for rank in range(2)]
+    for loader in loaders:
+        loader.load_state_dict({**reference_state(service.address), "annotations": fingerprints[0]})
+    rows = [[digest(batch) for batch in itertools.islice(loader, 3)] for loader in loaders]
+    for loader in loaders:
+        loader.advance(14, annotations=fingerprints[1])
+    service.end()
+    service.start()
+    assert generations() == fingerprints
+    for loader, row in zip(loaders, rows):
+        row += [digest(batch) for batch in itertools.islice(loader, 17)]
+        assert [move["step"] for move in loader.moves] == [14]
+        loader.close()
+    moves = [{"step": 14, "annotations": fingerprints[1]}]
+    for rank, row in enumerate(rows):
+        with ambientd.Loader(service.address, 16, FIELDS, rank=rank, world_size=2, moves=moves) as loader:
+            loader.load_state_dict({**reference_state(service.address), "annotations": fingerprints[0]})
+            assert [digest(batch) for batch in itertools.islice(loader, 20)] == row
+
+
+def reference_state(address):
+    with ambientd.Loader(address, 16, FIELDS, follow=False, rank=0, world_size=2) as loader:
+        return loader.state_dict()
+
+
+def test_other_annotations_are_refused_at_once(service, tmp_path, shards):
+    """The next daemon knows nothing of the generation that the stream stands on."""
+    iterator = iter(ambientd.Loader(service.address, 32, FIELDS))
+    next(iterator)
+    service.end()
+    service.start(shards, "--size", "16")
+    with pytest.raises((ambientd.StateError, ambientd.NotFoundError), match="annotations"):
+        for _ in range(10):
+            next(iterator)
+
+
+def test_other_shards_are_refused_at_once(service, tmp_path, annotations):
+    iterator = iter(ambientd.Loader(service.address, 32, FIELDS))
+    next(iterator)
+    service.end()
+    service.start(datasets.tar_set(tmp_path / "others", 299), "--annotations", annotations, "--size", "16")
+    with pytest.raises(ambientd.StateError, match="dataset"):
+        for _ in range(10):
+            next(iterator)
+
+
+def test_a_daemon_that_never_returns(service):
+    loader = ambientd.Loader(service.address, 32, FIELDS, reconnect_timeout=1)
+    iterator = iter(loader)
+    next(iterator)
+    service.end(signal.SIGTERM)
+    with pytest.raises(ambientd.DisconnectedError, match=r"waited \d+\.\d s for the daemon at .*reconnect_timeout=1 allows"):
+        for _ in range(10):
+            next(iterator)
+    step = loader.state_dict()["step"]
+    service.start()
+    assert next(iterator).step == step
+
+
+def test_a_private_daemon_that_died_is_not_waited_for(shards):
+    """Nobody would start it again."""
+    with ambientd.start(shards, size=16) as server:
+        iterator = iter(ambientd.Loader(server.address, 32, FIELDS))
+        next(iterator)
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(ambientd.DisconnectedError, match="state is kept"):
+            for _ in range(10):
+                next(iterator)
+
+
+def test_ctrl_c_ends_the_waiting(service):
+    import _thread
+    loader = ambientd.Loader(service.address, 32, FIELDS)
+    iterator = iter(loader)
+    next(iterator)
+    service.end()
+    threading.Timer(0.6, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(10):
+            next(iterator)
+    step = loader.state_dict()["step"]
+    service.start()
+    assert next(iterator).step == step
