@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import logging
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+import zlib
 
 import numpy
 import pytest
@@ -18,6 +20,7 @@ import datasets
 from conftest import Daemon
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+BUILD = pathlib.Path(os.environ.get("AMBIENTD_BUILD", ROOT / "build"))
 FIELDS = ["x_t", "x_tn", "sigma_t", "index"]
 
 
@@ -264,3 +267,177 @@ def test_ctrl_c_ends_the_waiting(service):
     step = loader.state_dict()["step"]
     service.start()
     assert next(iterator).step == step
+
+
+# -- the C client ------------------------------------------------------------------------------------------------
+
+
+class Trainer:
+    """restart-trainer at work; commands are sent one by one."""
+
+    def __init__(self, address, options=None, steps=0, passes=0, rank=0, world_size=1, timeout=60):
+        self.process = subprocess.Popen(
+            [BUILD / "tests/restart-trainer", address, json.dumps(options or {}), str(steps), str(passes), str(rank), str(world_size),
+             str(timeout)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def tell(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+    def end(self):
+        """(outages, what it said about them); it must leave nothing behind."""
+        out, err = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, err
+        return int(out.split()[-1]), err
+
+
+@pytest.fixture
+def trainer(service):
+    if not (BUILD / "tests/restart-trainer").exists():
+        pytest.skip("restart-trainer is not built: cmocka is missing")
+    many = []
+
+    def start(**options):
+        many.append(Trainer(service.address, **options))
+        return many[-1]
+
+    yield start
+    for one in many:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def crc_lines(address, n, **options):
+    """What the Python client gets, in the words of restart-trainer."""
+    lines = []
+    with ambientd.Loader(address, 32, FIELDS, **options) as loader:
+        for batch in itertools.islice(loader, n):
+            crc = 0
+            for name in FIELDS:
+                crc = zlib.crc32(batch[name].tobytes(), crc)
+            lines.append(f"{batch.step} {crc:08x}")
+    return lines
+
+
+def test_c_ten_kills_change_no_byte(service, trainer):
+    """And the bytes are those that the Python client gets."""
+    whole = crc_lines(service.address, 120)
+    one = trainer()
+    lines = []
+    for step in range(120):
+        lines.append(one.tell("h" if step in (3, 24, 55) else "n"))
+        if step % 10 == 5 and step < 100:
+            service.settle()
+            service.restart(signal.SIGTERM if step % 20 == 5 else signal.SIGKILL, delay=0.1 * (step % 3))
+    service.settle()
+    assert lines == whole
+    maps = pathlib.Path(f"/proc/{one.process.pid}/maps").read_text().count("memfd:ambientd-slab")
+    assert maps == 4  # of the three that are held, and the living one
+    assert one.tell("c") == "held 3"
+    maps = pathlib.Path(f"/proc/{one.process.pid}/maps").read_text().count("memfd:ambientd-slab")
+    assert maps == 1
+    outages, said = one.end()
+    assert outages == 10 and said.count("went away") == 10 and service.address in said
+
+
+@pytest.mark.parametrize("options, python", [
+    ({"steps": 25}, {"steps": 25}),
+    ({"passes": 2}, {"passes": 2}),
+    ({"options": {"policy": "sequential"}}, {"policy": "sequential"}),
+    ({"rank": 1, "world_size": 2, "steps": 20}, {"rank": 1, "world_size": 2, "steps": 20}),
+], ids=["steps", "passes", "sequential", "rank"])
+def test_c_streams_end_where_they_would_have(service, trainer, options, python):
+    whole = crc_lines(service.address, 1000, **python)
+    one = trainer(**options)
+    lines = []
+    for n in range(len(whole)):
+        lines.append(one.tell("n"))
+        if n in (2, 7, len(whole) - 1):
+            service.settle()
+            service.restart()
+    service.settle()
+    assert lines == whole and one.tell("n") == "end" and one.tell("n") == "end"
+    one.end()
+
+
+def test_c_advances_survive_the_daemon(service, trainer, tmp_path):
+    other = datasets.annotate(tmp_path / "other.jsonl", 300, seed=9)
+
+    def generations():
+        with ambientd.Client(service.address) as client:
+            client.import_annotations(other)
+            return [row["fingerprint"] for row in client.generations()["annotations"]]
+
+    first = ambientd.Loader(service.address, 32, FIELDS, follow=False)
+    state = first.state_dict()
+    first.close()
+    fingerprints = generations()
+    assert state["annotations"] == fingerprints[0]
+    one = trainer(world_size=2)
+    lines = [one.tell("n") for _ in range(3)]
+    assert one.tell("q ADVANCE " + json.dumps({"step": 4, "annotations": fingerprints[1]})).startswith("error state")
+    moves = [{"step": 14, "annotations": fingerprints[0]}, {"step": 11, "annotations": fingerprints[0]}]
+    for move in moves:
+        assert one.tell("q ADVANCE " + json.dumps(move)) == "reply"
+    assert one.tell('q CANCEL_ADVANCE {"step": 11}') == "reply"
+    service.end()
+    service.start()
+    assert generations() == fingerprints
+    lines += [one.tell("n") for _ in range(20)]
+    assert one.tell("q ADVANCE " + json.dumps({"step": 40, "annotations": fingerprints[1]})) == "reply"
+    lines += [one.tell("n") for _ in range(3)]
+    one.end()
+    begin = {**state, "annotations": fingerprints[1]}
+    with ambientd.Loader(service.address, 32, FIELDS, rank=0, world_size=2, moves=[moves[0]]) as loader:
+        loader.load_state_dict(begin)
+        expected = []
+        for batch in itertools.islice(loader, 26):
+            crc = 0
+            for name in FIELDS:
+                crc = zlib.crc32(batch[name].tobytes(), crc)
+            expected.append(f"{batch.step} {crc:08x}")
+    assert lines == expected
+
+
+def test_c_a_question_after_a_restart_waits_for_the_next_daemon(service, trainer):
+    whole = crc_lines(service.address, 12)
+    one = trainer()
+    lines = [one.tell("n") for _ in range(4)]
+    service.restart(delay=0.3)
+    service.thread.join()
+    assert one.tell("q STATUS {}").startswith("error E")  # the daemon that was asked is gone
+    assert one.tell("q STATUS {}") == "reply"
+    assert lines + [one.tell("n") for _ in range(8)] == whole
+    one.end()
+
+
+def test_c_what_the_next_daemon_refuses_ends_the_stream(service, trainer, tmp_path, annotations):
+    one = trainer()
+    one.tell("n")
+    service.end()
+    service.start(datasets.tar_set(tmp_path / "others", 299), "--annotations", annotations, "--size", "16")
+    said = [one.tell("n") for _ in range(10)]
+    assert said[-1].startswith("error state: ") and "dataset" in said[-1] and said[-1] == said[-2]
+    one.end()
+
+
+def test_c_a_daemon_that_never_returns(service, trainer):
+    one = trainer(timeout=1)
+    one.tell("n")
+    service.end(signal.SIGTERM)
+    said = [one.tell("n") for _ in range(6)]
+    assert any(line.startswith("error ETIMEDOUT: waited ") and "reconnect_timeout_s = 1" in line for line in said)
+    service.start()
+    step = sum(not line.startswith("error") for line in said) + 1
+    assert one.tell("n").split()[0] == str(step)
+    one.end()
+
+
+def test_c_without_reconnect_the_end_is_an_error(service, trainer):
+    one = trainer(timeout=0)
+    one.tell("n")
+    service.end()
+    assert [one.tell("n") for _ in range(6)][-1].startswith("error ECONNRESET")
+    assert one.end() == (0, "")
