@@ -242,7 +242,7 @@ def test_c3_descriptors_in_flight_block_nobody(shards):
             for client in silent + late:
                 client.close()
             one.wait_for(lambda s: len(s["sessions"]) == 1)
-            after = measure.settled(one.process.pid, before)
+            after = measure.settled(one.process.pid)
             print(f"\nC3: {n} clients with their memfd in flight under RLIMIT_NOFILE 256: the daemon has {held.fds} fds; client {n + 1} was "
                   f"served; of 100 more {len(stillborn)} were refused by quota; fds {before.fds} -> {after.fds}")
             assert stillborn and after.counts[0] == before.counts[0]
