@@ -93,28 +93,44 @@ static void accept_one(struct ambd_server *server, int fd) {
 
 static void accept_on_poll(uv_poll_t *poll, int status, int events);
 
+static int accept_watch(struct ambd_server *server) {
+    int r = 0;
+
+    for (unsigned i = 0; i < server->endpoint.n_fds && r == 0; i++) {
+        r = uv_poll_start(&server->listeners[i], UV_READABLE, accept_on_poll);
+    }
+    return r;
+}
+
 static void accept_on_resume(uv_timer_t *timer) {
     struct ambd_server *server = timer->data;
 
     if (server->listening) {
-        uv_poll_start(&server->listener, UV_READABLE, accept_on_poll);
+        accept_watch(server);
     }
+}
+
+static void accept_pause(struct ambd_server *server) {
+    for (unsigned i = 0; i < server->endpoint.n_fds; i++) {
+        uv_poll_stop(&server->listeners[i]);
+    }
+    uv_timer_start(&server->resume, accept_on_resume, RESUME_MS, 0);
 }
 
 static void accept_on_poll(uv_poll_t *poll, int status, int events) {
     struct ambd_server *server = poll->data;
+    int listening = server->endpoint.fds[poll - server->listeners];
 
     (void)status;
     (void)events;
     for (int i = 0; i < ACCEPTS_MAX; i++) {
-        int fd = accept4(server->endpoint.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
             accept_one(server, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             ambd_log(AMBD_WARN, "accept.paused reason=\"%s\"", strerror(errno));
-            uv_poll_stop(&server->listener);
-            uv_timer_start(&server->resume, accept_on_resume, RESUME_MS, 0);
+            accept_pause(server);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
@@ -123,14 +139,16 @@ static void accept_on_poll(uv_poll_t *poll, int status, int events) {
 }
 
 int ambd_accept_start(struct ambd_server *server, struct amb_error *err) {
-    int r = uv_poll_init(&server->loop, &server->listener, server->endpoint.fd);
+    int r = 0;
 
-    if (r < 0) {
-        return amb_fail(err, r, "cannot watch the socket: %s", uv_strerror(r));
+    for (unsigned i = 0; i < server->endpoint.n_fds && r == 0; i++) {
+        r = uv_poll_init(&server->loop, &server->listeners[i], server->endpoint.fds[i]);
+        server->listeners[i].data = server;
     }
-    server->listener.data = server;
-    server->listening = true;
-    r = uv_poll_start(&server->listener, UV_READABLE, accept_on_poll);
+    if (r == 0) {
+        server->listening = true;
+        r = accept_watch(server);
+    }
     return r < 0 ? amb_fail(err, r, "cannot watch the socket: %s", uv_strerror(r)) : 0;
 }
 
@@ -139,7 +157,9 @@ void ambd_accept_stop(struct ambd_server *server) {
         return;
     }
     server->listening = false;
-    uv_poll_stop(&server->listener);
-    uv_close((uv_handle_t *)&server->listener, NULL);
+    for (unsigned i = 0; i < server->endpoint.n_fds; i++) {
+        uv_poll_stop(&server->listeners[i]);
+        uv_close((uv_handle_t *)&server->listeners[i], NULL);
+    }
     ambd_endpoint_close(&server->endpoint);
 }

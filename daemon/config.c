@@ -41,6 +41,12 @@ static const struct ambd_key limit_keys[] = {
      "Bytes queued for a client that does not read; past it the connection is closed. At least 160K: two "
      "frames.",
      LIMIT_BYTES(out_queue_bytes), 160u << 10, 1u << 30, NULL},
+    {"out_queue_soft_bytes", "size", "64K",
+     "Bytes of answers that may wait for a client for longer than out_queue_soft_s.",
+     LIMIT_BYTES(out_queue_soft_bytes), 0, 1u << 30, NULL},
+    {"out_queue_soft_s", "integer", "10",
+     "A client that leaves more than that unread for so many seconds is disconnected.", LIMIT(out_queue_soft_s), 1,
+     1u << 30, NULL},
     {"slot_lease_s", "integer", "0", "Longest time that a client may hold a slot, in seconds; 0: for ever.",
      LIMIT(slot_lease_s), 0, 1u << 30, NULL},
     {"shm_bytes", "size", "half of the memory", "Shared memory of all slots.", LIMIT_BYTES(shm_bytes), 4096,
@@ -197,11 +203,12 @@ static const struct ambd_key root_keys[] = {
      "Path of the Unix socket, at most 107 bytes. Its folder is made with mode 0700 where it is missing.\n"
      "Default: $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock where root may "
      "write,\n"
-     "else /tmp/ambientd-UID/ambientd.sock.",
+     "else /tmp/ambientd-UID/ambientd.sock. Where the service manager passes sockets (LISTEN_FDS), those are\n"
+     "served and this key is not used.",
      AMBD_KEY_STRING, ROOT(socket), 0, 0, NULL},
     {"socket_group", "string", "none", "Group that may connect too: the socket becomes 0660 instead of 0600.",
      AMBD_KEY_STRING, ROOT(socket_group), 0, 0, NULL},
-    {"state_dir", "string", "none",
+    {"state_dir", "string", "$STATE_DIRECTORY, else none",
      "Folder that belongs to this daemon alone (a second one on it is refused).", AMBD_KEY_STRING,
      ROOT(state_dir), 0, 0, NULL},
     {"cache_dir", "string",
@@ -267,6 +274,8 @@ static struct ambd_config config_defaults(void) {
                 .connections = 256,
                 .reserve_fds = 32,
                 .out_queue_bytes = 256u << 10,
+                .out_queue_soft_bytes = 64u << 10,
+                .out_queue_soft_s = 10,
                 .shm_bytes = memory / 2,
                 .image_pixels = AMB_CODEC_PIXELS_MAX,
                 .image_side = AMB_CODEC_SIDE_MAX,
@@ -280,10 +289,25 @@ static struct ambd_config config_defaults(void) {
     };
 }
 
+/* StateDirectory= of the unit, several with colons between: the first is ours, where the tree names none. */
+static void config_add_environment(cJSON *tree) {
+    const char *state = getenv("STATE_DIRECTORY");
+    char path[4096];
+
+    if (state == NULL || state[0] != '/' || !cJSON_IsObject(tree) ||
+        cJSON_GetObjectItemCaseSensitive(tree, "state_dir") != NULL) {
+        return;
+    }
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(state, ":"), state);
+    cJSON_AddStringToObject(tree, "state_dir", path);
+}
+
 int ambd_config_load(struct ambd_config *out, cJSON *tree, struct amb_error *err) {
     AMB_CLEANUP(ambd_config_deinit) struct ambd_config config = config_defaults();
-    int r = ambd_section_load(&config, &root_section, tree, "", err);
+    int r;
 
+    config_add_environment(tree);
+    r = ambd_section_load(&config, &root_section, tree, "", err);
     if (r < 0) {
         return r;
     }

@@ -68,10 +68,14 @@ static int endpoint_check_tmp(const char *folder, struct amb_error *err) {
 }
 
 int ambd_endpoint_default(char *out, size_t bytes, struct amb_error *err) {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    const char *service = getenv("RUNTIME_DIRECTORY"), *runtime = getenv("XDG_RUNTIME_DIR");
     char folder[64];
     int r;
 
+    if (service != NULL && service[0] == '/') { /* RuntimeDirectory= of the unit, several with colons between */
+        snprintf(out, bytes, "%.*s/ambientd.sock", (int)strcspn(service, ":"), service);
+        return 0;
+    }
     if (runtime != NULL && runtime[0] == '/') {
         snprintf(out, bytes, "%s/ambientd/ambientd.sock", runtime);
         return 0;
@@ -131,18 +135,22 @@ int ambd_endpoint_lock(struct ambd_endpoint *endpoint, const char *path, struct 
     slash = strrchr(text, '/');
     if (slash != NULL && slash != text) {
         *slash = '\0';
-        r = access(text, F_OK) == 0 ? 0 : ambd_folder_make(text, err);
+        endpoint->made_folder = access(text, F_OK) < 0;
+        r = endpoint->made_folder ? ambd_folder_make(text, err) : 0;
         if (r < 0) {
             return r;
         }
     }
     snprintf(text, sizeof text, "%s.lock", path);
     r = ambd_lock_open(text, path, err);
+    if (endpoint->inherited && (r == -EACCES || r == -EPERM || r == -EROFS)) {
+        return 0;
+    }
     if (r < 0) {
         return r;
     }
     endpoint->lock_fd = r;
-    memcpy(endpoint->path, path, n + 1);
+    memmove(endpoint->path, path, n + 1);
     return 0;
 }
 
@@ -164,14 +172,24 @@ static int endpoint_remove_stale(const char *path, struct amb_error *err) {
     return 0;
 }
 
-static int endpoint_open_to(const char *path, const char *group, struct amb_error *err) {
+/* A folder that we made is for the owner alone; whoever may use the socket must come through it. */
+static int endpoint_open_folder(const char *path, gid_t group) {
+    char folder[AMBD_SOCKET_PATH_MAX + 1];
+
+    snprintf(folder, sizeof folder, "%s", path);
+    *strrchr(folder, '/') = '\0';
+    return chown(folder, (uid_t)-1, group) < 0 || chmod(folder, 0710) < 0 ? -errno : 0;
+}
+
+static int endpoint_open_to(const char *path, const char *group, bool made_folder, struct amb_error *err) {
     struct group entry, *found = NULL;
     char text[4096];
 
     if (getgrnam_r(group, &entry, text, sizeof text, &found) != 0 || found == NULL) {
         return amb_fail(err, AMB_ERR_CONFIG, "socket_group: there is no group '%s'", group);
     }
-    if (chown(path, (uid_t)-1, found->gr_gid) < 0 || chmod(path, 0660) < 0) {
+    if (chown(path, (uid_t)-1, found->gr_gid) < 0 || chmod(path, 0660) < 0 ||
+        (made_folder && endpoint_open_folder(path, found->gr_gid) < 0)) {
         return amb_fail(err, -errno, "cannot open %s to group '%s': %s", path, group, strerror(errno));
     }
     return 0;
@@ -182,9 +200,9 @@ int ambd_endpoint_listen(struct ambd_endpoint *endpoint, const char *group, stru
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat st;
     mode_t mask;
-    int r = endpoint_remove_stale(endpoint->path, err);
+    int r = endpoint->inherited ? 0 : endpoint_remove_stale(endpoint->path, err);
 
-    if (r < 0) {
+    if (r < 0 || endpoint->inherited) {
         return r;
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -202,7 +220,7 @@ int ambd_endpoint_listen(struct ambd_endpoint *endpoint, const char *group, stru
         endpoint->dev = st.st_dev;
         endpoint->ino = st.st_ino;
     }
-    r = group != NULL ? endpoint_open_to(endpoint->path, group, err) : 0;
+    r = group != NULL ? endpoint_open_to(endpoint->path, group, endpoint->made_folder, err) : 0;
     if (r < 0) {
         unlink(endpoint->path);
         return r;
@@ -210,21 +228,22 @@ int ambd_endpoint_listen(struct ambd_endpoint *endpoint, const char *group, stru
     if (listen(fd, ENDPOINT_BACKLOG) < 0) {
         return amb_fail(err, -errno, "cannot listen on %s: %s", endpoint->path, strerror(errno));
     }
-    endpoint->fd = amb_steal_fd(&fd);
+    endpoint->fds[endpoint->n_fds++] = amb_steal_fd(&fd);
     return 0;
 }
 
 void ambd_endpoint_close(struct ambd_endpoint *endpoint) {
     struct stat st;
 
-    if (endpoint->fd >= 0) {
-        if (lstat(endpoint->path, &st) == 0 && st.st_dev == endpoint->dev && st.st_ino == endpoint->ino) {
-            unlink(endpoint->path);
-        }
-        close(endpoint->fd);
+    if (endpoint->n_fds > 0 && !endpoint->inherited && lstat(endpoint->path, &st) == 0 &&
+        st.st_dev == endpoint->dev && st.st_ino == endpoint->ino) {
+        unlink(endpoint->path);
+    }
+    while (endpoint->n_fds > 0) {
+        close(endpoint->fds[--endpoint->n_fds]);
     }
     if (endpoint->lock_fd >= 0) {
         close(endpoint->lock_fd);
     }
-    endpoint->fd = endpoint->lock_fd = -1;
+    endpoint->lock_fd = -1;
 }

@@ -6,6 +6,9 @@
  */
 void ambd_notify(const char *text);
 
+/* A reload begins (RELOADING=1 with its time); READY=1 ends it. Thread: loop. */
+void ambd_notify_reloading(void);
+
 /* Interval that the service manager asks for in WATCHDOG_USEC (and WATCHDOG_PID is ours or unset); 0: none.
  */
 uint64_t ambd_notify_watchdog_ns(void);

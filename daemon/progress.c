@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/notify.h"
 #include "daemon/producer.h"
 
 #define PROGRESS_FIRST_NS UINT64_C(500000000)
@@ -42,5 +43,6 @@ void ambd_progress_show(void *opaque, size_t n_done, size_t n_shards, uint64_t n
     } else {
         return;
     }
+    ambd_notify("EXTEND_TIMEOUT_USEC=300000000"); /* TimeoutStartSec= is not for the first index of many shards */
     progress->last_ns = now_ns;
 }

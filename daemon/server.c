@@ -18,11 +18,13 @@
 
 #include "base/alloc.h"
 #include "daemon/accept.h"
+#include "daemon/activation.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/open.h"
 #include "daemon/session.h"
 #include "daemon/stream.h"
+#include "daemon/watch.h"
 
 struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char *name,
                                          struct amb_error *err) {
@@ -84,6 +86,8 @@ static void reload_run(struct ambd_task *task) {
     ambd_dataset_reload(&reload->minted, reload->dataset, &reload->error);
 }
 
+static void server_reload(struct ambd_server *server);
+
 static void reload_done(struct ambd_task *task) {
     struct reload *reload = (struct reload *)task;
     struct ambd_server *server = reload->server;
@@ -103,23 +107,37 @@ static void reload_done(struct ambd_task *task) {
     }
     ambd_reports_deinit(&reload->minted.reports);
     amb_free(reload);
+    if (server->n_reloads == 0 && !server->stopping) {
+        ambd_notify("READY=1");
+        if (server->reload_again) {
+            server_reload(server);
+        }
+    }
     ambd_server_continue_stop(server);
 }
 
 static void server_reload(struct ambd_server *server) {
+    server->reload_again = server->n_reloads > 0;
+    if (server->reload_again) {
+        return;
+    }
     server->counters.reloads++;
-    for (size_t i = 0; i < server->n_datasets && server->n_reloads < server->n_datasets; i++) {
+    ambd_notify_reloading();
+    for (size_t i = 0; i < server->n_datasets; i++) {
         struct reload *reload = amb_calloc(1, sizeof *reload);
 
         if (reload == NULL) {
             ambd_log(AMBD_ERROR, "reload.refused reason=\"out of memory\"");
-            return;
+            break;
         }
         reload->task = (struct ambd_task){.run = reload_run, .done = reload_done};
         reload->server = server;
         reload->dataset = server->datasets[i];
         server->n_reloads++;
         ambd_desk_push(&server->clerk, &reload->task);
+    }
+    if (server->n_reloads == 0) {
+        ambd_notify("READY=1");
     }
 }
 
@@ -198,22 +216,6 @@ static void server_on_signal(uv_signal_t *handle, int signum) {
 
 /* Timers */
 
-static void server_check_leases(struct ambd_server *server, uint64_t now_ns) {
-    uint64_t lease_ns = server->config->limits.slot_lease_s * UINT64_C(1000000000);
-    struct ambd_session *session, *next;
-    struct amb_error err;
-
-    for (session = server->sessions; lease_ns > 0 && session != NULL; session = next) {
-        next = session->next;
-        if (session->stream != NULL && ambd_stream_overdue(session->stream, now_ns, lease_ns)) {
-            server->counters.lease_limit++;
-            amb_fail(&err, AMB_ERR_LIMIT, "a slot was held longer than limits.slot_lease_s, %llu s",
-                     (unsigned long long)server->config->limits.slot_lease_s);
-            ambd_session_fail(session, 0, &err, NULL, true);
-        }
-    }
-}
-
 static void server_send_watchdog(struct ambd_server *server, uint64_t now_ns) {
     if (server->watchdog_ns == 0 || now_ns - server->watchdog_sent_ns < server->watchdog_ns / 2) {
         return;
@@ -230,11 +232,21 @@ static void server_on_tick(uv_timer_t *timer) {
     uint64_t now_ns = ambd_now_ns();
 
     ambd_log_tick();
-    server_check_leases(server, now_ns);
+    ambd_watch_tick(server, now_ns);
     server_send_watchdog(server, now_ns);
 }
 
 /* Start */
+
+/* A SIGHUP that comes before its handler does would end the process: it waits. Threads made meanwhile inherit this,
+ * which is right: signals are the loop's. */
+static void server_hold_hup(bool hold) {
+    sigset_t hup;
+
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    pthread_sigmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &hup, NULL);
+}
 
 static int server_init_timers(struct ambd_server *server, struct amb_error *err) {
     static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
@@ -258,6 +270,7 @@ static int server_init_timers(struct ambd_server *server, struct amb_error *err)
             return amb_fail(err, r, "cannot watch signal %d: %s", signums[i], uv_strerror(r));
         }
     }
+    server_hold_hup(false);
     return 0;
 }
 
@@ -275,9 +288,14 @@ static void server_tell_ready(const struct ambd_server *server, int fd) {
 static int server_lock(struct ambd_server *server, struct amb_error *err) {
     const struct ambd_config *config = server->config;
     char path[4096];
-    int r;
+    int r = ambd_activation_take(&server->endpoint, err);
 
-    if (config->socket == NULL) {
+    if (r < 0) {
+        return r;
+    }
+    if (server->endpoint.inherited) {
+        snprintf(path, sizeof path, "%s", server->endpoint.path);
+    } else if (config->socket == NULL) {
         r = ambd_endpoint_default(path, sizeof path, err);
         if (r < 0) {
             return r;
@@ -307,6 +325,7 @@ static int server_init(struct ambd_server *server, struct amb_error *err) {
     if (r < 0) {
         return amb_fail(err, r, "cannot make a loop: %s", uv_strerror(r));
     }
+    server_hold_hup(true);
     r = server_lock(server, err);
     r = r < 0 ? r : ambd_open_datasets(server, err);
     r = r < 0 ? r : server_init_timers(server, err);

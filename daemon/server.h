@@ -20,7 +20,7 @@
 /* What STATUS shows under "counters". Loop only. */
 struct ambd_counters {
     uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit,
-        lease_limit;
+        lease_limit, peers_gone;
     uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
     uint64_t moves, moves_refused, thrown_away, generations, imports, reloads;
 };
@@ -43,7 +43,7 @@ struct ambd_server {
     struct ambd_jobs jobs;
     struct ambd_desk builder; /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
 
-    uv_poll_t listener;
+    uv_poll_t listeners[AMBD_ENDPOINT_FDS_MAX];
     uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
     uv_signal_t signals[3];
     struct ambd_session *sessions;
@@ -52,6 +52,7 @@ struct ambd_server {
     uint64_t started_ns, watchdog_ns, watchdog_sent_ns;
     struct ambd_counters counters;
     size_t n_reloads; /* running */
+    bool reload_again; /* asked for while one ran, which may have read the files before they changed */
     bool listening, stopping, stopped;
 };
 

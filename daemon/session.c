@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "daemon/log.h"
+#include "daemon/peer.h"
 #include "daemon/queries.h"
 #include "daemon/recall.h"
 #include "daemon/stream.h"
@@ -142,6 +143,7 @@ void ambd_session_reply(struct ambd_session *session, uint32_t id, char *text) {
         session->run_bytes = bytes;
         session->n_run_sent = 0;
         session->run_id = id;
+        session->over_since_ns = 0; /* an answer begins only when the one before has left */
     }
 }
 
@@ -158,6 +160,11 @@ void ambd_session_fail(struct ambd_session *session, uint32_t id, const struct a
     if (fatal) {
         ambd_session_close(session, why);
     }
+}
+
+size_t ambd_session_backlog(const struct ambd_session *session) {
+    return ambd_link_queued(&session->link) +
+           (session->run != NULL ? session->run_bytes - session->n_run_sent : 0);
 }
 
 /* The next frame of a run, if the one before has left; false: nothing to do. */
@@ -509,6 +516,7 @@ int ambd_session_new(struct ambd_server *server, int fd, uid_t uid, pid_t pid, s
     session->id = ++server->last_session_id;
     session->uid = uid;
     session->pid = pid;
+    session->peer_known = ambd_peer_get(fd) == AMBD_PEER_ALIVE;
     ambd_link_init(&session->link, fd, limits->frame_bytes, limits->out_queue_bytes);
     session->next = server->sessions;
     session->at = &server->sessions;

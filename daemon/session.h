@@ -47,6 +47,8 @@ struct ambd_session {
     uint32_t run_id;
     struct ambd_watch *watch; /* NULL: none */
     struct ambd_recall recall;
+    bool peer_known;        /* the kernel can say whether the peer lives */
+    uint64_t over_since_ns; /* the backlog has been over its soft limit; 0: it is not */
 };
 
 /* Take over an accepted socket. On failure the caller still owns fd. */
@@ -58,6 +60,9 @@ void ambd_session_close(struct ambd_session *session, const struct amb_error *wh
 
 /* Free a closed session for which nothing is under way any more. */
 void ambd_session_release(struct ambd_session *session);
+
+/* Bytes that wait to be read by the client: queued, or of an answer that is sent frame by frame. */
+size_t ambd_session_backlog(const struct ambd_session *session);
 
 /* Whatever is sent meanwhile, the memory stays; drop releases. */
 void ambd_session_hold(struct ambd_session *session);

@@ -234,6 +234,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"generations", c->generations},
         {"out_queue_limit", c->out_queue_limit},
         {"lease_limit", c->lease_limit},
+        {"peers_gone", c->peers_gone},
         {"shm_refused", n_shm_refused},
         {"shm_bytes", shm_bytes},
         {"log_suppressed", ambd_log_count_suppressed()},

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -275,6 +276,9 @@ static void stream_answer(struct ambd_stream *stream, const struct amb_sampler_r
     } else {
         ambd_session_push(session, AMBP_SUBSCRIBED, stream->subscribe_id, text, strlen(text), NULL, 0,
                           stream->slab.fd);
+        if (session->link.fd_to_send < 0) { /* sent: the mapping is all that is needed from here on */
+            close(amb_steal_fd(&stream->slab.fd));
+        }
         stream->server->counters.subscribes++;
         ambd_log_client(session->uid, AMBD_INFO,
                         "stream.opened session=%llu dataset=%s rank=%llu world_size=%llu batch_size=%u "

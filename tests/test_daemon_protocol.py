@@ -1,8 +1,10 @@
 """What the daemon answers to clients that break the protocol, or come to a limit, while a good one goes on."""
 
+import contextlib
 import json
 import os
 import resource
+import signal
 import socket
 import struct
 import time
@@ -483,3 +485,104 @@ def test_a_hog_of_slots_starves_nobody(daemon, shards):
         stream.take(5)
         rows = watcher.call(wire.STATUS, {})["sessions"]
         assert [row["step"] for row in rows if row["batch_size"] == 512][0] < 64
+
+
+LARGE = {"what": "samples", "count": 10000}
+
+
+def large(tmp_path, **limits):
+    """A daemon whose answer to LARGE is more than a socket buffer takes: 6,000 samples."""
+    import datasets
+    png = datasets.encode(datasets.picture(0, 4))
+    pattern = datasets.write_tar(tmp_path / "large.tar", [(f"{i:06d}", {"png": png}) for i in range(6000)])
+    return config(tmp_path, str(pattern), **limits)
+
+
+@pytest.mark.slow
+def test_soft_limit_of_the_queue(daemon, tmp_path):
+    """Who leaves a large answer unread is out after out_queue_soft_s; who reads it slowly but steadily is not."""
+    one = daemon(*large(tmp_path, out_queue_soft_s=1))
+    one.socket = tmp_path / "daemon0" / "s"
+    sleeper, reader = one.client(), one.client()
+    body = json.dumps(LARGE).encode()
+    sleeper.send(wire.frame(wire.LIST, body, id=2))
+    assert one.wait_for(lambda s: s["counters"]["out_queue_limit"] == 1)
+    with pytest.raises(wire.Closed):
+        while True:
+            sleeper.read()
+    assert "out_queue_soft_bytes, 65536" in one.log()
+    for i in range(3):  # 0.3 s for each answer, one after the other for longer than the limit
+        time.sleep(0.3)
+        assert len(reader.call(wire.LIST, LARGE)["rows"]) == 6000
+        time.sleep(0.3)
+    assert one.counter("out_queue_limit") == 1
+
+
+def test_soft_limit_leaves_small_backlogs_alone(daemon, shards, tmp_path):
+    """Below out_queue_soft_bytes a client may sleep for ever: it costs one answer."""
+    one = daemon(*config(tmp_path, shards, out_queue_soft_s=1))
+    client = one.client()
+    body = json.dumps({"what": "samples", "count": 300}).encode()
+    with pytest.raises(TimeoutError):
+        client.socket.settimeout(0.3)
+        for i in range(2, 100000):
+            client.send(wire.frame(wire.LIST, body, id=i))
+    time.sleep(2.5)
+    assert one.counter("out_queue_limit") == 0
+    client.socket.settimeout(5)
+    assert client.read().type == wire.REPLY
+
+
+def has_peerpidfd():
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as a:
+        a.bind("")
+        a.listen(1)
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as b:
+            b.connect(a.getsockname())
+            try:
+                os.close(struct.unpack("i", b.getsockopt(socket.SOL_SOCKET, 77, 4))[0])
+                return True
+            except OSError:
+                return False
+
+
+@pytest.mark.parametrize("stage", ["streaming", "before HELLO"])
+def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp_path, stage):
+    """The child holds the socket; the process that connected is dead, and its slots come back within two seconds."""
+    if not has_peerpidfd():
+        pytest.skip("SO_PEERPIDFD is unknown here: Linux before 6.5")
+    one = daemon(*config(tmp_path, shards, hello_ms=60000))
+    fds = one.n_fds(), one.n_maps()
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        client = one.client(hello=stage == "streaming")
+        if stage == "streaming":
+            client.subscribe(**FIELDS).take(2)
+        child = os.fork()
+        if child == 0:
+            os.close(read)
+            time.sleep(60)
+        else:
+            os.write(write, str(child).encode())
+        os._exit(0)
+    assert os.waitpid(parent, 0)[1] == 0
+    child = int(os.read(read, 20))
+    try:
+        assert one.wait_for(lambda s: s["counters"]["peers_gone"] == 1)
+        assert one.wait_for(lambda s: len(s["sessions"]) == 1 and (one.n_fds(), one.n_maps()) == (fds[0] + 1, fds[1]))
+        assert f"process {parent}, which connected, is gone" in one.log()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_live_client_with_dead_children_is_left_alone(daemon, shards):
+    one = daemon(shards)
+    stream = one.client().subscribe(**FIELDS)
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+    time.sleep(1.3)
+    assert [lend.step for lend, _ in stream.take(3)] == [0, 1, 2] and one.counter("peers_gone") == 0

@@ -283,7 +283,7 @@ def test_a_killed_daemon_is_waited_for_and_the_bytes_go_on(shards, tmp_path):
         fields = ["x_t", "index"]
         whole = [batch.x_t.tobytes() for batch in ambientd.Loader(address, 32, fields, steps=30)]
         rows = []
-        for batch in ambientd.Loader(address, 32, fields, steps=30, reconnect=20):
+        for batch in ambientd.Loader(address, 32, fields, steps=30, reconnect_timeout=20):
             rows.append(batch.x_t.tobytes())
             if batch.step == 12:
                 daemon.kill()

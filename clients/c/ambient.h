@@ -20,6 +20,9 @@
  * Every function that can fail returns 0 on success, a negative code on failure (err says why; err may be NULL), or
  * an outcome above zero that is named below. A client and its batches belong to one thread at a time. Nothing here
  * survives fork: the child must connect anew.
+ *
+ * A daemon that is restarted under a stream costs it seconds and no byte: ambient_next waits for the next daemon and
+ * goes on at the exact next draw (options.reconnect, on by default). Batches that are held stay valid meanwhile.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -55,7 +58,8 @@ AMBIENT_API const char *ambient_server(const struct ambient_client *client); /* 
 
 /**
  * Ask a question: "PING", "STATUS", "LIST", "SAMPLE", "COVERAGE", "QUARANTINE", "GENERATIONS", "ADVANCE",
- * "CANCEL_ADVANCE", "IMPORT" (proto/README.md, sections 1 and 3). Batches that arrive meanwhile are kept.
+ * "CANCEL_ADVANCE", "IMPORT" (proto/README.md, sections 1 and 3). Batches that arrive meanwhile are kept. A
+ * question that the end of the daemon cuts fails; asked again, it waits as ambient_next does where there is a stream.
  *
  * json:   the request, NULL for {}.
  * *reply: JSON text, to be released by ambient_free; reply may be NULL.
@@ -78,23 +82,31 @@ struct ambient_stream_options {
     const char *state;         /* JSON of ambient_batch_state, to resume behind that batch; NULL: from the start */
     uint64_t steps, passes;    /* end behind; 0: endless */
     int follow;                /* take new annotation generations as they come (world_size 1) */
+    int reconnect;             /* where the daemon goes away, wait for the next one and go on */
+    uint32_t reconnect_timeout_s; /* wait so long, then fail with -ETIMEDOUT; asked again, wait again */
+    /* Told once when the daemon goes away: one line of text. NULL: it is written to stderr. */
+    void (*notice)(void *context, const char *message);
+    void *context;
 };
 
 #define AMBIENT_STREAM_OPTIONS_INIT                                                                          \
     {                                                                                                        \
-        sizeof(struct ambient_stream_options), NULL, NULL, NULL, 0, 64, 0, 1, 4, NULL, NULL, 0, 0, 1         \
+        sizeof(struct ambient_stream_options), NULL, NULL, NULL, 0, 64, 0, 1, 4, NULL, NULL, 0, 0, 1, 1, 300, \
+            NULL, NULL                                                                                       \
     }
 
 /* Start the one stream of this connection; maps its slots. */
 AMBIENT_API int ambient_subscribe(struct ambient_client *client, const struct ambient_stream_options *options,
                                   struct ambient_error *err);
-/* The daemon's SUBSCRIBED reply as JSON: fields, offsets, keys, steps. Valid until disconnect; NULL before. */
+/* The newest daemon's SUBSCRIBED reply as JSON: fields, offsets, keys, steps. Valid until disconnect; NULL before. */
 AMBIENT_API const char *ambient_subscription(const struct ambient_client *client);
 
 /**
  * Wait for the next batch.
  *
  * *out:    lent until ambient_batch_release; a client that holds every slot and asks for more gets -EDEADLK.
+ * Where the daemon went away: waits for the next one, -ETIMEDOUT if none came in time; an error of the next one (other
+ * shards or annotations: "state", "not-found") ends the stream.
  * Returns: 0, AMBIENT_END, or a negative code.
  */
 AMBIENT_API int ambient_next(struct ambient_batch **out, struct ambient_client *client, struct ambient_error *err);

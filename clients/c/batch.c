@@ -8,7 +8,7 @@
 static const cJSON *batch_field(const struct ambient_batch *batch, const char *name) {
     const cJSON *field;
 
-    cJSON_ArrayForEach(field, batch->client->fields) {
+    cJSON_ArrayForEach(field, batch->slab->fields) {
         if (strcmp(cJSON_GetObjectItemCaseSensitive(field, "name")->valuestring, name) == 0) {
             return field;
         }
@@ -21,7 +21,7 @@ static size_t batch_number(const cJSON *field, const char *key) {
 }
 
 void *ambient_batch_data(const struct ambient_batch *batch, const char *name, struct ambient_array *array) {
-    const struct ambient_client *client = batch->client;
+    const struct client_slab *slab = batch->slab;
     const cJSON *field = batch_field(batch, name), *dim;
 
     if (field == NULL) {
@@ -39,7 +39,7 @@ void *ambient_batch_data(const struct ambient_batch *batch, const char *name, st
             array->dims[array->n_dims++] = (uint32_t)dim->valuedouble;
         }
     }
-    return client->slab + client->slot_bytes * batch->slot + batch_number(field, "offset");
+    return slab->data + slab->slot_bytes * batch->slot + batch_number(field, "offset");
 }
 
 const void *ambient_batch_cell(const struct ambient_batch *batch, const char *name, uint32_t i, int64_t *length) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/cleanup.h"
 #include "clients/c/connection.h"
 
 static int call_type(const char *request) {
@@ -38,10 +39,35 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
     return (header->flags & AMBP_FLAG_MORE) != 0 ? 1 : 0;
 }
 
+/* A session that makes the moves of an earlier one takes no ADVANCE; when they are made, one without them does. */
+static bool call_needs_another(const struct ambient_client *client) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *ahead = resume_moves_ahead(client);
+
+    return client->repaired && ahead == NULL;
+}
+
+static int call_connected(struct ambient_client *client, int type, struct ambient_error *err) {
+    struct ambient_error why;
+
+    if (client->lost && client->reconnect) {
+        client_fail(&why, -ECONNRESET, "the daemon closed the connection");
+        return stream_resume(client, &why, err);
+    }
+    return type == AMBP_ADVANCE && call_needs_another(client) ? stream_resume(client, NULL, err) : 0;
+}
+
+/* What an accepted or cancelled advance means for the daemon after this one. The reply is terminated. */
+static int call_note(struct ambient_client *client, int type, const char *json, struct ambient_error *err) {
+    if (type == AMBP_CANCEL_ADVANCE) {
+        resume_remove_advance(client, json);
+    }
+    return type == AMBP_ADVANCE ? resume_add_advance(client, (const char *)client->reply.data, err) : 0;
+}
+
 int ambient_call(char **reply, struct ambient_client *client, const char *request, const char *json,
                  struct ambient_error *err) {
     int type = call_type(request), r;
-    uint32_t id = client->next_id++;
+    uint32_t id;
 
     if (type < 0) {
         return client_fail(err, -EINVAL, "no request is called '%s'", request);
@@ -49,9 +75,15 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     if (json == NULL) {
         json = type == AMBP_PING ? "" : "{}";
     }
+    r = call_connected(client, type, err);
+    if (r < 0) {
+        return r;
+    }
+    id = client->next_id++;
     r = connection_send(client, (uint8_t)type, id, json, strlen(json), err);
     client->reply.n_bytes = 0;
     if (r < 0) {
+        client->lost = true;
         return r;
     }
     do {
@@ -62,11 +94,15 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
             r = call_on_frame(client, &header, id, err);
         }
     } while (r > 0);
-    if (r < 0 || reply == NULL) {
+    if (r < 0) {
         return r;
     }
     if (amb_buf_push(&client->reply, "", 1) < 0) {
         return client_fail(err, -ENOMEM, "no memory for an answer");
+    }
+    r = call_note(client, type, json, err);
+    if (r < 0 || reply == NULL) {
+        return r;
     }
     *reply = amb_strdup((const char *)client->reply.data);
     return *reply != NULL ? 0 : client_fail(err, -ENOMEM, "no memory for an answer");

@@ -2,17 +2,20 @@
  * Connection: connect, greet, and move whole frames over one blocking socket.
  *
  * A signal in the middle of a read or write resumes it (EINTR), so a frame is never torn. The header is checked
- * before its payload is read. After a transport error the connection is of no use and every call says so again.
+ * before its payload is read. After a transport error the connection is of no use and every call says so again,
+ * unless a stream may be resumed on another (resume.c).
  */
 #include "clients/c/connection.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,8 +129,12 @@ static int connection_read(struct ambient_client *client, uint8_t *out, size_t n
         if (got < 0 && errno == EINTR) {
             continue;
         }
+        if (got <= 0) {
+            client->lost = true;
+        }
         if (got < 0) {
-            return client_fail(err, -errno, "the daemon is gone: %s", strerror(errno));
+            return client_fail(err, -errno, "the daemon %s",
+                               errno == EAGAIN ? "takes connections and does not answer" : strerror(errno));
         }
         if (got == 0) {
             return client_fail(err, -ECONNRESET, "the daemon closed the connection");
@@ -172,8 +179,20 @@ static void connection_default(char *out, size_t out_bytes) {
     }
 }
 
-static int connection_open(struct ambient_client *client, const char *address, struct ambient_error *err) {
+static struct timeval connection_timeval(double seconds) {
+    return (struct timeval){.tv_sec = (time_t)seconds, .tv_usec = (suseconds_t)(1e6 * (seconds - floor(seconds)))};
+}
+
+void connection_set_timeout(struct ambient_client *client, double seconds) {
+    struct timeval value = connection_timeval(seconds);
+
+    setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value);
+    setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
+}
+
+static int connection_dial(struct ambient_client *client, double seconds, struct ambient_error *err) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const char *address = client->address;
 
     if (strlen(address) >= sizeof name.sun_path) {
         return client_fail(err, -ENAMETOOLONG, "socket path of %zu bytes, at most %zu: %s", strlen(address),
@@ -184,7 +203,9 @@ static int connection_open(struct ambient_client *client, const char *address, s
     if (client->fd < 0) {
         return client_fail(err, -errno, "no socket: %s", strerror(errno));
     }
+    connection_set_timeout(client, seconds);
     if (connect(client->fd, (struct sockaddr *)&name, sizeof name) < 0) {
+        client->lost = true;
         return client_fail(err, -errno,
                            "no daemon at %s: %s; start one with `ambientd serve`, or name its socket by "
                            "AMBIENTD_SOCKET",
@@ -200,11 +221,11 @@ static int connection_greet(struct ambient_client *client, struct ambient_error 
     struct amb_error bad = AMB_ERROR_NULL;
     struct ambp_header header;
     const char *server = "";
-    int r = connection_send(client, AMBP_HELLO, client->next_id++, hello, sizeof hello - 1, err);
+    int r;
 
-    if (r == 0) {
-        r = connection_receive(&header, client, NULL, err);
-    }
+    /* Whoever refuses a connection says why and closes it: what can be read counts, not whether HELLO still left. */
+    (void)connection_send(client, AMBP_HELLO, client->next_id++, hello, sizeof hello - 1, NULL);
+    r = connection_receive(&header, client, NULL, err);
     if (r < 0) {
         return r;
     }
@@ -222,6 +243,22 @@ static int connection_greet(struct ambient_client *client, struct ambient_error 
     return 0;
 }
 
+int connection_open(struct ambient_client *client, double seconds, struct ambient_error *err) {
+    int r;
+
+    connection_close(client);
+    client->lost = false;
+    r = connection_dial(client, seconds, err);
+    return r < 0 ? r : connection_greet(client, err);
+}
+
+void connection_close(struct ambient_client *client) {
+    if (client->fd >= 0) {
+        close(client->fd);
+        client->fd = -1;
+    }
+}
+
 int ambient_connect(struct ambient_client **out, const char *address, struct ambient_error *err) {
     struct ambient_client *client = amb_calloc(1, sizeof *client);
     char path[512];
@@ -232,14 +269,13 @@ int ambient_connect(struct ambient_client **out, const char *address, struct amb
     }
     client->fd = -1;
     client->next_id = 1;
+    client->end_step = UINT64_MAX;
     if (address == NULL) {
         connection_default(path, sizeof path);
         address = path;
     }
-    r = connection_open(client, address, err);
-    if (r == 0) {
-        r = connection_greet(client, err);
-    }
+    client->address = amb_strdup(address);
+    r = client->address == NULL ? client_fail(err, -ENOMEM, "no memory for a client") : connection_open(client, 0, err);
     if (r < 0) {
         ambient_disconnect(client);
         return r;
@@ -248,23 +284,33 @@ int ambient_connect(struct ambient_client **out, const char *address, struct amb
     return 0;
 }
 
+static struct client_slab *slab_free(struct client_slab *slab) {
+    struct client_slab *older = slab->older;
+
+    slab_unmap(slab);
+    for (size_t i = 0; i < CLIENT_SLOTS_MAX; i++) {
+        amb_buf_deinit(&slab->batches[i].state);
+    }
+    cJSON_Delete(slab->json);
+    amb_free(slab->text);
+    amb_free(slab);
+    return older;
+}
+
 void ambient_disconnect(struct ambient_client *client) {
     if (client == NULL) {
         return;
     }
-    if (client->fd >= 0) {
-        close(client->fd);
+    connection_close(client);
+    while (client->slab != NULL) {
+        client->slab = slab_free(client->slab);
     }
-    if (client->slab != NULL) {
-        munmap(client->slab, client->slab_bytes);
-    }
-    for (size_t i = 0; i < CLIENT_SLOTS_MAX; i++) {
-        amb_buf_deinit(&client->batches[i].state);
-    }
-    cJSON_Delete(client->subscription_json);
-    amb_free(client->subscription);
+    cJSON_Delete(client->request);
+    cJSON_Delete(client->advances);
+    amb_buf_deinit(&client->state);
     amb_buf_deinit(&client->payload);
     amb_buf_deinit(&client->reply);
+    amb_free(client->address);
     amb_free(client);
 }
 

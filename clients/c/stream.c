@@ -2,7 +2,10 @@
  * Stream: subscribe, map the slots, take batches in order, give slots back.
  *
  * The daemon lends slots ahead; those wait in `queue` until the caller takes them. Offsets into the slab are proven
- * once, at subscription; after that a field is a plain pointer.
+ * once, at subscription; after that a field is a plain pointer. A batch belongs to the slab of the session that lent it,
+ * so it outlives that session while the caller holds it.
+ *
+ * Not here: what happens when the daemon goes away (resume.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -87,81 +90,120 @@ static int stream_check_field(const cJSON *field, uint64_t slot_bytes, struct am
     return 0;
 }
 
-static int stream_check(struct ambient_client *client, struct amb_error *err) {
-    const cJSON *json = client->subscription_json, *fields = NULL, *field;
+static int slab_check(struct client_slab *slab, struct amb_error *err) {
+    const cJSON *json = slab->json, *state = NULL, *field;
     uint64_t n_slots = 0, slot_bytes = 0, total_bytes = 0;
 
     if (ambp_json_get_u64(&n_slots, json, "slots", 1, CLIENT_SLOTS_MAX, true, err) < 0 ||
         ambp_json_get_u64(&slot_bytes, json, "slot_bytes", 1, SIZE_MAX >> 8, true, err) < 0 ||
         ambp_json_get_u64(&total_bytes, json, "total_bytes", n_slots * slot_bytes, SIZE_MAX >> 8, true, err) < 0 ||
-        ambp_json_get_array(&fields, json, "fields", true, err) < 0) {
+        ambp_json_get_array(&slab->fields, json, "fields", true, err) < 0 ||
+        ambp_json_get_object(&state, json, "state", true, err) < 0 ||
+        ambp_json_get_u64(&slab->step, state, "step", 0, UINT64_MAX, true, err) < 0) {
         return err->code;
     }
-    cJSON_ArrayForEach(field, fields) {
+    cJSON_ArrayForEach(field, slab->fields) {
         int r = stream_check_field(field, slot_bytes, err);
 
         if (r < 0) {
             return r;
         }
     }
-    client->fields = fields;
-    client->n_slots = (uint32_t)n_slots;
-    client->slot_bytes = (size_t)slot_bytes;
-    client->slab_bytes = (size_t)total_bytes;
+    slab->n_slots = (uint32_t)n_slots;
+    slab->slot_bytes = (size_t)slot_bytes;
+    slab->bytes = (size_t)total_bytes;
     return 0;
 }
 
-static int stream_map(struct ambient_client *client, int fd, struct ambient_error *err) {
+static int slab_map(struct client_slab *slab, int fd, struct ambient_error *err) {
     struct stat st;
-    void *slab;
+    void *data;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t)st.st_size < client->slab_bytes) {
-        return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBED without shared memory of %zu bytes",
-                           client->slab_bytes);
+    if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t)st.st_size < slab->bytes) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBED without shared memory of %zu bytes", slab->bytes);
     }
-    slab = mmap(NULL, client->slab_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (slab == MAP_FAILED) {
-        return client_fail(err, -errno, "cannot map %zu bytes of slots: %s", client->slab_bytes, strerror(errno));
+    data = mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        return client_fail(err, -errno, "cannot map %zu bytes of slots: %s", slab->bytes, strerror(errno));
     }
-    client->slab = slab;
+    slab->data = data;
     return 0;
 }
 
-/* The answer to SUBSCRIBE lies in client->payload. */
+void slab_unmap(struct client_slab *slab) {
+    if (slab->data != NULL) {
+        munmap(slab->data, slab->bytes);
+        slab->data = NULL;
+    }
+}
+
+/* The answer to SUBSCRIBE lies in client->payload. The slab is the client's from here on, whatever it lacks. */
 static int stream_on_subscribed(struct ambient_client *client, const struct ambp_header *header, int fd,
                                 struct ambient_error *err) {
+    struct client_slab *slab = amb_calloc(1, sizeof *slab);
     struct amb_error bad = AMB_ERROR_NULL;
-    const char *text = (const char *)client->payload.data;
-    int r;
 
-    if (header->type == AMBP_ERROR) {
-        return client_fail_json(err, client->payload.data, header->length);
+    if (slab == NULL) {
+        return client_fail(err, -ENOMEM, "no memory for the subscription");
     }
-    if (header->type != AMBP_SUBSCRIBED) {
-        return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBE answered by %s", ambp_type_name(header->type));
+    slab->older = client->slab;
+    client->slab = slab;
+    slab->text = amb_calloc(1, (size_t)header->length + 1);
+    if (slab->text == NULL) {
+        return client_fail(err, -ENOMEM, "no memory for the subscription");
     }
-    if (ambp_json_decode(&client->subscription_json, text, header->length, AMBP_JSON_DEPTH_MAX, &bad) < 0 ||
-        stream_check(client, &bad) < 0) {
+    memcpy(slab->text, client->payload.data, header->length);
+    if (ambp_json_decode(&slab->json, slab->text, header->length, AMBP_JSON_DEPTH_MAX, &bad) < 0 ||
+        slab_check(slab, &bad) < 0) {
         return client_fail_from(err, &bad);
     }
-    r = stream_map(client, fd, err);
+    return slab_map(slab, fd, err);
+}
+
+int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambient_error *err) {
+    AMB_CLEANUP(amb_freep) char *text = cJSON_PrintUnformatted(request);
+    AMB_CLEANUP(amb_fd_closep) int fd = -1;
+    struct ambp_header header;
+    int r;
+
+    if (text == NULL) {
+        return client_fail(err, -ENOMEM, "no memory for the request");
+    }
+    r = connection_send(client, AMBP_SUBSCRIBE, client->next_id++, text, strlen(text), err);
+    if (r < 0) {
+        client->lost = true;
+        return r;
+    }
+    r = connection_receive(&header, client, &fd, err);
     if (r < 0) {
         return r;
     }
-    client->subscription = amb_calloc(1, (size_t)header->length + 1);
-    if (client->subscription == NULL) {
-        return client_fail(err, -ENOMEM, "no memory for the subscription");
+    if (header.type == AMBP_ERROR) {
+        return client_fail_json(err, client->payload.data, header.length);
     }
-    memcpy(client->subscription, text, header->length);
-    return 0;
+    if (header.type != AMBP_SUBSCRIBED) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBE answered by %s", ambp_type_name(header.type));
+    }
+    return stream_on_subscribed(client, &header, fd, err);
+}
+
+static void stream_keep_options(struct ambient_client *client, const struct ambient_stream_options *options) {
+    uint64_t steps = 0;
+
+    client->reconnect = options->reconnect != 0;
+    client->reconnect_timeout_s = options->reconnect_timeout_s;
+    client->notice = options->notice;
+    client->notice_context = options->context;
+    client->next_step = client->slab->step;
+    if (ambp_json_get_u64(&steps, client->slab->json, "steps", 0, UINT64_MAX, false, NULL) == 0 &&
+        cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(client->slab->json, "steps"))) {
+        client->end_step = client->slab->step + steps;
+    }
 }
 
 int ambient_subscribe(struct ambient_client *client, const struct ambient_stream_options *options,
                       struct ambient_error *err) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *request = cJSON_CreateObject();
-    AMB_CLEANUP(amb_freep) char *text = NULL;
-    AMB_CLEANUP(amb_fd_closep) int fd = -1;
-    struct ambp_header header;
     int r;
 
     if (options->struct_bytes != sizeof *options) {
@@ -169,51 +211,53 @@ int ambient_subscribe(struct ambient_client *client, const struct ambient_stream
                            "options of %zu bytes, this library knows %zu: begin with AMBIENT_STREAM_OPTIONS_INIT",
                            options->struct_bytes, sizeof *options);
     }
-    if (client->subscription_json != NULL) {
+    if (client->slab != NULL) {
         return client_fail(err, -EBUSY, "this connection has a stream already; connect once for each");
     }
     r = stream_build(request, options, err);
+    r = r < 0 ? r : stream_subscribe(client, request, err);
     if (r < 0) {
         return r;
     }
-    text = cJSON_PrintUnformatted(request);
-    if (text == NULL) {
-        return client_fail(err, -ENOMEM, "no memory for the request");
-    }
-    r = connection_send(client, AMBP_SUBSCRIBE, client->next_id++, text, strlen(text), err);
-    if (r == 0) {
-        r = connection_receive(&header, client, &fd, err);
-    }
-    return r < 0 ? r : stream_on_subscribed(client, &header, fd, err);
+    client->request = amb_steal_ptr(request);
+    stream_keep_options(client, options);
+    return 0;
 }
 
 const char *ambient_subscription(const struct ambient_client *client) {
-    return client->subscription;
+    return client->slab != NULL ? client->slab->text : NULL;
 }
 
 static int stream_on_lend(struct ambient_client *client, size_t bytes, struct ambient_error *err) {
+    struct client_slab *slab = client->slab;
     struct amb_error bad = AMB_ERROR_NULL;
     struct ambient_batch *batch;
     struct ambp_lend lend;
 
+    if (slab == NULL) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "a batch without a stream");
+    }
     if (ambp_lend_decode(&lend, client->payload.data, bytes, &bad) < 0) {
         return client_fail_from(err, &bad);
     }
-    if (lend.slot >= client->n_slots || client->batches[lend.slot].lent) {
-        return client_fail(err, AMB_ERR_PROTOCOL, "slot %u lent, allowed: one of %u that is not lent already",
-                           lend.slot, client->n_slots);
+    if (lend.slot >= slab->n_slots || slab->batches[lend.slot].lent || lend.step != slab->step) {
+        return client_fail(err, AMB_ERR_PROTOCOL,
+                           "slot %u lent for step %llu, allowed: one of %u that is not lent already, for step %llu",
+                           lend.slot, (unsigned long long)lend.step, slab->n_slots, (unsigned long long)slab->step);
     }
-    batch = &client->batches[lend.slot];
+    batch = &slab->batches[lend.slot];
     batch->state.n_bytes = 0;
     if (amb_buf_push(&batch->state, lend.state, lend.state_bytes) < 0 || amb_buf_push(&batch->state, "", 1) < 0) {
         return client_fail(err, -ENOMEM, "no memory for a state of %u bytes", lend.state_bytes);
     }
     batch->client = client;
+    batch->slab = slab;
     batch->slot = lend.slot;
     batch->count = lend.count;
     batch->step = lend.step;
     batch->lent = true;
-    client->queue[client->n_queued++] = lend.slot;
+    slab->step++;
+    client->queue[client->n_queued++] = batch;
     return 0;
 }
 
@@ -222,17 +266,24 @@ static int stream_on_end(struct ambient_client *client, size_t bytes, struct amb
     AMB_CLEANUP(amb_freep) char *text = NULL;
     struct amb_error bad = AMB_ERROR_NULL;
     const cJSON *why = NULL;
+    int code;
 
     if (ambp_json_decode(&json, (const char *)client->payload.data, bytes, AMBP_JSON_DEPTH_MAX, &bad) < 0 ||
         ambp_json_get_object(&why, json, "error", false, &bad) < 0) {
         return client_fail_from(err, &bad);
     }
-    client->ended = AMBIENT_END;
-    if (why != NULL) {
-        text = cJSON_PrintUnformatted(why);
-        client->ended = text == NULL ? client_fail(&client->end_error, -ENOMEM, "no memory for the stream's error")
-                                     : client_fail_json(&client->end_error, (const uint8_t *)text, strlen(text));
+    if (why == NULL) {
+        client->ended = AMBIENT_END;
+        return 0;
     }
+    text = cJSON_PrintUnformatted(why);
+    code = text == NULL ? client_fail(&client->end_error, -ENOMEM, "no memory for the stream's error")
+                        : client_fail_json(&client->end_error, (const uint8_t *)text, strlen(text));
+    if (code == -ESHUTDOWN && client->reconnect) { /* the daemon stops: as good as gone */
+        client->lost = true;
+        return client_fail(err, code, "%s", client->end_error.message);
+    }
+    client->ended = code;
     return 0;
 }
 
@@ -249,23 +300,34 @@ int stream_on_frame(struct ambient_client *client, const struct ambp_header *hea
     return client_fail(err, AMB_ERR_PROTOCOL, "%s out of turn", ambp_type_name(header->type));
 }
 
+static int stream_receive(struct ambient_client *client, struct ambient_error *err) {
+    struct ambp_header header;
+    int r = client->lost ? client_fail(err, -ECONNRESET, "the daemon closed the connection")
+                         : connection_receive(&header, client, NULL, err);
+
+    return r < 0 ? r : stream_on_frame(client, &header, err);
+}
+
 /* Wait until a batch is queued or the stream has ended. */
 static int stream_wait(struct ambient_client *client, struct ambient_error *err) {
     while (client->n_queued == 0 && client->ended == 0) {
-        struct ambp_header header;
+        struct ambient_error why;
         int r;
 
-        if (client->n_taken == client->n_slots) {
+        if (client->slab->n_taken == client->slab->n_slots && !client->lost) {
             return client_fail(err, -EDEADLK,
                                "all %u slots are held: release a batch before asking for the next, or subscribe "
                                "with more slots",
-                               client->n_slots);
+                               client->slab->n_slots);
         }
-        r = connection_receive(&header, client, NULL, err);
-        if (r == 0) {
-            r = stream_on_frame(client, &header, err);
+        r = stream_receive(client, &why);
+        if (r < 0 && client->lost && client->reconnect) {
+            r = stream_resume(client, &why, &why);
         }
         if (r < 0) {
+            if (err != NULL) {
+                *err = why;
+            }
             return r;
         }
     }
@@ -276,7 +338,7 @@ int ambient_next(struct ambient_batch **out, struct ambient_client *client, stru
     struct ambient_batch *batch;
     int r;
 
-    if (client->subscription == NULL) {
+    if (client->request == NULL) {
         return client_fail(err, -EINVAL, "no stream: call ambient_subscribe first");
     }
     r = stream_wait(client, err);
@@ -289,25 +351,38 @@ int ambient_next(struct ambient_batch **out, struct ambient_client *client, stru
         }
         return client->ended;
     }
-    batch = &client->batches[client->queue[0]];
+    batch = client->queue[0];
+    client->state.n_bytes = 0;
+    if (amb_buf_push(&client->state, batch->state.data, batch->state.n_bytes) < 0) {
+        return client_fail(err, -ENOMEM, "no memory for a state of %zu bytes", batch->state.n_bytes);
+    }
+    client->next_step = batch->step + 1;
     client->n_queued--;
     memmove(client->queue, client->queue + 1, client->n_queued * sizeof client->queue[0]);
     batch->taken = true;
-    client->n_taken++;
+    batch->slab->n_taken++;
     *out = batch;
     return 0;
 }
 
 void ambient_batch_release(struct ambient_batch *batch) {
     uint8_t payload[AMBP_DONE_BYTES];
+    struct client_slab *slab;
     int n;
 
     if (batch == NULL || !batch->taken) {
         return;
     }
+    slab = batch->slab;
     batch->taken = false;
     batch->lent = false;
-    batch->client->n_taken--;
+    slab->n_taken--;
+    if (slab != batch->client->slab) { /* of a daemon that is gone */
+        if (slab->n_taken == 0) {
+            slab_unmap(slab);
+        }
+        return;
+    }
     n = ambp_done_encode(payload, sizeof payload, &(struct ambp_done){.slot = batch->slot});
     /* A dead daemon shows at the next receive; a release has nobody to tell. */
     (void)connection_send(batch->client, AMBP_DONE, 0, payload, (size_t)n, NULL);

@@ -68,7 +68,7 @@ class Connection:
         self._answers: dict[int, Answer] = {}
         self._next_id = 0
         self.peer: dict[str, Any] = {}
-        self._socket = _connect(self.address)
+        self._socket = _connect(self.address, timeout)
         self._poll = select.poll()
         try:
             self._hello()
@@ -282,8 +282,7 @@ class Connection:
                 return
 
     def _lost(self, how: str) -> str:
-        return (f"the daemon at {self.address} closed the connection or died ({how}); a loader's state is kept: "
-                "iterate again once the daemon runs")
+        return f"the daemon at {self.address} closed the connection or died ({how})"
 
     def _read(self, into: memoryview) -> int:
         n_bytes, ancillary, flags, _ = self._socket.recvmsg_into(
@@ -336,12 +335,15 @@ class Connection:
         return self._fds.pop()
 
 
-def _connect(address: str) -> socket.socket:
+def _connect(address: str, timeout: float | None) -> socket.socket:
+    """Within the timeout: where the daemon's queue is full, connect() waits for room in it."""
     if len(os.fsencode(address)) > PATH_MAX:
         raise DisconnectedError(f"the socket path has {len(os.fsencode(address))} bytes, at most {PATH_MAX} are "
                                 f"possible: {address}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
+        if timeout is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6) or 1))
         sock.connect(address)
         sock.setblocking(False)
     except OSError as error:

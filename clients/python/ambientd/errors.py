@@ -129,7 +129,7 @@ class DaemonOSError(AmbientError, OSError):
 
 
 class DisconnectedError(AmbientError, ConnectionError):
-    """There is no daemon at the address, or it went away. The stream can be resumed from the loader's state."""
+    """There is no daemon at the address, it stops, or it went away. The stream can be resumed from the loader's state."""
     code = "disconnected"
 
     def __str__(self) -> str:
@@ -173,6 +173,7 @@ _BY_CODE: dict[str, type[AmbientError]] = {
                 GapError, StateError, DuplicateError, ExhaustedError, ProtocolError, DeniedError, QuotaError,
                 NotFoundError, BusyError)
 }
+_BY_CODE["ESHUTDOWN"] = DisconnectedError  # the last word of a daemon that stops
 
 
 def from_json(error: Any) -> AmbientError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import operator
-import time
 import warnings
 from types import TracebackType
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence, TypeVar
@@ -25,7 +24,9 @@ from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, ConfigEr
                      HoardError, ProtocolError, StateError)
 from .fields import field_request, framework_name
 from .options import stream_options
+from .outage import Outage
 from .schedule import LogNormal, Schedule
+from .server import has_ended
 from .session import Session
 from .slab import Lease
 
@@ -53,7 +54,8 @@ class Loader:
     strict        refuse a state of other codec versions instead of warning
     hoard         when your arrays hold every slot: "error", or "copy" the batch that would take the last one
     timeout       seconds to wait for a batch, None for ever
-    reconnect     seconds to wait for a daemon that went away; the stream goes on where it was
+    reconnect     where the daemon goes away, wait for the next one and go on at the exact next draw
+    reconnect_timeout   seconds to wait so; the first connection of all is never waited for
 
     An iteration over an endless stream goes on where the last one stopped. With `steps` or `passes` each iteration is
     as long, from the present state on. With policy "sequential" each one begins at the first sample.
@@ -67,7 +69,8 @@ class Loader:
                  weight: str | None = None, s_max: float | None = None, gaps: str = "truncate", xflip: bool = False,
                  follow: bool = True, moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None,
                  passes: float | None = None, device: Any = None, dataset: str | None = None, strict: bool = False,
-                 hoard: str = "error", timeout: float | None = 300.0, reconnect: float = 0.0) -> None:
+                 hoard: str = "error", timeout: float | None = 300.0, reconnect: bool = True,
+                 reconnect_timeout: float = 300.0) -> None:
         self.address = default_address(getattr(address, "address", address))
         self.rank, self.world_size = ranks.resolve(rank, world_size)
         if (batch_size is None) == (global_batch_size is None):
@@ -80,9 +83,13 @@ class Loader:
         sizes = {name: _whole(name, size) for name, size in sizes.items() if size is not None}
         if hoard not in ("error", "copy"):
             raise ConfigError(f'hoard is {hoard!r}; it is "error" or "copy"')
+        if not isinstance(reconnect, bool):
+            raise ConfigError(f"reconnect is {reconnect!r}; it is True or False, and the seconds are reconnect_timeout=")
+        if not reconnect_timeout > 0:
+            raise ConfigError(f"reconnect_timeout is {reconnect_timeout!r}; it must be positive")
         self.framework = framework_name(framework)
         self.steps, self.passes, self.policy = sizes.pop("steps", None), passes, policy
-        self.timeout, self.reconnect = timeout, reconnect
+        self.timeout, self.reconnect, self.reconnect_timeout = timeout, reconnect, float(reconnect_timeout)
         self.moves: list[dict[str, Any]] = []  # made so far: what Loader(moves=...) replays
         self._copy = hoard == "copy"
         self._convert = converter(self.framework)
@@ -97,6 +104,8 @@ class Loader:
                                              ("moves", None if moves is None else [dict(move) for move in moves]))
                if value is not None},
         }
+        self._met = False                           # a daemon has answered before
+        self._outage: Outage | None = None          # under way
         self._session: Session | None = None        # the stream
         self._requests: Session | None = None       # mode "request"
         self._base: dict[str, Any] | None = None    # the state to start from; None: the beginning
@@ -281,6 +290,8 @@ class Loader:
             raise
         if lend.step != self._q or lend.count != len(levels):
             raise ProtocolError(f"request {self._q} of {len(levels)} sigmas was answered by {lend.step}, {lend.count}")
+        if self._base is None and self._yielded is None:
+            self._base = state  # what requests were made under: the next daemon must serve the same
         return lend, lease, session
 
     def generations(self) -> dict[str, Any]:
@@ -296,11 +307,15 @@ class Loader:
         last yielded + slots + 1. Returns once the daemon has prepared and checked them. On an error nothing moves:
         then every rank calls cancel_advance(step).
         """
+        asked = {"step": step, "dataset": dataset, "annotations": annotations}
+        move = self._retry(lambda: self._advance(asked))
+        self._advances[step] = {**asked, **move}
+        return move
+
+    def _advance(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self._session is not None and self._session.repaired and not self._moves_ahead():
             self._close_stream()  # its moves are made: one without can advance again
-        asked = {"step": step, "dataset": dataset, "annotations": annotations}
         move: dict[str, Any] = self._stream().call(wire.ADVANCE, wire.dumps(asked), timeout=self.timeout)
-        self._advances[step] = {**asked, **move}
         return move
 
     def cancel_advance(self, step: int) -> None:
@@ -348,7 +363,7 @@ class Loader:
             subscribe = {key: value for key, value in subscribe.items() if key not in ("follow", "moves")}
         if self._yielded is not None or self._base is not None:
             subscribe["state"] = counted(self._present(None), self._q)
-        session = Session(self.address, subscribe, self.timeout)
+        session = self._connect(subscribe)
         for warning in session.reply.get("warnings", []):
             if warning not in self._warned:
                 self._warned.add(warning)
@@ -358,21 +373,51 @@ class Loader:
             session.reclaim = self._mover.wait
         return session
 
-    def _retry(self, action: Callable[[], T]) -> T:
-        """Do it again: at once behind an interruption, for `reconnect` seconds where the daemon went away."""
-        give_up = None
-        while True:
+    def _connect(self, subscribe: dict[str, Any]) -> Session:
+        """In an outage a daemon that takes the connection and stays silent is none."""
+        outage = self._outage
+        if outage is None:
+            session = Session(self.address, subscribe, self.timeout)
+        else:
+            left = outage.left if self.timeout is None else min(outage.left, self.timeout)
             try:
-                return action()
-            except CutError:
-                self._close_stream()
-            except DisconnectedError:
-                self._close_stream()
-                now = time.monotonic()
-                give_up = now + self.reconnect if give_up is None else give_up
-                if now >= give_up:
-                    raise
-                time.sleep(min(0.2, give_up - now))
+                session = Session(self.address, subscribe, left)
+            except AmbientTimeoutError as error:
+                raise DisconnectedError(f"the daemon at {self.address} takes connections and does not answer") from error
+            session.timeout = self.timeout
+        self._met = True
+        return session
+
+    def _retry(self, action: Callable[[], T]) -> T:
+        """Do it again: at once behind an interruption, after a while where the daemon went away."""
+        outage: Outage | None = None
+        try:
+            while True:
+                try:
+                    return self._attempt(action, outage)
+                except CutError:
+                    self._close_stream()
+                except DisconnectedError as error:
+                    self._close_stream()
+                    if not self._met:
+                        raise
+                    if not self.reconnect or has_ended(self.address):
+                        raise DisconnectedError(f"{error}; the loader's state is kept: iterate again once the daemon runs",
+                                                code=error.code) from error
+                    if outage is None:
+                        outage = self._outage = Outage(self.address, error, self.reconnect_timeout)
+                    error.__traceback__ = None  # whose frames hold the dead session and its memory
+                    outage.wait(error)
+        finally:
+            self._outage = None
+
+    @staticmethod
+    def _attempt(action: Callable[[], T], outage: Outage | None) -> T:
+        """In a frame of its own: one that met an error lives as long as that error, and must hold no batch."""
+        done = action()
+        if outage is not None:
+            outage.over()
+        return done
 
     def _close_stream(self) -> None:
         self._staged = None

@@ -72,6 +72,7 @@ class Server:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        _servers[self.address] = self
         self._finalizer = weakref.finalize(self, _stop, self._process, self._folder, os.getpid())
         try:
             self._wait_ready(ready, timeout)
@@ -131,6 +132,15 @@ class Server:
 
     def _tail(self) -> str:
         return self.log()[-_TAIL_BYTES:]
+
+
+_servers: weakref.WeakValueDictionary[str, Server] = weakref.WeakValueDictionary()
+
+
+def has_ended(address: str) -> bool:
+    """True if a private daemon of this process was at the address and runs no more: nobody will start it again."""
+    server = _servers.get(address)
+    return server is not None and not server.running
 
 
 def find_binary(binary: str | os.PathLike[str] | None = None) -> str:

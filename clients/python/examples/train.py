@@ -154,7 +154,7 @@ def train(address: str, options: argparse.Namespace) -> None:
         return
     loader = ambientd.Loader(address, batch_size=options.batch_size, fields=FIELDS, process=options.process,
                              seed=options.seed, s_max=options.s_max or None, framework="torch", device=options.device,
-                             steps=options.steps - len(curve), reconnect=options.reconnect)
+                             steps=options.steps - len(curve), reconnect_timeout=options.reconnect)
     if state is not None:
         loader.load_state_dict(state)
     file = open(options.curve, "w") if options.curve else contextlib.nullcontext()

@@ -32,6 +32,7 @@ class FakeDaemon:
         self.die_at = None          # close the connection instead of lending this step, once
         self.hold_at = None         # lend nothing from this step on
         self.error_at = None        # END reason error instead of this step
+        self.error = {"code": "exhausted", "errno": -7011, "message": "all 64 bad"}
         self.move_at = None         # this step is the first under FP1
         self.settle_at = None       # the same, as a daemon that died would have it: no flag
         self.dribble = False        # send byte by byte
@@ -247,7 +248,7 @@ class _Session:
                 daemon.die_at = None
                 raise EOFError
             if daemon.error_at == step:
-                self._end("error", error={"code": "exhausted", "errno": -7011, "message": "all 64 bad"})
+                self._end("error", error=daemon.error)
                 return
             flags = 0
             moves = {**stream["moves"], **self.advances}

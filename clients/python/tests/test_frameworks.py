@@ -195,6 +195,6 @@ def test_cuda_waits_for_a_copy_where_the_alternative_is_a_hoard(daemon, cuda):
 
 def test_cuda_goes_on_after_a_repair(daemon, cuda):
     daemon.die_at = 7
-    loader = make(daemon, framework="torch", device="cuda", reconnect=5)
+    loader = make(daemon, framework="torch", device="cuda", reconnect_timeout=5)
     steps = [batch.step for _, batch in zip(range(20), loader)]
     assert steps == list(range(20))

@@ -1,6 +1,8 @@
 """Loader against a fake daemon: order, ends, resume, repair, requests, generations."""
 import json
 import os
+import random
+import socket
 import threading
 import time
 from pathlib import Path
@@ -262,7 +264,7 @@ def test_the_union_over_ranks_is_the_stream(daemon):
 
 def test_a_dead_daemon_is_an_error_and_the_stream_goes_on_later(daemon):
     daemon.die_at = 5
-    loader = make(daemon)
+    loader = make(daemon, reconnect=False)
     taken = []
     with pytest.raises(ambientd.DisconnectedError, match="state is kept"):
         for batch in loader:
@@ -278,7 +280,7 @@ def test_a_dead_daemon_is_an_error_and_the_stream_goes_on_later(daemon):
 def test_reconnect_goes_on_as_if_nothing_had_been(tmp_path):
     path = str(tmp_path / "s")
     first = FakeDaemon(path)
-    loader = ambientd.Loader(path, 4, fields=["index"], steps=30, reconnect=10)
+    loader = ambientd.Loader(path, 4, fields=["index"], steps=30, reconnect_timeout=10)
     rows = []
 
     def restart():
@@ -297,6 +299,73 @@ def test_reconnect_goes_on_as_if_nothing_had_been(tmp_path):
     assert rows == [list(range(4 * n, 4 * n + 4)) for n in range(30)]
     assert len(loader) == 30 and 16 < restarted[0].subscribes[0]["steps"] <= 20
     restarted[0].stop()
+
+
+def test_a_daemon_that_never_returns_is_an_error_that_says_how_long(tmp_path, caplog):
+    path = str(tmp_path / "s")
+    first = FakeDaemon(path)
+    loader = ambientd.Loader(path, 4, fields=["index"], reconnect_timeout=0.7)
+    iterator = iter(loader)
+    next(iterator)
+    first.stop()
+    with pytest.raises(ambientd.DisconnectedError, match=r"waited \d+\.\d s for the daemon at .*reconnect_timeout=0\.7.*no daemon answers"):
+        while True:
+            next(iterator)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "went away" in caplog.text and path in caplog.text
+    step = loader.state_dict()["step"]
+    with FakeDaemon(path):
+        assert next(iterator).step == step
+
+
+def test_a_daemon_that_takes_the_connection_and_stays_silent_is_none(tmp_path):
+    """As a socket of the service manager whose daemon does not start."""
+    path = str(tmp_path / "s")
+    first = FakeDaemon(path)
+    loader = ambientd.Loader(path, 4, fields=["index"], reconnect_timeout=0.5)
+    iterator = iter(loader)
+    next(iterator)
+    first.stop()
+    silent = socket.socket(socket.AF_UNIX)
+    silent.bind(path)
+    silent.listen(8)
+    with pytest.raises(ambientd.DisconnectedError, match="waited .*does not answer"):
+        while True:
+            next(iterator)
+    silent.close()
+
+
+def test_reconnecting_leaves_the_programs_random_numbers_alone(daemon):
+    daemon.die_at = 5
+    random.seed(7)
+    np.random.seed(7)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    assert len(take(make(daemon), 9)) == 9 and daemon.sessions == 2
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+
+
+@pytest.mark.parametrize("reconnect", [60, 0.0, None, "yes"])
+def test_reconnect_is_yes_or_no(daemon, reconnect):
+    with pytest.raises(ambientd.ConfigError, match="reconnect_timeout"):
+        make(daemon, reconnect=reconnect)
+
+
+def test_a_stopping_daemon_is_one_that_went_away(daemon):
+    daemon.error_at, daemon.error = 3, {"code": "ESHUTDOWN", "errno": -108, "message": "the daemon is stopping"}
+    with pytest.raises(ambientd.DisconnectedError, match="is stopping.*state is kept"):
+        take(make(daemon, reconnect=False), 9)
+    loader = make(daemon)
+    threading.Timer(0.3, lambda: setattr(daemon, "error_at", None)).start()
+    assert take(loader, 9) == [list(range(4 * n, 4 * n + 4)) for n in range(9)]
+
+
+def test_what_the_next_daemon_refuses_is_raised_at_once(daemon):
+    loader = make(daemon)
+    take(loader, 3)
+    daemon.refuse = {"code": "state", "errno": -7009, "message": "the state was made from dataset 00.., this one is 11.."}
+    daemon.drop_all()
+    with pytest.raises(ambientd.StateError, match="this one is 11"):
+        take(loader, 30)
 
 
 def test_an_error_that_ends_the_stream_is_typed_and_comes_in_its_place(daemon):
@@ -416,13 +485,13 @@ def test_moves_are_reported(daemon):
 def test_a_move_settled_before_a_repair_is_reported_once(daemon):
     """The daemon dies between the state that names new fingerprints and the first batch under them."""
     daemon.settle_at, daemon.die_at = 4, 4
-    loader = make(daemon, reconnect=5)
+    loader = make(daemon, reconnect_timeout=5)
     moved = [batch.step for _, batch in zip(range(10), loader) if batch.moved]
     assert moved == [4] and loader.moves == [{"step": 4, "dataset": FP0, "annotations": FP1}]
 
 
 def test_an_advance_survives_the_daemon(daemon):
-    loader = make(daemon, follow=False)
+    loader = make(daemon, follow=False, reconnect=False)
     iterator = iter(loader)
     next(iterator)
     assert loader.advance(9, annotations=FP1) == {"step": 9, "dataset": FP0, "annotations": FP1}
