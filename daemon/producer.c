@@ -17,7 +17,7 @@
 
 #include "base/alloc.h"
 
-#define CHUNK_ROWS_MAX 16u /* some 300 us of small pictures; not tuned */
+#define CHUNK_ROWS_MAX AMB_AHEAD_MAX /* some 300 us of small pictures; not tuned */
 
 uint64_t ambd_now_ns(void) {
     struct timespec now;
@@ -159,6 +159,9 @@ static void fill_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32
                       struct ambd_fill_stats *stats, struct amb_error *err) {
     struct amb_filler *filler = &worker->filler, before = *filler;
 
+    if (!fill_cancelled(fill)) {
+        amb_fill_ahead(filler, fill->stream, &fill->draws[first], n);
+    }
     for (uint32_t i = first; i < first + n && !fill_cancelled(fill) && err->code == 0; i++) {
         amb_fill_row(fill->slot, i, filler, fill->stream, &fill->draws[i], err);
         stats->n_replaced += fill->draws[i].replaced != AMB_REPLACED_NO;
