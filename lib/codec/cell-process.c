@@ -33,7 +33,7 @@
 #define PROCESS_RETRY_NS    UINT64_C(1000000000)     /* between starts that fail; not tuned                 */
 #define PROCESS_GRACE_NS    UINT64_C(100000000)      /* of CPU time past twice the limit: the codecs' own
                                                         clocks speak first (deadline.c)                     */
-#define PROCESS_WALL_NS     UINT64_C(10000000000)    /* and 30 times the CPU limit, without a sign of life  */
+#define PROCESS_WALL_NS     UINT64_C(2000000000)     /* and 30 times the CPU limit, without a sign of life  */
 #define PROCESS_QUICK_ENDS  4u                       /* after which the next start waits, longer each time  */
 #define PROCESS_PAUSE_MS    256u                     /* longest such wait                                   */
 #define PROCESS_KEEP_BYTES  (32u << 20)              /* of memory kept between pictures; not tuned          */
@@ -182,8 +182,7 @@ int amb_cell_process_stop(struct cell_process *process, enum cell_cause cause, c
     return process_bury(process, &info, cause, text);
 }
 
-/* 0: it lives. */
-static int process_check_end(struct cell_process *process) {
+int amb_cell_process_check(struct cell_process *process) {
     siginfo_t info = {0};
 
     if (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG) < 0) {
@@ -208,7 +207,7 @@ static int process_check_time(struct cell_process *process, uint64_t cpu_ns, uin
     return 0;
 }
 
-int amb_cell_process_wait(struct cell_process *process, uint32_t wanted) {
+int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_t enough) {
     static const struct timespec slice = {.tv_nsec = PROCESS_SLICE_NS};
     struct cell_bell *bell = &process->shared->answered;
     uint32_t count = atomic_load(&bell->count), seen = count;
@@ -217,7 +216,7 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted) {
     int r = 0;
 
     while (!cell_reached(count, wanted)) {
-        cell_bell_wait(bell, wanted, &slice);
+        cell_bell_wait(bell, enough, &slice);
         count = atomic_load(&bell->count);
         now = now_ns(CLOCK_MONOTONIC);
         if (wall_ns == 0 || (count != seen && n_seen < CELL_SLOTS)) { /* the limits hold for each picture */
@@ -229,7 +228,7 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted) {
         if (cell_reached(count, wanted)) {
             break;
         }
-        r = process_check_end(process);
+        r = amb_cell_process_check(process);
         r = r != 0 ? r : process_check_time(process, now_ns(process->clock) - cpu_ns, now - wall_ns);
         if (r != 0) {
             return r;
@@ -318,7 +317,7 @@ static int process_wait_ready(struct cell_process *process, struct amb_error *er
             amb_cell_process_stop(process, CELL_LOST, "not started");
             return err->code;
         }
-        if (process_check_end(process) != 0) {
+        if (amb_cell_process_check(process) != 0) {
             return amb_fail(err, -EAGAIN, "the decoder process ended at its start: %s", process->end.text);
         }
         if (now_ns(CLOCK_MONOTONIC) - begin_ns > PROCESS_START_NS) {

@@ -46,8 +46,12 @@ void amb_cell_process_deinit(struct cell_process *process); /* idempotent */
 /* Start one if none runs, and wait until it has locked itself in. -EAGAIN with the reason. */
 int amb_cell_process_start(struct cell_process *process, struct amb_error *err);
 
-/* Wait until `wanted` answers are there, within the limits of time. 0, or CELL_E_ENDED. */
-int amb_cell_process_wait(struct cell_process *process, uint32_t wanted);
+/* 0: it lives; CELL_E_ENDED: it did, until now. One must run. */
+int amb_cell_process_check(struct cell_process *process);
+
+/* Wait until `wanted` answers are there, within the limits of time; who must sleep sleeps until `enough` are. 0, or
+ * CELL_E_ENDED. */
+int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_t enough);
 
 /* Kill and reap. text: of `end`, where the cause is not how it died. Returns CELL_E_ENDED. */
 int amb_cell_process_stop(struct cell_process *process, enum cell_cause cause, const char *text);

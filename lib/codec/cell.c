@@ -24,6 +24,7 @@
 
 #define CELL_AHEAD_MAX  (CELL_SLOTS / 2) /* the other half is for those decoded between */
 #define CELL_TRIM_BYTES (32u << 20)      /* larger pictures leave no memory behind; not tuned */
+#define CELL_WAKE_BYTES (16u << 10)      /* of payload: some 100 us of JPEG; measured at 32 x 32 */
 
 /* A request that is not popped yet. */
 struct cell_entry {
@@ -75,11 +76,20 @@ void amb_cell_reset(struct amb_cell *cell) {
     if (cell->n_asked == cell->n_popped) {
         return;
     }
-    if (cell->process.pid > 0 && amb_cell_process_wait(&cell->process, cell->n_asked) == 0) {
+    if (cell->process.pid > 0 && amb_cell_process_wait(&cell->process, cell->n_asked, cell->n_asked) == 0) {
         cell->n_popped = cell->n_asked;
     } else {
         cell_forget(cell);
     }
+}
+
+/* A process that runs, and ran when it was last looked at: who dies between two pictures costs none. */
+static int cell_start(struct amb_cell *cell, struct amb_error *err) {
+    if (cell->n_asked == cell->n_popped && cell->process.pid > 0 &&
+        amb_cell_process_check(&cell->process) != 0) {
+        cell_forget(cell);
+    }
+    return amb_cell_process_start(&cell->process, err);
 }
 
 /* Put a request on its way; a slot is free. */
@@ -187,14 +197,14 @@ static int cell_decode_once(struct amb_image *out, bool *fresh, struct amb_cell 
                             size_t bytes, uint32_t channels, struct amb_error *err) {
     struct cell_entry entry = {.request = {.channels = channels, .must = 1}};
     uint32_t i;
-    int r = amb_cell_process_start(&cell->process, err);
+    int r = cell_start(cell, err);
 
     if (r < 0) {
         return r;
     }
     if (!cell_take_payload(&entry.request, cell, data, bytes, CELL_INPUT_BYTES)) {
         amb_cell_reset(cell);
-        r = amb_cell_process_start(&cell->process, err); /* it may have died of what was on its way */
+        r = cell_start(cell, err); /* it may have died of what was on its way */
         if (r < 0) {
             return r;
         }
@@ -203,7 +213,7 @@ static int cell_decode_once(struct amb_image *out, bool *fresh, struct amb_cell 
     i = cell->n_asked;
     *fresh = i == 0;
     cell_ask(cell, &entry);
-    r = amb_cell_process_wait(&cell->process, i + 1);
+    r = amb_cell_process_wait(&cell->process, i + 1, i + 1);
     r = r != 0 ? r : cell_get_answer(out, cell, i, err);
     if (r == CELL_E_ENDED) {
         cell_forget(cell);
@@ -248,7 +258,7 @@ int amb_cell_push(struct amb_cell *cell, uint64_t ticket, const uint8_t *data, s
                   uint32_t channels) {
     struct cell_entry entry = {.request = {.channels = channels}, .ticket = ticket, .ahead = true};
 
-    if (cell->n_asked - cell->n_popped >= CELL_AHEAD_MAX || amb_cell_process_start(&cell->process, NULL) < 0 ||
+    if (cell->n_asked - cell->n_popped >= CELL_AHEAD_MAX || cell_start(cell, NULL) < 0 ||
         !cell_take_payload(&entry.request, cell, data, bytes, CELL_AHEAD_IN)) {
         return AMB_DECODER_E_FULL;
     }
@@ -266,7 +276,7 @@ static int cell_ask_again(struct amb_cell *cell) {
             again[n++] = cell->entries[i % CELL_SLOTS];
         }
     }
-    if (amb_cell_process_wait(&cell->process, cell->n_asked) != 0) {
+    if (amb_cell_process_wait(&cell->process, cell->n_asked, cell->n_asked) != 0) {
         return CELL_E_ENDED;
     }
     cell->n_popped = cell->n_asked;
@@ -274,6 +284,17 @@ static int cell_ask_again(struct amb_cell *cell) {
         cell_ask(cell, &again[i]);
     }
     return 0;
+}
+
+/* Small pictures take less time than being woken: sleep until some of them are there. */
+static uint32_t cell_enough(const struct amb_cell *cell) {
+    uint32_t i = cell->n_popped;
+    uint64_t bytes = 0;
+
+    while (i != cell->n_asked && bytes < CELL_WAKE_BYTES) {
+        bytes += cell->entries[i++ % CELL_SLOTS].request.bytes;
+    }
+    return i;
 }
 
 static bool cell_skip_to(struct amb_cell *cell, uint64_t ticket) {
@@ -295,7 +316,7 @@ int amb_cell_pop(struct amb_image *out, struct amb_cell *cell, uint64_t ticket, 
         return AMB_DECODER_E_NONE;
     }
     while (r == CELL_E_LATER) {
-        r = amb_cell_process_wait(&cell->process, cell->n_popped + 1);
+        r = amb_cell_process_wait(&cell->process, cell->n_popped + 1, cell_enough(cell));
         r = r != 0 ? r : cell_get_answer(out, cell, cell->n_popped, err);
         if (r == CELL_E_LATER && cell_ask_again(cell) != 0) {
             r = CELL_E_ENDED;

@@ -380,7 +380,8 @@ static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double s
                           .limits = AMB_CODEC_LIMITS_DEFAULT};
     struct amb_error err = AMB_ERROR_NULL;
 
-    bench.chunk = batch_size / (4 * N_THREADS) < AMB_AHEAD_MAX ? batch_size / (4 * N_THREADS) : AMB_AHEAD_MAX;
+    bench.chunk = batch_size / (4 * N_THREADS) < 4 ? 4 : batch_size / (4 * N_THREADS);
+    bench.chunk = bench.chunk < AMB_AHEAD_MAX ? bench.chunk : AMB_AHEAD_MAX;
     open_bench(&bench);
     measure_floor(&bench);
     for (unsigned cached = 0; cached < 2; cached++) {
@@ -419,8 +420,8 @@ int main(int argc, char **argv) {
            amb_path_name(amb_path_get()));
     printf("%5s  %-7s %7s %9s   %8s %8s %8s %8s %8s %8s\n", "side", "from", "threads", "images/s", "cpu",
            "wall", "read", "decode", "noise", "rest");
-    run(32, 2000, 256, seconds);
-    run(256, 200, 32, seconds);
-    run(512, 60, 8, seconds);
+    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 32) run(32, 2000, 256, seconds);
+    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 256) run(256, 200, 32, seconds);
+    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 512) run(512, 60, 8, seconds);
     return 0;
 }
