@@ -113,6 +113,7 @@ def test_decoders_are_locked_in(daemon, shards):
         status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
         assert status["Name"] == "ambientd-decode"
         assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1"
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
         try:
             fds = os.listdir(f"/proc/{pid}/fd")
         except PermissionError:

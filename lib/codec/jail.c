@@ -1,5 +1,5 @@
 /*
- * Jail: limits first, then a seccomp filter that kills on everything it does not name.
+ * Jail: limits and capabilities first, then a seccomp filter that kills on everything it does not name.
  *
  * The filter knows what an allocator, a futex and a clock need, and judges flags where a call could do more:
  * memory must be anonymous and is never executable. write() gives EBADF rather than death (no file is open):
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <seccomp.h>
@@ -37,11 +39,14 @@
 #endif
 
 static const int jail_allowed[] = {
-    SCMP_SYS(futex),          SCMP_SYS(munmap),        SCMP_SYS(mremap),      SCMP_SYS(madvise),
-    SCMP_SYS(brk),            SCMP_SYS(exit),          SCMP_SYS(exit_group),  SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(rt_sigprocmask), SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(getrandom),
-    SCMP_SYS(getpid),         SCMP_SYS(gettid),        SCMP_SYS(sched_yield), SCMP_SYS(restart_syscall),
+    SCMP_SYS(munmap),       SCMP_SYS(mremap),         SCMP_SYS(brk),           SCMP_SYS(exit),
+    SCMP_SYS(exit_group),   SCMP_SYS(rt_sigreturn),   SCMP_SYS(rt_sigprocmask), SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday), SCMP_SYS(getrandom),      SCMP_SYS(getpid),        SCMP_SYS(gettid),
+    SCMP_SYS(sched_yield),  SCMP_SYS(restart_syscall),
 };
+
+/* MADV_HWPOISON and its like are for nobody here. */
+static const int jail_advices[] = {MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE};
 
 static const int jail_forbidden[] = {
     SCMP_SYS(socket),  SCMP_SYS(connect), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork),
@@ -102,6 +107,14 @@ static int jail_tie(int parent, struct amb_error *err) {
     return 0;
 }
 
+/* A daemon of root's has them all, and they outlive an exec. */
+static int jail_drop_capabilities(struct amb_error *err) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    return syscall(SYS_capset, &header, none) < 0 ? jail_fail(err, "capset", -errno) : 0;
+}
+
 static int jail_close(struct amb_error *err) {
     int r = close_range(0, JAIL_SANITIZED ? STDERR_FILENO - 1 : ~0u, 0);
 
@@ -112,16 +125,23 @@ static int jail_close(struct amb_error *err) {
 }
 
 static int filter_add_allowed(scmp_filter_ctx filter) {
+    const uint32_t waits = FUTEX_WAIT | FUTEX_WAKE | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME;
     const struct scmp_arg_cmp anonymous = SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS),
-                              no_map_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
-                              myself = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid());
+                              no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+                              waiting = SCMP_A1(SCMP_CMP_MASKED_EQ, (uint32_t)~waits, 0),
+                              myself = SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid());
     int r = 0;
 
     for (size_t i = 0; i < sizeof jail_allowed / sizeof jail_allowed[0] && r == 0; i++) {
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, jail_allowed[i], 0);
     }
-    r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, no_map_exec, anonymous);
-    r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, no_map_exec);
+    for (size_t i = 0; i < sizeof jail_advices / sizeof jail_advices[0] && r == 0; i++) {
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(madvise), 1,
+                             SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)jail_advices[i]));
+    }
+    r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(futex), 1, waiting);
+    r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2, no_exec, anonymous);
+    r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, no_exec);
     r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, myself);
     r = r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EBADF), SCMP_SYS(write), 0);
     return r < 0 ? r : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EBADF), SCMP_SYS(writev), 0);
@@ -163,5 +183,6 @@ int amb_jail_enter(uint64_t memory_bytes, int parent, struct amb_error *err) {
     r = jail_tie(parent, err);
     r = r < 0 ? r : jail_close(err);
     r = r < 0 ? r : jail_limit(memory_bytes, err);
+    r = r < 0 ? r : jail_drop_capabilities(err);
     return r < 0 ? r : jail_filter(err);
 }

@@ -87,6 +87,10 @@ static void break_code(struct cell_shared *shared) {
     mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+static void break_poison(struct cell_shared *shared) {
+    madvise(shared, 4096, MADV_HWPOISON);
+}
+
 /* Reserve far more than the limit; more than 8 GiB would be proof that there is none. */
 static void break_memory(struct cell_shared *shared) {
     size_t n = 0;
@@ -177,7 +181,7 @@ static const struct {
     {"memory", break_memory},   {"write", break_write},   {"wide", break_wide},       {"large", break_large},
     {"empty", break_empty},     {"behind", break_behind}, {"far", break_far},         {"before", break_before},
     {"above", break_code_above}, {"below", break_code_below}, {"later", break_later}, {"count", break_count},
-    {"message", break_message},
+    {"message", break_message}, {"poison", break_poison},
 };
 
 /* A payload "BREAK name" breaks the process; all others are only decoded. */
@@ -400,7 +404,7 @@ TEST(two_fresh_processes_must_die_of_a_picture) {
         {"segv", "SIGSEGV"}, {"abort", "SIGABRT"}, {"trap", "SIG"},     {"open", "SIGSYS"}, {"socket", "SIGSYS"},
         {"exec", "SIGSYS"},  {"kill", "SIGSYS"},
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* there the filter names what it forbids */
-        {"fork", "SIGSYS"},  {"code", "SIGSYS"},
+        {"fork", "SIGSYS"},  {"code", "SIGSYS"}, {"poison", "SIGSYS"},
 #endif
     };
 
