@@ -8,7 +8,8 @@
 #define CHUNK  16u
 #define ROUNDS 4u
 
-static const char *const fields[] = {"x_t", "x_tn", "x0", "u8", "sigma_t", "label", "index", "key", "replaced"};
+static const char *const fields[] = {"x_t",   "x_tn",  "x0",  "u8",      "sigma_t",
+                                     "label", "index", "key", "replaced"};
 #define N_FIELDS (sizeof fields / sizeof fields[0])
 
 static struct amb_filler make_filler(struct amb_sandbox *sandbox) {
@@ -26,7 +27,8 @@ static struct amb_filler make_filler(struct amb_sandbox *sandbox) {
 }
 
 /* Fill a batch as a worker does, announcing each chunk; returns how many pictures were on their way ahead. */
-static uint32_t fill_batch(uint8_t *slot, struct amb_filler *filler, const struct set *set, struct amb_draw *draws) {
+static uint32_t fill_batch(uint8_t *slot, struct amb_filler *filler, const struct set *set,
+                           struct amb_draw *draws) {
     struct amb_error err = AMB_ERROR_NULL;
     uint32_t n_ahead = 0;
 

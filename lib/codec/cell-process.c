@@ -28,15 +28,16 @@
 #define MFD_NOEXEC_SEAL 0x0008u /* linux/memfd.h since 6.3 */
 #endif
 
-#define PROCESS_SLICE_NS    10000000                 /* how late a death may be noticed; not tuned          */
-#define PROCESS_START_NS    UINT64_C(10000000000)    /* for a start on a machine under load; not tuned      */
-#define PROCESS_RETRY_NS    UINT64_C(1000000000)     /* between starts that fail; not tuned                 */
-#define PROCESS_GRACE_NS    UINT64_C(100000000)      /* of CPU time past twice the limit: the codecs' own
-                                                        clocks speak first (deadline.c)                     */
-#define PROCESS_WALL_NS     UINT64_C(2000000000)     /* and 30 times the CPU limit, without a sign of life  */
-#define PROCESS_QUICK_ENDS  4u                       /* after which the next start waits, longer each time  */
-#define PROCESS_PAUSE_MS    256u                     /* longest such wait                                   */
-#define PROCESS_KEEP_BYTES  (32u << 20)              /* of memory kept between pictures; not tuned          */
+#define PROCESS_SLICE_NS 10000000              /* how late a death may be noticed; not tuned          */
+#define PROCESS_START_NS UINT64_C(10000000000) /* for a start on a machine under load; not tuned      */
+#define PROCESS_RETRY_NS UINT64_C(1000000000)  /* between starts that fail; not tuned                 */
+#define PROCESS_GRACE_NS                                                                                     \
+    UINT64_C(100000000)                         /* of CPU time past twice the limit: the codecs' own         \
+                                                   clocks speak first (deadline.c)                     */
+#define PROCESS_WALL_NS    UINT64_C(2000000000) /* and 30 times the CPU limit, without a sign of life  */
+#define PROCESS_QUICK_ENDS 4u                   /* after which the next start waits, longer each time  */
+#define PROCESS_PAUSE_MS   256u                 /* longest such wait                                   */
+#define PROCESS_KEEP_BYTES (32u << 20)          /* of memory kept between pictures; not tuned          */
 
 static uint64_t now_ns(clockid_t clock) {
     struct timespec now = {0};
@@ -82,8 +83,7 @@ static int process_map(struct cell_process *process, struct amb_error *err) {
         fcntl(process->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         return amb_fail(err, -errno, "shared memory of a decoder: %s", strerror(errno));
     }
-    process->shared =
-        mmap(NULL, process->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, process->fd, 0);
+    process->shared = mmap(NULL, process->total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, process->fd, 0);
     if (process->shared == MAP_FAILED) {
         process->shared = NULL;
         return amb_fail(err, -errno, "map of %zu bytes for a decoder: %s", process->total_bytes,
@@ -186,7 +186,8 @@ int amb_cell_process_check(struct cell_process *process) {
     siginfo_t info = {0};
 
     if (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG) < 0) {
-        return errno == EINTR ? 0 : process_bury(process, NULL, CELL_LOST, "a status that somebody else took");
+        return errno == EINTR ? 0
+                              : process_bury(process, NULL, CELL_LOST, "a status that somebody else took");
     }
     return info.si_pid == 0 ? 0 : process_bury(process, &info, CELL_LOST, NULL);
 }

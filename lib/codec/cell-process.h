@@ -33,10 +33,10 @@ struct cell_process {
     pid_t pid; /* 0: none runs */
     clockid_t clock;
     bool had_one;
-    unsigned n_ends;         /* in a row, no picture between them */
-    uint64_t retry_ns;       /* no start before that */
+    unsigned n_ends;          /* in a row, no picture between them */
+    uint64_t retry_ns;        /* no start before that */
     struct amb_error refused; /* of the last start */
-    struct cell_end end;     /* of the last process */
+    struct cell_end end;      /* of the last process */
 };
 
 int amb_cell_process_init(struct cell_process *process, const struct amb_codec_limits *limits,
@@ -49,8 +49,8 @@ int amb_cell_process_start(struct cell_process *process, struct amb_error *err);
 /* 0: it lives; CELL_E_ENDED: it did, until now. One must run. */
 int amb_cell_process_check(struct cell_process *process);
 
-/* Wait until `wanted` answers are there, within the limits of time; who must sleep sleeps until `enough` are. 0, or
- * CELL_E_ENDED. */
+/* Wait until `wanted` answers are there, within the limits of time; who must sleep sleeps until `enough` are.
+ * 0, or CELL_E_ENDED. */
 int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_t enough);
 
 /* Kill and reap. text: of `end`, where the cause is not how it died. Returns CELL_E_ENDED. */

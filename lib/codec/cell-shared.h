@@ -12,14 +12,14 @@
 #include "base/error.h"
 #include "codec/decode.h"
 
-#define CELL_FD           3                      /* of the memory, in the process                                */
-#define CELL_MAGIC        UINT64_C(0x314c4c4543424d41) /* "AMBCELL1"                                             */
-#define CELL_SLOTS        32u                    /* a power of two: counts wrap                                  */
-#define CELL_INPUT_BYTES  (260u << 20)           /* a payload of 256 MiB (DESIGN section 9) behind some ahead   */
-#define CELL_AHEAD_IN     (4u << 20)             /* of payloads pushed ahead; not tuned                          */
-#define CELL_AHEAD_OUT    (4u << 20)             /* of pixels decoded ahead: in the last cache; not tuned        */
-#define CELL_PIXEL_BYTES  6u                     /* room for each pixel: as stored and turned upright            */
-#define CELL_ALIGN        64u
+#define CELL_FD          3                            /* of the memory, in the process                              */
+#define CELL_MAGIC       UINT64_C(0x314c4c4543424d41) /* "AMBCELL1"                                                 */
+#define CELL_SLOTS       32u                          /* a power of two: counts wrap                                */
+#define CELL_INPUT_BYTES (260u << 20)                 /* a payload of 256 MiB (DESIGN section 9) behind some ahead  */
+#define CELL_AHEAD_IN    (4u << 20)                   /* of payloads pushed ahead; not tuned                        */
+#define CELL_AHEAD_OUT   (4u << 20)                   /* of pixels decoded ahead: in the last cache; not tuned      */
+#define CELL_PIXEL_BYTES 6u                           /* room for each pixel: as stored and turned upright          */
+#define CELL_ALIGN       64u
 
 /* States of the process. */
 enum cell_state {

@@ -39,19 +39,20 @@
 #endif
 
 static const int jail_allowed[] = {
-    SCMP_SYS(munmap),       SCMP_SYS(mremap),         SCMP_SYS(brk),           SCMP_SYS(exit),
-    SCMP_SYS(exit_group),   SCMP_SYS(rt_sigreturn),   SCMP_SYS(rt_sigprocmask), SCMP_SYS(clock_gettime),
-    SCMP_SYS(gettimeofday), SCMP_SYS(getrandom),      SCMP_SYS(getpid),        SCMP_SYS(gettid),
-    SCMP_SYS(sched_yield),  SCMP_SYS(restart_syscall),
+    SCMP_SYS(munmap),         SCMP_SYS(mremap),          SCMP_SYS(brk),
+    SCMP_SYS(exit),           SCMP_SYS(exit_group),      SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(rt_sigprocmask), SCMP_SYS(clock_gettime),   SCMP_SYS(gettimeofday),
+    SCMP_SYS(getrandom),      SCMP_SYS(getpid),          SCMP_SYS(gettid),
+    SCMP_SYS(sched_yield),    SCMP_SYS(restart_syscall),
 };
 
 /* MADV_HWPOISON and its like are for nobody here. */
 static const int jail_advices[] = {MADV_DONTNEED, MADV_FREE, MADV_HUGEPAGE, MADV_NOHUGEPAGE};
 
 static const int jail_forbidden[] = {
-    SCMP_SYS(socket),  SCMP_SYS(connect), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork),
-    SCMP_SYS(vfork),   SCMP_SYS(kill),    SCMP_SYS(ptrace), SCMP_SYS(creat),    SCMP_SYS(unlink),
-    SCMP_SYS(unlinkat), SCMP_SYS(rename), SCMP_SYS(setuid), SCMP_SYS(mount),    SCMP_SYS(bpf),
+    SCMP_SYS(socket),   SCMP_SYS(connect), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork),
+    SCMP_SYS(vfork),    SCMP_SYS(kill),    SCMP_SYS(ptrace), SCMP_SYS(creat),    SCMP_SYS(unlink),
+    SCMP_SYS(unlinkat), SCMP_SYS(rename),  SCMP_SYS(setuid), SCMP_SYS(mount),    SCMP_SYS(bpf),
 };
 
 static int jail_fail(struct amb_error *err, const char *step, int code) {

@@ -20,7 +20,7 @@ struct amb_sandbox_counters {
 
 /* How decoder processes are made. Shared by all decoders, outlives them; constant but for the counters. */
 struct amb_sandbox {
-    const char *program; /* whose main() calls amb_sandbox_serve; "/proc/self/exe" for the own one */
+    const char *program;     /* whose main() calls amb_sandbox_serve; "/proc/self/exe" for the own one */
     const char *const *argv; /* NULL-terminated; as the program knows its worker by */
     struct amb_sandbox_counters counters;
 };

@@ -20,9 +20,8 @@
 #include "codec/jail.h"
 #include "codec/sandbox.h"
 
-#define SERVE_BASE_BYTES  (512u << 20) /* libraries, stacks, heap of small pictures; not tuned             */
-#define SERVE_PIXEL_BYTES 16u          /* what a codec library may take for each pixel at most: 8 bytes of
-                                          coefficients (jpeg.c), twice over; not tuned                     */
+#define SERVE_BASE_BYTES  (512u << 20) /* libraries, stacks, heap of small pictures; not tuned           */
+#define SERVE_PIXEL_BYTES 16u          /* of a codec's heap for a pixel: twice jpeg.c's coefficients     */
 
 struct server {
     struct cell_shared *shared;
@@ -64,10 +63,14 @@ static int serve_start(struct server *server, struct amb_error *err) {
     struct amb_image image;
     int r = amb_decoder_new(&server->decoder, &limits, err);
 
-    r = r < 0 ? r : amb_decoder_decode(&image, server->decoder, serve_first_jpeg, sizeof serve_first_jpeg, 1, err);
-    return r < 0 ? r
-                 : amb_jail_enter(shared->total_bytes + SERVE_BASE_BYTES + SERVE_PIXEL_BYTES * limits.pixels_max,
-                                  shared->parent, err);
+    if (r == 0) {
+        r = amb_decoder_decode(&image, server->decoder, serve_first_jpeg, sizeof serve_first_jpeg, 1, err);
+    }
+    if (r < 0) {
+        return r;
+    }
+    return amb_jail_enter(shared->total_bytes + SERVE_BASE_BYTES + SERVE_PIXEL_BYTES * limits.pixels_max,
+                          shared->parent, err);
 }
 
 static void serve_one(struct server *server, const struct cell_request *request, struct cell_answer *answer) {

@@ -96,7 +96,8 @@ static void break_memory(struct cell_shared *shared) {
     size_t n = 0;
 
     (void)shared;
-    while (n < 128 && mmap(NULL, 64u << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
+    while (n < 128 &&
+           mmap(NULL, 64u << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) {
         n++;
     }
     if (n == 128) {
@@ -175,18 +176,21 @@ static const struct {
     const char *name;
     void (*run)(struct cell_shared *shared);
 } breaks[] = {
-    {"segv", break_segv},       {"abort", break_abort},   {"trap", break_trap},       {"loop", break_loop},
-    {"sleep", break_sleep},     {"exit", break_exit},     {"open", break_open},       {"socket", break_socket},
-    {"exec", break_exec},       {"kill", break_kill},     {"fork", break_fork},       {"code", break_code},
-    {"memory", break_memory},   {"write", break_write},   {"wide", break_wide},       {"large", break_large},
-    {"empty", break_empty},     {"behind", break_behind}, {"far", break_far},         {"before", break_before},
-    {"above", break_code_above}, {"below", break_code_below}, {"later", break_later}, {"count", break_count},
-    {"message", break_message}, {"poison", break_poison},
+    {"segv", break_segv},        {"abort", break_abort},   {"trap", break_trap},
+    {"loop", break_loop},        {"sleep", break_sleep},   {"exit", break_exit},
+    {"open", break_open},        {"socket", break_socket}, {"exec", break_exec},
+    {"kill", break_kill},        {"fork", break_fork},     {"code", break_code},
+    {"memory", break_memory},    {"write", break_write},   {"wide", break_wide},
+    {"large", break_large},      {"empty", break_empty},   {"behind", break_behind},
+    {"far", break_far},          {"before", break_before}, {"above", break_code_above},
+    {"below", break_code_below}, {"later", break_later},   {"count", break_count},
+    {"message", break_message},  {"poison", break_poison},
 };
 
 /* A payload "BREAK name" breaks the process; all others are only decoded. */
 static void hook(const uint8_t *data, size_t bytes, void *shared) {
-    for (size_t i = 0; bytes > 6 && memcmp(data, "BREAK ", 6) == 0 && i < sizeof breaks / sizeof breaks[0]; i++) {
+    for (size_t i = 0; bytes > 6 && memcmp(data, "BREAK ", 6) == 0 && i < sizeof breaks / sizeof breaks[0];
+         i++) {
         if (strlen(breaks[i].name) == bytes - 6 && memcmp(data + 6, breaks[i].name, bytes - 6) == 0) {
             breaks[i].run(shared);
         }
@@ -243,7 +247,8 @@ static void assert_same(const struct amb_image *a, const struct amb_image *b) {
     assert_int_equal(a->height, b->height);
     assert_int_equal(a->channels, b->channels);
     for (uint32_t y = 0; y < a->height; y++) {
-        assert_memory_equal(a->data + y * a->row_bytes, b->data + y * b->row_bytes, (size_t)a->width * a->channels);
+        assert_memory_equal(a->data + y * a->row_bytes, b->data + y * b->row_bytes,
+                            (size_t)a->width * a->channels);
     }
 }
 
@@ -287,7 +292,8 @@ static void make_form(struct amb_buf *out, unsigned form) {
 #define N_FORMS 8u
 
 /* Both decoders say the same of a picture: pixels, or code and message. */
-static void assert_both(struct amb_decoder *inside, struct amb_decoder *here, const uint8_t *data, size_t bytes) {
+static void assert_both(struct amb_decoder *inside, struct amb_decoder *here, const uint8_t *data,
+                        size_t bytes) {
     for (uint32_t channels = 1; channels <= 3; channels += 2) {
         struct amb_image a = {0}, b = {0};
         struct amb_error err_a = AMB_ERROR_NULL, err_b = AMB_ERROR_NULL;
@@ -391,7 +397,8 @@ TEST(limits_bite_in_the_process_too) {
     data.n_bytes = 0;
     made_png(&data, 41, 3, 2, 6, false);
     assert_int_equal(amb_decoder_decode(&image, decoder, data.data, data.n_bytes, 3, &err), AMB_ERR_LIMIT);
-    assert_int_equal(amb_decoder_decode(&image, decoder, data.data, CELL_INPUT_BYTES + 1, 3, &err), AMB_ERR_LIMIT);
+    assert_int_equal(amb_decoder_decode(&image, decoder, data.data, CELL_INPUT_BYTES + 1, 3, &err),
+                     AMB_ERR_LIMIT);
     amb_buf_deinit(&data);
     amb_decoder_free(decoder);
 }
@@ -401,10 +408,11 @@ TEST(two_fresh_processes_must_die_of_a_picture) {
     static const struct {
         const char *name, *reason;
     } cases[] = {
-        {"segv", "SIGSEGV"}, {"abort", "SIGABRT"}, {"trap", "SIG"},     {"open", "SIGSYS"}, {"socket", "SIGSYS"},
-        {"exec", "SIGSYS"},  {"kill", "SIGSYS"},
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* there the filter names what it forbids */
-        {"fork", "SIGSYS"},  {"code", "SIGSYS"}, {"poison", "SIGSYS"},
+        {"segv", "SIGSEGV"},  {"abort", "SIGABRT"}, {"trap", "SIG"},      {"open", "SIGSYS"},
+        {"socket", "SIGSYS"}, {"exec", "SIGSYS"},   {"kill", "SIGSYS"},
+#if !defined(__SANITIZE_ADDRESS__) &&                                                                        \
+    !defined(__SANITIZE_THREAD__) /* there the filter names what it forbids */
+        {"fork", "SIGSYS"},   {"code", "SIGSYS"},   {"poison", "SIGSYS"},
 #endif
     };
 
@@ -430,8 +438,8 @@ TEST(two_fresh_processes_must_die_of_a_picture) {
 }
 
 TEST(answers_that_cannot_be_are_faults) {
-    static const char *const names[] = {"wide", "large", "empty", "behind", "far",
-                                        "before", "above", "below", "later", "count"};
+    static const char *const names[] = {"wide",   "large", "empty", "behind", "far",
+                                        "before", "above", "below", "later",  "count"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct amb_sandbox sandbox;
@@ -686,12 +694,14 @@ TEST(without_a_process_nothing_is_decoded) {
         sandbox.program = cases[i].program;
         assert_int_equal(amb_sandbox_check(&limits, &err), -EAGAIN);
         /* 127: valgrind, whose vfork() is a fork(), loses what posix_spawn() says */
-        assert_true(strstr(err.message, cases[i].reason) != NULL || strstr(err.message, "exit status 127") != NULL);
+        assert_true(strstr(err.message, cases[i].reason) != NULL ||
+                    strstr(err.message, "exit status 127") != NULL);
         decoder = new_decoder(&limits);
         make_good(&data);
         for (unsigned j = 0; j < 100; j++) {
             assert_int_equal(amb_decoder_decode(&image, decoder, data.data, data.n_bytes, 3, &err), -EAGAIN);
-            assert_true(strstr(err.message, cases[i].reason) != NULL || strstr(err.message, "exit status 127") != NULL);
+            assert_true(strstr(err.message, cases[i].reason) != NULL ||
+                        strstr(err.message, "exit status 127") != NULL);
         }
         assert_true(count(&sandbox.counters.n_restarts) < 50); /* most were not even tried */
         assert_int_equal(amb_decoder_push(decoder, 1, data.data, data.n_bytes, 3), AMB_DECODER_E_FULL);
@@ -773,8 +783,8 @@ TEST(a_process_dies_with_its_parent) {
         struct amb_decoder *decoder = NULL;
 
         close(pipes[0]);
-        if (amb_decoder_new(&decoder, &limits, NULL) < 0 || decode_break(decoder, "none", NULL) != AMB_ERR_FORMAT ||
-            write(pipes[1], "x", 1) != 1) {
+        if (amb_decoder_new(&decoder, &limits, NULL) < 0 ||
+            decode_break(decoder, "none", NULL) != AMB_ERR_FORMAT || write(pipes[1], "x", 1) != 1) {
             _exit(1);
         }
         pause();

@@ -8,7 +8,7 @@
  * processes spend). The floor is what copying
  * the same bytes costs.
  *
- *   bench-fill [SECONDS]      time of each case, default 1
+ *   bench-fill [SECONDS [SIDE]]      time of each case, default 1; 32, 256 or 512 alone
  *
  * Pictures are made here (JPEG, quality 90, shapes and fine texture); where AMBIENTD_TEST_DATA is set, the
  * 32 x 32 case reads cifar-*.tar there instead.
@@ -405,6 +405,9 @@ static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double s
 }
 
 int main(int argc, char **argv) {
+    static const struct {
+        uint32_t side, n_samples, batch_size;
+    } cases[] = {{32, 2000, 256}, {256, 200, 32}, {512, 60, 8}};
     double seconds;
 
     if (argc == 2 && strcmp(argv[1], AMB_SANDBOX_ARGUMENT) == 0) {
@@ -413,15 +416,17 @@ int main(int argc, char **argv) {
     seconds = argc < 2 ? 1 : strcmp(argv[1], "--quick") == 0 ? 0.1 : atof(argv[1]);
 
     if (!(seconds > 0)) {
-        fprintf(stderr, "usage: bench-fill [SECONDS | --quick]\n");
+        fprintf(stderr, "usage: bench-fill [SECONDS | --quick [SIDE]]\n");
         return 2;
     }
     printf("noise path %s; x_t + x_tn + sigma_t + sigma_tn, f32; microseconds of one thread per image\n",
            amb_path_name(amb_path_get()));
     printf("%5s  %-7s %7s %9s   %8s %8s %8s %8s %8s %8s\n", "side", "from", "threads", "images/s", "cpu",
            "wall", "read", "decode", "noise", "rest");
-    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 32) run(32, 2000, 256, seconds);
-    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 256) run(256, 200, 32, seconds);
-    if (getenv("ONLY") == NULL || atoi(getenv("ONLY")) == 512) run(512, 60, 8, seconds);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (argc < 3 || strtoul(argv[2], NULL, 10) == cases[i].side) {
+            run(cases[i].side, cases[i].n_samples, cases[i].batch_size, seconds);
+        }
+    }
     return 0;
 }

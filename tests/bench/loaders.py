@@ -2,9 +2,9 @@
 
 Every contestant delivers x_t and x_tn (f32) and both sigmas; its consumer reads every byte of each batch once (a sum).
 Same pictures, same number of worker processes or threads, one after the other. The table gives ratios; figures move
-with the machine, ratios hardly do.
+with the machine, ratios hardly do. Last, what decoding in sandboxed processes costs: with and without, by turns.
 
-    python tests/bench/loaders.py [--seconds 6] [--workers 2] [--sizes 32 256 512]
+    python tests/bench/loaders.py [--seconds 6] [--workers 2] [--sizes 32 256 512] [--rounds 3]
 
 Needs torch for the other side (tests/run.sh --with-torch installs it); without it only ambientd is measured.
 """
