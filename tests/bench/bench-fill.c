@@ -3,10 +3,9 @@
  *
  * Each case fills a ring of slots with threads that take the next rows, a chunk at once as the daemon's
  * workers do; first without a cache (every image read and decoded), here and in sandboxed processes by turns,
- * then from a cache that holds the set. Per image it prints the CPU time, the wall time of
- * one thread, and that by cause (wall and cpu differ where others use the machine, and by what the decoder
- * processes spend). The floor is what copying
- * the same bytes costs.
+ * then from a cache that holds the set. Per image it prints the CPU time, with that of the processes, the wall
+ * time of one thread, and that by cause (wall and cpu differ where others use the machine, and where thread
+ * and process work at once). The floor is what copying the same bytes costs.
  *
  *   bench-fill [SECONDS [SIDE]]      time of each case, default 1; 32, 256 or 512 alone
  *
@@ -19,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -301,12 +301,21 @@ static void warm(struct bench *bench) {
     amb_filler_deinit(&filler);
 }
 
+/* Of the decoder processes that have ended. */
+static uint64_t children_cpu_ns(void) {
+    struct rusage usage;
+
+    getrusage(RUSAGE_CHILDREN, &usage);
+    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000u +
+           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
+}
+
 static void measure(struct bench *bench, unsigned n_threads, const char *name, double seconds) {
     struct worker workers[N_THREADS] = {0};
     struct amb_filler sum = {0};
     struct amb_error err = AMB_ERROR_NULL;
     _Atomic uint64_t next_row = 0;
-    uint64_t begin_ns, n_rows = 0, cpu_ns = 0;
+    uint64_t begin_ns, n_rows = 0, cpu_ns = 0, children_ns = children_cpu_ns();
     double wall_s, each_us;
 
     for (unsigned i = 0; i < n_threads; i++) {
@@ -334,6 +343,7 @@ static void measure(struct bench *bench, unsigned n_threads, const char *name, d
         amb_filler_deinit(&workers[i].filler);
     }
     wall_s = (double)(now_ns(CLOCK_MONOTONIC) - begin_ns) * 1e-9;
+    cpu_ns += children_cpu_ns() - children_ns;
     each_us = wall_s * n_threads * 1e6 / (double)n_rows;
     printf("%5u  %-7s %7u %9.0f   %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f\n", bench->side, name, n_threads,
            (double)n_rows / wall_s, (double)cpu_ns * 1e-3 / (double)n_rows, each_us,
