@@ -46,7 +46,8 @@ static void add_server(cJSON *json, struct ambd_server *server) {
     ambp_json_add_u64(object, "rss_bytes", resident_bytes());
     cJSON_AddNumberToObject(object, "cpu_s",
                             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) +
+                                1e-9 * (double)atomic_load(&server->sandbox.counters.cpu_ns));
     cJSON_AddStringToObject(object, "codecs", amb_codec_versions());
     cJSON_AddStringToObject(object, "path", amb_path_name(amb_path_get()));
 }

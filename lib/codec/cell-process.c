@@ -28,16 +28,15 @@
 #define MFD_NOEXEC_SEAL 0x0008u /* linux/memfd.h since 6.3 */
 #endif
 
-#define PROCESS_SLICE_NS 10000000              /* how late a death may be noticed; not tuned          */
-#define PROCESS_START_NS UINT64_C(10000000000) /* for a start on a machine under load; not tuned      */
-#define PROCESS_RETRY_NS UINT64_C(1000000000)  /* between starts that fail; not tuned                 */
-#define PROCESS_GRACE_NS                                                                                     \
-    UINT64_C(100000000)                         /* of CPU time past twice the limit: the codecs' own         \
-                                                   clocks speak first (deadline.c)                     */
-#define PROCESS_WALL_NS    UINT64_C(2000000000) /* and 30 times the CPU limit, without a sign of life  */
-#define PROCESS_QUICK_ENDS 4u                   /* after which the next start waits, longer each time  */
-#define PROCESS_PAUSE_MS   256u                 /* longest such wait                                   */
-#define PROCESS_KEEP_BYTES (32u << 20)          /* of memory kept between pictures; not tuned          */
+#define PROCESS_SLICE_NS   10000000              /* how late a death may be noticed; not tuned             */
+#define PROCESS_START_NS   UINT64_C(10000000000) /* for a start on a machine under load; not tuned         */
+#define PROCESS_TRIES      3u                    /* of a start: one may be killed from outside             */
+#define PROCESS_RETRY_NS   UINT64_C(1000000000)  /* between starts that fail; not tuned                    */
+#define PROCESS_GRACE_NS   UINT64_C(100000000)   /* of CPU time past twice the limit: deadline.c is first  */
+#define PROCESS_WALL_NS    UINT64_C(2000000000)  /* and 30 times the CPU limit, without a sign of life     */
+#define PROCESS_QUICK_ENDS 4u                    /* after which the next start waits, longer each time     */
+#define PROCESS_PAUSE_MS   256u                  /* longest such wait                                      */
+#define PROCESS_KEEP_BYTES (32u << 20)           /* of memory kept between pictures; not tuned             */
 
 static uint64_t now_ns(clockid_t clock) {
     struct timespec now = {0};
@@ -239,6 +238,13 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_
     return 0;
 }
 
+void amb_cell_process_account(struct cell_process *process) {
+    uint64_t cpu_ns = now_ns(process->clock);
+
+    process_count(&process->sandbox->counters.cpu_ns, cpu_ns - process->cpu_ns);
+    process->cpu_ns = cpu_ns;
+}
+
 /* Start */
 
 /* What the loader and sanitizers look at; nothing else of our environment is the process's business. */
@@ -345,6 +351,7 @@ static int process_try(struct cell_process *process, struct amb_error *err) {
         process_count(&sandbox->counters.n_restarts, 1);
     }
     process->had_one = true;
+    process->cpu_ns = 0;
     if (clock_getcpuclockid(process->pid, &process->clock) != 0) {
         amb_cell_process_stop(process, CELL_LOST, "not started");
         return amb_fail(err, -EAGAIN, "the decoder process has no CPU clock");
@@ -370,12 +377,14 @@ int amb_cell_process_start(struct cell_process *process, struct amb_error *err) 
     if (process->retry_ns != 0 && now_ns(CLOCK_MONOTONIC) < process->retry_ns) {
         return amb_fail(err, -EAGAIN, "%s", process->refused.message);
     }
-    if (process->n_ends >= PROCESS_QUICK_ENDS) {
-        process_pause(process);
-    }
-    if (process_try(process, &why) == 0) {
-        process->retry_ns = 0;
-        return 0;
+    for (unsigned i = 0; i < PROCESS_TRIES; i++) {
+        if (process->n_ends >= PROCESS_QUICK_ENDS) {
+            process_pause(process);
+        }
+        if (process_try(process, &why) == 0) {
+            process->retry_ns = 0;
+            return 0;
+        }
     }
     process->refused = why;
     process->retry_ns = now_ns(CLOCK_MONOTONIC) + PROCESS_RETRY_NS;

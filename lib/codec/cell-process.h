@@ -32,6 +32,7 @@ struct cell_process {
     size_t total_bytes, pixels_offset;
     pid_t pid; /* 0: none runs */
     clockid_t clock;
+    uint64_t cpu_ns; /* of it, counted */
     bool had_one;
     unsigned n_ends;          /* in a row, no picture between them */
     uint64_t retry_ns;        /* no start before that */
@@ -55,6 +56,9 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_
 
 /* Kill and reap. text: of `end`, where the cause is not how it died. Returns CELL_E_ENDED. */
 int amb_cell_process_stop(struct cell_process *process, enum cell_cause cause, const char *text);
+
+/* Count what CPU time it has spent. One must run. */
+void amb_cell_process_account(struct cell_process *process);
 
 /* Give memory of large pictures back; nothing in the memory may be in use. */
 void amb_cell_process_trim(struct cell_process *process);

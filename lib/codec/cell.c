@@ -109,6 +109,7 @@ static bool cell_take_payload(struct cell_request *request, struct amb_cell *cel
                               size_t bytes, size_t limit) {
     if (cell->n_asked == cell->n_popped) {
         cell->input_bytes = 0;
+        amb_cell_process_account(&cell->process);
         if (cell->large) {
             amb_cell_process_trim(&cell->process);
             cell->large = false;

@@ -15,6 +15,7 @@ struct amb_sandbox_counters {
     _Atomic uint64_t n_faults;   /* died by a fault of their own, or gave an answer that cannot be     */
     _Atomic uint64_t n_late;     /* killed for CPU time or for sitting still                           */
     _Atomic uint64_t n_lost;     /* ended otherwise: killed from outside, exited                       */
+    _Atomic uint64_t cpu_ns;     /* spent, up to the last look of each decoder                         */
     _Atomic uint64_t n_refused;  /* pictures refused because two fresh processes died of them          */
 };
 
