@@ -241,8 +241,10 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_
 void amb_cell_process_account(struct cell_process *process) {
     uint64_t cpu_ns = now_ns(process->clock);
 
-    process_count(&process->sandbox->counters.cpu_ns, cpu_ns - process->cpu_ns);
-    process->cpu_ns = cpu_ns;
+    if (cpu_ns > process->cpu_ns) { /* of a process that has just died the clock may be gone */
+        process_count(&process->sandbox->counters.cpu_ns, cpu_ns - process->cpu_ns);
+        process->cpu_ns = cpu_ns;
+    }
 }
 
 /* Start */

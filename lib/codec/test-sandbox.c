@@ -330,6 +330,7 @@ TEST(pictures_are_those_of_a_decoder_here) {
     }
     assert_int_equal(count(&sandbox.counters.n_restarts), 0);
     assert_int_equal(count(&sandbox.counters.n_running), 1);
+    assert_true(count(&sandbox.counters.cpu_ns) > 0);
     amb_buf_deinit(&data);
     amb_decoder_free(here);
     amb_decoder_free(inside);
