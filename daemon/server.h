@@ -51,7 +51,8 @@ struct ambd_server {
     uint64_t last_session_id;
     uint64_t started_ns, watchdog_ns, watchdog_sent_ns;
     struct ambd_counters counters;
-    size_t n_reloads; /* running */
+    size_t n_reloads;        /* running */
+    uint64_t n_decoder_ends; /* in the log */
     bool listening, stopping, stopped;
 };
 

@@ -103,6 +103,7 @@ def test_kills_cost_nothing_but_restarts(daemon, mixed):
     assert status["sandbox"]["lost"] > 0 and status["sandbox"]["restarts"] > 0
     assert status["sandbox"]["refused"] == status["sandbox"]["faults"] == status["sandbox"]["late"] == 0
     assert status["datasets"]["main"]["quarantined"] == quarantined
+    assert one.wait_for(lambda _: "decoder.ended" in one.log())
 
 
 def test_decoders_are_locked_in(daemon, shards):
