@@ -20,6 +20,7 @@ enum option_kind {
     OPTION_INTEGER,
     OPTION_NUMBER,
     OPTION_TRUE,          /* takes no value */
+    OPTION_FALSE,
     OPTION_LATENT,        /* mean-std or plain */
     OPTION_SIZE,          /* N or HxW */
     OPTION_NUMBERS,       /* a,b,c */
@@ -38,6 +39,7 @@ enum option_place {
     PLACE_ROOT,
     PLACE_LIMITS,
     PLACE_LOG,
+    PLACE_DECODE,
     PLACE_DATASET,
     PLACE_IMAGE,
     PLACE_LATENT,
@@ -108,6 +110,10 @@ static const struct option options[] = {
     {"cache-size", "SIZE", OPTION_STRING, PLACE_ROOT, "cache_bytes", 0,
      "Memory for decoded samples, as 2G; default a quarter of all."},
     {"workers", "N", OPTION_INTEGER, PLACE_ROOT, "workers", 0, "Threads that fill batches; default: cores."},
+    {"sandbox", NULL, OPTION_TRUE, PLACE_DECODE, "sandbox", 0,
+     "Decode pictures in processes that reach no file, network or other process; the default."},
+    {"no-sandbox", NULL, OPTION_FALSE, PLACE_DECODE, "sandbox", 0,
+     "Decode them in the daemon's own process: for pictures that you trust."},
     {"shm-size", "SIZE", OPTION_STRING, PLACE_LIMITS, "shm_bytes", 0,
      "Shared memory of all slots; default half of all."},
     {"log-level", "LEVEL", OPTION_STRING, PLACE_LOG, "level", 0, "error, warn, info (default) or debug."},
@@ -228,6 +234,8 @@ static cJSON *place_get(struct parser *parser, enum option_place place) {
         return child_get(parser->cli->tree, "limits");
     case PLACE_LOG:
         return child_get(parser->cli->tree, "log");
+    case PLACE_DECODE:
+        return child_get(parser->cli->tree, "decode");
     case PLACE_DATASET:
         return parser->dataset;
     case PLACE_IMAGE:
@@ -385,6 +393,9 @@ static int option_apply(struct parser *parser, const struct option *option, cons
         return set_number(parser, option, value, place, err);
     case OPTION_TRUE:
         tree_set(place, option->key, cJSON_CreateTrue());
+        return 0;
+    case OPTION_FALSE:
+        tree_set(place, option->key, cJSON_CreateFalse());
         return 0;
     case OPTION_LATENT:
         if (strcmp(value, "mean-std") != 0 && strcmp(value, "plain") != 0) {

@@ -198,6 +198,19 @@ static int root_apply_datasets(void *object, const cJSON *value, const char *whe
     return ambd_config_load_datasets(object, value, err);
 }
 
+static const struct ambd_key decode_keys[] = {
+    {"sandbox", "true or false", "true",
+     "Decode pictures in processes of their own, one for each worker, that reach no file, network or other\n"
+     "process; false: in the daemon's own process. Changes no byte of any batch.",
+     AMBD_KEY_BOOL, offsetof(struct ambd_config, sandbox), 0, 0, NULL},
+};
+static const struct ambd_section decode_section = {"decode", NULL, decode_keys,
+                                                   sizeof decode_keys / sizeof decode_keys[0]};
+
+static int root_apply_decode(void *object, const cJSON *value, const char *where, struct amb_error *err) {
+    return ambd_section_load(object, &decode_section, value, where, err);
+}
+
 static const struct ambd_key root_keys[] = {
     {"socket", "string", NULL,
      "Path of the Unix socket, at most 107 bytes. Its folder is made with mode 0700 where it is missing.\n"
@@ -220,6 +233,7 @@ static const struct ambd_key root_keys[] = {
      "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.",
      AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
     {"annotate", "object", NULL, "See \"annotate\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_annotate},
+    {"decode", "object", NULL, "See \"decode\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_decode},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},
     {"log", "object", NULL, "See \"log\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_log},
     {"datasets", "object", NULL, "Datasets by name; at least one. See \"datasets.NAME\" below.",
@@ -238,6 +252,7 @@ void ambd_config_print(FILE *out) {
     ambd_section_print(out, &root_section);
     ambd_config_print_datasets(out);
     ambd_section_print(out, &annotate_section);
+    ambd_section_print(out, &decode_section);
     ambd_section_print(out, &limit_section);
     ambd_section_print(out, &log_section);
 }
@@ -264,6 +279,7 @@ static struct ambd_config config_defaults(void) {
 
     return (struct ambd_config){
         .cache_bytes = memory / 4,
+        .sandbox = true,
         .log_level = AMBD_INFO,
         .annotate = {.gives_way = true, .publish_s = 60, .keep_generations_days = 30},
         .limits =

@@ -66,6 +66,7 @@ struct ambd_config {
     const char *socket, *socket_group, *state_dir, *cache_dir;
     uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
+    bool sandbox; /* decode in processes of their own */
     struct ambd_limits limits;
     struct ambd_annotate_config annotate;
     enum ambd_level log_level;

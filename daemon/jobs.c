@@ -437,7 +437,7 @@ static void jobs_on_timer(uv_timer_t *timer) {
             }
         }
     }
-    ambd_watch_tick(jobs->server);
+    ambd_events_tick(jobs->server);
 }
 
 /* Life cycle */

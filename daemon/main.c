@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "codec/sandbox.h"
 #include "daemon/cli.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -87,7 +88,11 @@ int main(int argc, char **argv) {
     struct amb_error err = AMB_ERROR_NULL;
     int code;
 
+    if (argc == 2 && strcmp(argv[1], AMB_SANDBOX_ARGUMENT) == 0) {
+        return amb_sandbox_serve(NULL);
+    }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would hide from us how a decoder process died */
     if (ambd_cli_parse(&cli, argc, argv, &err) < 0) {
         return main_fail(&err, EXIT_USAGE);
     }

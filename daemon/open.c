@@ -91,6 +91,26 @@ static int open_one(struct ambd_server *server, const struct ambd_dataset_config
     return 0;
 }
 
+/* Before any picture is looked at; a daemon that cannot have what it was told to use does not start. */
+static int open_sandbox(struct ambd_server *server, struct amb_error *err) {
+    static const char *const argv[] = {"ambientd-decode", AMB_SANDBOX_ARGUMENT, NULL};
+    struct amb_error why = AMB_ERROR_NULL;
+
+    if (!server->config->sandbox) {
+        return 0;
+    }
+    server->sandbox.program = "/proc/self/exe";
+    server->sandbox.argv = argv;
+    server->codec_limits.sandbox = &server->sandbox;
+    if (amb_sandbox_check(&server->codec_limits, &why) < 0) {
+        return amb_fail(err, why.code,
+                        "decode.sandbox: %s; with --no-sandbox (\"decode\":{\"sandbox\":false}) pictures are "
+                        "decoded in the daemon's own process: for pictures that you trust",
+                        why.message);
+    }
+    return 0;
+}
+
 int ambd_open_datasets(struct ambd_server *server, struct amb_error *err) {
     const struct ambd_config *config = server->config;
     char text[4096];
@@ -108,7 +128,8 @@ int ambd_open_datasets(struct ambd_server *server, struct amb_error *err) {
     if (server->datasets == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for %zu datasets", config->n_datasets);
     }
-    r = amb_cache_new(&server->cache, config->cache_bytes, err);
+    r = open_sandbox(server, err);
+    r = r < 0 ? r : amb_cache_new(&server->cache, config->cache_bytes, err);
     for (size_t i = 0; i < config->n_datasets && r == 0; i++) {
         r = open_one(server, &config->datasets[i], cache_dir, err);
     }

@@ -92,6 +92,7 @@ struct ambd_producer {
 
     /* constant */
     unsigned n_workers;
+    bool ahead; /* decoders decode ahead */
     struct ambd_worker *workers;
 
     pthread_mutex_t lock;

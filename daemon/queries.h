@@ -29,4 +29,4 @@ int ambd_query_export(struct ambd_session *session, uint32_t id, const cJSON *js
 int ambd_query_merge(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err);
 
 /* Send an EVENT to every watcher for whom something changed and who reads. Thread: loop. */
-void ambd_watch_tick(struct ambd_server *server);
+void ambd_events_tick(struct ambd_server *server);

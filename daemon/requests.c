@@ -269,7 +269,7 @@ static void watch_send(struct ambd_session *session) {
     session->watch->changes = server->jobs.changes;
 }
 
-void ambd_watch_tick(struct ambd_server *server) {
+void ambd_events_tick(struct ambd_server *server) {
     struct ambd_session *session, *next;
 
     for (session = server->sessions; session != NULL; session = next) {

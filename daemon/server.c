@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,11 +228,27 @@ static void server_send_watchdog(struct ambd_server *server, uint64_t now_ns) {
     ambd_notify("WATCHDOG=1");
 }
 
+/* Decoder processes end rarely; when they do, an operator wants to know before the quarantine is full. */
+static void server_log_sandbox(struct ambd_server *server) {
+    const struct amb_sandbox_counters *c = &server->sandbox.counters;
+    uint64_t n_faults = atomic_load_explicit(&c->n_faults, memory_order_relaxed),
+             n_late = atomic_load_explicit(&c->n_late, memory_order_relaxed),
+             n_lost = atomic_load_explicit(&c->n_lost, memory_order_relaxed);
+
+    if (n_faults + n_late + n_lost != server->n_decoder_ends) {
+        server->n_decoder_ends = n_faults + n_late + n_lost;
+        ambd_log(AMBD_WARN, "decoder.ended faults=%llu late=%llu lost=%llu refused=%llu",
+                 (unsigned long long)n_faults, (unsigned long long)n_late, (unsigned long long)n_lost,
+                 (unsigned long long)atomic_load_explicit(&c->n_refused, memory_order_relaxed));
+    }
+}
+
 static void server_on_tick(uv_timer_t *timer) {
     struct ambd_server *server = timer->data;
     uint64_t now_ns = ambd_now_ns();
 
     ambd_log_tick();
+    server_log_sandbox(server);
     ambd_watch_tick(server, now_ns);
     server_send_watchdog(server, now_ns);
 }
@@ -375,8 +392,8 @@ int ambd_server_run(const struct ambd_config *config, const struct ambd_server_o
     ambd_quota_init(&server->quota, config->limits.shm_bytes, config->limits.shm_bytes_per_uid);
     r = server_init(server, err);
     if (r == 0) {
-        ambd_log(AMBD_INFO, "server.ready socket=%s workers=%u start_ms=%llu version=" AMB_VERSION,
-                 server->endpoint.path, server->n_workers,
+        ambd_log(AMBD_INFO, "server.ready socket=%s workers=%u sandbox=%s start_ms=%llu version=" AMB_VERSION,
+                 server->endpoint.path, server->n_workers, config->sandbox ? "on" : "off",
                  (unsigned long long)((ambd_now_ns() - server->started_ns) / 1000000));
         server_tell_ready(server, options->ready_fd);
         uv_run(&server->loop, UV_RUN_DEFAULT);

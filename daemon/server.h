@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "batch/cache.h"
+#include "codec/sandbox.h"
 #include "daemon/config.h"
 #include "daemon/dataset.h"
 #include "daemon/desk.h"
@@ -33,7 +34,8 @@ struct ambd_server {
     struct ambd_endpoint endpoint;
     int state_lock_fd;
     unsigned n_workers;
-    struct amb_codec_limits codec_limits;
+    struct amb_sandbox sandbox;
+    struct amb_codec_limits codec_limits; /* with the sandbox, if it is on */
     struct amb_cache *cache;
     struct ambd_dataset **datasets; /* owned */
     size_t n_datasets;
@@ -53,6 +55,7 @@ struct ambd_server {
     struct ambd_counters counters;
     size_t n_reloads; /* running */
     bool reload_again; /* asked for while one ran, which may have read the files before they changed */
+    uint64_t n_decoder_ends; /* in the log */
     bool listening, stopping, stopped;
 };
 

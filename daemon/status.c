@@ -1,6 +1,7 @@
 /*
  * Status: STATUS and GENERATIONS, answered on the loop from what it knows anyway; nothing here walks samples.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -45,9 +46,23 @@ static void add_server(cJSON *json, struct ambd_server *server) {
     ambp_json_add_u64(object, "rss_bytes", resident_bytes());
     cJSON_AddNumberToObject(object, "cpu_s",
                             (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec));
+                                1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) +
+                                1e-9 * (double)atomic_load(&server->sandbox.counters.cpu_ns));
     cJSON_AddStringToObject(object, "codecs", amb_codec_versions());
     cJSON_AddStringToObject(object, "path", amb_path_name(amb_path_get()));
+}
+
+static void add_sandbox(cJSON *json, const struct ambd_server *server) {
+    const struct amb_sandbox_counters *c = &server->sandbox.counters;
+    cJSON *object = cJSON_AddObjectToObject(json, "sandbox");
+
+    cJSON_AddBoolToObject(object, "on", server->codec_limits.sandbox != NULL);
+    ambp_json_add_u64(object, "running", atomic_load_explicit(&c->n_running, memory_order_relaxed));
+    ambp_json_add_u64(object, "restarts", atomic_load_explicit(&c->n_restarts, memory_order_relaxed));
+    ambp_json_add_u64(object, "faults", atomic_load_explicit(&c->n_faults, memory_order_relaxed));
+    ambp_json_add_u64(object, "late", atomic_load_explicit(&c->n_late, memory_order_relaxed));
+    ambp_json_add_u64(object, "lost", atomic_load_explicit(&c->n_lost, memory_order_relaxed));
+    ambp_json_add_u64(object, "refused", atomic_load_explicit(&c->n_refused, memory_order_relaxed));
 }
 
 static void add_cache(cJSON *json, struct ambd_server *server) {
@@ -265,6 +280,7 @@ int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *js
     reply = cJSON_CreateObject();
     add_server(reply, server);
     add_cache(reply, server);
+    add_sandbox(reply, server);
     datasets = cJSON_AddObjectToObject(reply, "datasets");
     for (size_t i = 0; i < server->n_datasets; i++) {
         add_dataset(datasets, server->datasets[i]);

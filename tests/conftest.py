@@ -69,7 +69,7 @@ class Daemon:
 
     def n_maps(self):
         """Mapped slabs."""
-        return len(re.findall("memfd:", pathlib.Path(f"/proc/{self.process.pid}/maps").read_text()))
+        return len(re.findall("memfd:ambientd-slab", pathlib.Path(f"/proc/{self.process.pid}/maps").read_text()))
 
     def stop(self, signum=signal.SIGTERM, timeout=10):
         if self.process.poll() is None:

@@ -368,6 +368,18 @@ struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard,
     return entry;
 }
 
+bool amb_cache_shard_peek(struct amb_cache_shard *shard, const struct amb_cache_key *key, uint64_t hash,
+                          size_t bytes) {
+    struct amb_cache_entry *entry;
+    bool found;
+
+    pthread_mutex_lock(&shard->lock);
+    entry = shard->n_buckets != 0 ? shard_find_locked(shard, key, hash) : NULL;
+    found = entry != NULL && entry->chunk->entry_bytes >= bytes;
+    pthread_mutex_unlock(&shard->lock);
+    return found;
+}
+
 struct amb_cache_entry *amb_cache_shard_take(struct amb_cache_shard *shard, const struct amb_cache_key *key,
                                              uint64_t hash, size_t entry_bytes) {
     struct amb_cache_entry *entry;

@@ -1,6 +1,7 @@
 #pragma once
 /* Cache shard: the entries of a part of the keys under one lock; inside the batch folder only. */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "batch/cache.h"
@@ -45,6 +46,10 @@ void amb_cache_shard_deinit(struct amb_cache_shard *shard); /* nothing may be pi
 /* Look up, count and pin; NULL: a miss. Thread: any, as all below. */
 struct amb_cache_entry *amb_cache_shard_acquire(struct amb_cache_shard *shard,
                                                 const struct amb_cache_key *key, uint64_t hash, size_t bytes);
+
+/* True if acquire would find it. */
+bool amb_cache_shard_peek(struct amb_cache_shard *shard, const struct amb_cache_key *key, uint64_t hash,
+                          size_t bytes);
 
 /**
  * Find room for a newcomer of `entry_bytes` (a multiple of AMB_CHUNK_ALIGN).

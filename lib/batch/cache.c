@@ -114,6 +114,12 @@ int amb_cache_acquire(struct amb_cache_pin *pin, struct amb_cache *cache, const 
     return 1;
 }
 
+int amb_cache_peek(struct amb_cache *cache, const struct amb_cache_key *key, size_t bytes) {
+    uint64_t hash = amb_cache_key_hash(key);
+
+    return cache->n_shards != 0 && amb_cache_shard_peek(cache_shard(cache, hash), key, hash, bytes);
+}
+
 void amb_cache_release(struct amb_cache_pin *pin) {
     struct amb_cache_entry *entry = pin->entry;
 

@@ -38,6 +38,8 @@ struct amb_cache *amb_cache_free(struct amb_cache *cache); /* nothing may be pin
 /* Look up and pin. 1: hit, pin->data has `bytes` bytes. 0: miss. Pins are short (one fill). */
 int amb_cache_acquire(struct amb_cache_pin *pin, struct amb_cache *cache, const struct amb_cache_key *key,
                       size_t bytes);
+/* 1 if it is there now; pins and counts nothing. */
+int amb_cache_peek(struct amb_cache *cache, const struct amb_cache_key *key, size_t bytes);
 void amb_cache_release(struct amb_cache_pin *pin); /* idempotent: the pin is cleared */
 
 /* Copy in; does nothing where it is there already, does not fit, or would push out what is used more. */

@@ -117,6 +117,38 @@ static int fill_settle(struct amb_stored *out, struct amb_filler *filler,
         draw->s, AMB_SAMPLER_REPLACEMENTS, draw->i_sample, why.message);
 }
 
+/* The sample that a draw will most likely deliver: what is known to be bad is replaced now. */
+static uint32_t fill_foresee(const struct amb_fill_stream *stream, const struct amb_draw *draw) {
+    struct amb_draw other = *draw;
+    bool replace = stream->options.policy != AMB_POLICY_SEQUENTIAL || draw->request;
+
+    for (unsigned j = 0; replace && j < AMB_SAMPLER_REPLACEMENTS &&
+                         amb_quarantine_peek(stream->dataset->quarantine, other.i_sample) != 0;
+         j++) {
+        amb_sampler_replace(&other, stream->sampler, j);
+    }
+    return other.i_sample;
+}
+
+void amb_fill_ahead(struct amb_filler *filler, const struct amb_fill_stream *stream,
+                    const struct amb_draw *draws, uint32_t n) {
+    const struct amb_dataset *dataset = stream->dataset;
+
+    if (dataset->shape.latent || !amb_decoder_is_ahead(filler->decoder)) {
+        return;
+    }
+    amb_decoder_reset(filler->decoder);
+    filler->ahead = (struct amb_ahead){.dataset = dataset};
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t i_sample = fill_foresee(stream, &draws[i]);
+
+        if (amb_quarantine_peek(dataset->quarantine, i_sample) == 0 &&
+            !amb_load_ahead(filler, dataset, i_sample)) {
+            return;
+        }
+    }
+}
+
 /* Where the planes of this row go; false: none is asked for. */
 static bool fill_aim(struct amb_noise_job *job, const struct amb_row *row) {
     const struct amb_layout *layout = row->stream->layout;

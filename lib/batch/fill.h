@@ -52,10 +52,19 @@ struct amb_fill_stream {
 };
 void amb_fill_keys_get(struct amb_fill_keys *out, uint64_t noise_seed, uint64_t seed);
 
+#define AMB_AHEAD_MAX 16u /* pictures that a sandbox decodes ahead; a worker takes at most as many rows at once */
+
+/* Pictures on their way through the filler's decoder. */
+struct amb_ahead {
+    const struct amb_dataset *dataset;
+    uint32_t n, samples[AMB_AHEAD_MAX]; /* the ticket is the place */
+};
+
 /* Scratch of one worker: allocates nothing once warm. Counters are added up by the owner. */
 struct amb_filler {
     struct amb_decoder *decoder;
     struct amb_buf payload, stored, scratch, member;
+    struct amb_ahead ahead;
     uint64_t n_decoded, n_replaced;          /* rows with `replaced` set                           */
     uint64_t n_transient, n_members_unread;  /* faults, retries apart; members lost to errors      */
     uint64_t read_bytes;
@@ -74,6 +83,15 @@ void amb_filler_deinit(struct amb_filler *filler);
  */
 int amb_fill_row(uint8_t *slot, uint32_t i_row, struct amb_filler *filler,
                  const struct amb_fill_stream *stream, struct amb_draw *draw, struct amb_error *err);
+
+/**
+ * Announce the draws whose rows come next: with a sandbox their pictures are decoded meanwhile.
+ *
+ * Changes no byte of any row. What does not fit is decoded when its row is filled.
+ * Thread: worker.
+ */
+void amb_fill_ahead(struct amb_filler *filler, const struct amb_fill_stream *stream,
+                    const struct amb_draw *draws, uint32_t n);
 
 /* Decode one sample to its stored form (C x H x W planes) through the cache, without noise: preview,
  * annotators. Quarantines nothing. *stored points into the filler; valid until its next call. */

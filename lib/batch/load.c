@@ -49,18 +49,21 @@ static void load_restore_fpu(void) {
 #endif
 }
 
+static int load_transform(struct amb_filler *filler, const struct amb_dataset *dataset,
+                          const struct amb_image *image, struct amb_error *err) {
+    int r = amb_transform_apply(filler->stored.data, &dataset->transform, image, filler->decoder, err);
+
+    load_restore_fpu();
+    return r;
+}
+
 static int load_decode_picture(struct amb_filler *filler, const struct amb_dataset *dataset,
                                struct amb_error *err) {
     struct amb_image image;
-    int r;
+    int r = amb_decoder_decode(&image, filler->decoder, filler->payload.data, filler->payload.n_bytes,
+                               dataset->transform.channels, err);
 
-    r = amb_decoder_decode(&image, filler->decoder, filler->payload.data, filler->payload.n_bytes,
-                           dataset->transform.channels, err);
-    if (r == 0) {
-        r = amb_transform_apply(filler->stored.data, &dataset->transform, &image, filler->decoder, err);
-    }
-    load_restore_fpu();
-    return r;
+    return r < 0 ? r : load_transform(filler, dataset, &image, err);
 }
 
 static int load_decode_latent(struct amb_filler *filler, const struct amb_dataset *dataset,
@@ -114,10 +117,35 @@ static int load_decode(struct amb_filler *filler, const struct amb_dataset *data
     return r;
 }
 
+/* What was decoded ahead; AMB_DECODER_E_NONE: this sample was not. */
+static int load_take_ahead(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample,
+                           struct amb_error *err) {
+    const struct amb_ahead *ahead = &filler->ahead;
+    uint64_t begin_ns = amb_load_now_ns();
+    struct amb_image image;
+    uint32_t i = 0;
+    int r;
+
+    while (i < ahead->n && ahead->samples[i] != i_sample) {
+        i++;
+    }
+    if (i == ahead->n || ahead->dataset != dataset) {
+        return AMB_DECODER_E_NONE;
+    }
+    r = amb_decoder_pop(&image, filler->decoder, i, err);
+    r = r != 0 ? r : load_transform(filler, dataset, &image, err);
+    filler->decode_ns += amb_load_now_ns() - begin_ns;
+    filler->n_decoded += r == 0;
+    return r;
+}
+
 static int load_uncached(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample,
                          struct amb_error *err) {
-    int r = 0;
+    int r = load_take_ahead(filler, dataset, i_sample, err);
 
+    if (r <= 0 && !amb_load_is_transient(r)) {
+        return r;
+    }
     for (int i_try = 0; i_try < 2; i_try++) {
         r = load_read(filler, dataset, i_sample, err);
         if (r == 0) {
@@ -131,15 +159,43 @@ static int load_uncached(struct amb_filler *filler, const struct amb_dataset *da
     return r;
 }
 
-int amb_load_stored(struct amb_stored *out, struct amb_filler *filler, const struct amb_dataset *dataset,
-                    uint32_t i_sample, struct amb_error *err) {
-    struct amb_stored stored = {.data = filler->stored.data};
-    size_t bytes = amb_stored_bytes(&dataset->shape);
-    struct amb_cache_key key = {
+static struct amb_cache_key load_key(const struct amb_dataset *dataset, uint32_t i_sample) {
+    return (struct amb_cache_key){
         .uid = amb_catalog_uid(dataset->catalog, i_sample),
         .identity = amb_catalog_identity(dataset->catalog, i_sample),
         .transform = dataset->transform_hash,
     };
+}
+
+bool amb_load_ahead(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample) {
+    struct amb_ahead *ahead = &filler->ahead;
+    struct amb_cache_key key = load_key(dataset, i_sample);
+
+    if (ahead->n == AMB_AHEAD_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < ahead->n; i++) {
+        if (ahead->samples[i] == i_sample) {
+            return true;
+        }
+    }
+    if (amb_cache_peek(dataset->cache, &key, amb_stored_bytes(&dataset->shape)) != 0 ||
+        load_read(filler, dataset, i_sample, NULL) < 0) {
+        return true; /* a fault of reading is told when the row is filled */
+    }
+    if (amb_decoder_push(filler->decoder, ahead->n, filler->payload.data, filler->payload.n_bytes,
+                         dataset->transform.channels) != 0) {
+        return false;
+    }
+    ahead->samples[ahead->n++] = i_sample;
+    return true;
+}
+
+int amb_load_stored(struct amb_stored *out, struct amb_filler *filler, const struct amb_dataset *dataset,
+                    uint32_t i_sample, struct amb_error *err) {
+    struct amb_stored stored = {.data = filler->stored.data};
+    size_t bytes = amb_stored_bytes(&dataset->shape);
+    struct amb_cache_key key = load_key(dataset, i_sample);
     int r;
 
     assert(filler->stored.n_bytes == bytes);

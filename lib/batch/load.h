@@ -27,6 +27,9 @@ bool amb_load_is_transient(int code);
  */
 int amb_load_stored(struct amb_stored *out, struct amb_filler *filler, const struct amb_dataset *dataset,
                     uint32_t i_sample, struct amb_error *err);
+/* Read a sample and hand it to the decoder ahead of its load. False: no more, now. */
+bool amb_load_ahead(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample);
+
 void amb_stored_release(struct amb_stored *stored); /* idempotent */
 
 uint64_t amb_load_now_ns(void); /* CLOCK_MONOTONIC, for the filler's counters */

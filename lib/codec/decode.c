@@ -32,6 +32,7 @@
 
 #include "base/alloc.h"
 #include "base/size.h"
+#include "codec/cell.h"
 #include "codec/colour.h"
 #include "codec/decoder.h"
 #include "codec/exif.h"
@@ -54,23 +55,54 @@ static const struct {
 
 int amb_decoder_new(struct amb_decoder **out, const struct amb_codec_limits *limits, struct amb_error *err) {
     struct amb_decoder *decoder = amb_calloc(1, sizeof *decoder);
+    int r;
 
     if (decoder == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for a decoder");
     }
     decoder->limits = *limits;
     amb_resizer_init(&decoder->resizer);
+    r = limits->sandbox != NULL ? amb_cell_new(&decoder->cell, limits, err) : 0;
+    if (r < 0) {
+        amb_decoder_free(decoder);
+        return r;
+    }
     *out = decoder;
+    return 0;
+}
+
+void amb_decoder_lend(struct amb_decoder *decoder, uint8_t *memory, size_t bytes) {
+    decoder->lent = memory;
+    decoder->lent_bytes = bytes;
+}
+
+/* Room in the lent memory, else in the buffer's own. */
+static int decoder_reserve(struct amb_buf *buf, struct amb_decoder *decoder, size_t bytes) {
+    size_t padded;
+
+    if (decoder->lent == NULL) {
+        return amb_buf_reserve(buf, bytes);
+    }
+    if (!amb_size_align(&padded, bytes, 64) || padded > decoder->lent_bytes) {
+        return -ENOMEM;
+    }
+    buf->data = decoder->lent;
+    buf->n_bytes = bytes;
+    decoder->lent += padded;
+    decoder->lent_bytes -= padded;
     return 0;
 }
 
 struct amb_decoder *amb_decoder_free(struct amb_decoder *decoder) {
     if (decoder != NULL) {
+        decoder->cell = amb_cell_free(decoder->cell);
         decoder->jpeg = amb_jpeg_free(decoder->jpeg);
         amb_resizer_deinit(&decoder->resizer);
         amb_buf_deinit(&decoder->row);
-        amb_buf_deinit(&decoder->upright);
-        amb_buf_deinit(&decoder->pixels);
+        if (decoder->lent == NULL) { /* a decoder to which memory was lent lives as long as its process */
+            amb_buf_deinit(&decoder->upright);
+            amb_buf_deinit(&decoder->pixels);
+        }
         amb_arena_deinit(&decoder->arena);
         amb_free(decoder);
     }
@@ -123,7 +155,7 @@ int amb_decoder_prepare(struct amb_decoder *decoder, enum amb_codec codec, uint6
                         "%s of %" PRIu64 " x %" PRIu64 " pixels: at most %" PRIu64 " in all", name, width,
                         height, limits->pixels_max);
     }
-    if (amb_buf_reserve(&decoder->pixels, 3 * (size_t)(width * height)) < 0) {
+    if (decoder_reserve(&decoder->pixels, decoder, 3 * (size_t)(width * height)) < 0) {
         return amb_fail(err, -ENOMEM, "no memory for %" PRIu64 " x %" PRIu64 " pixels", width, height);
     }
     return 0;
@@ -150,7 +182,7 @@ static void decoder_convert(struct amb_decoder *decoder, struct amb_picture *pic
 static int decoder_turn(struct amb_decoder *decoder, struct amb_picture *picture, struct amb_error *err) {
     uint32_t width = picture->width, height = picture->height;
 
-    if (amb_buf_reserve(&decoder->upright, (size_t)width * height * picture->channels) < 0) {
+    if (decoder_reserve(&decoder->upright, decoder, (size_t)width * height * picture->channels) < 0) {
         return amb_fail(err, -ENOMEM, "no memory to turn %u x %u pixels", width, height);
     }
     amb_exif_apply(decoder->upright.data, decoder->pixels.data, width, height, picture->channels,
@@ -162,14 +194,13 @@ static int decoder_turn(struct amb_decoder *decoder, struct amb_picture *picture
     return 0;
 }
 
-int amb_decoder_decode(struct amb_image *out, struct amb_decoder *decoder, const uint8_t *data, size_t bytes,
-                       uint32_t channels, struct amb_error *err) {
+static int decoder_decode_here(struct amb_image *out, struct amb_decoder *decoder, const uint8_t *data,
+                               size_t bytes, uint32_t channels, struct amb_error *err) {
     struct amb_picture picture = {.orientation = 1};
     enum amb_codec codec;
     uint8_t *pixels;
     int r;
 
-    assert(channels == 1 || channels == 3);
     r = amb_codec_sniff(&codec, data, bytes, err);
     if (r < 0) {
         return r;
@@ -195,6 +226,35 @@ int amb_decoder_decode(struct amb_image *out, struct amb_decoder *decoder, const
                               .row_bytes = (size_t)picture.width * channels,
                               .dtype = AMB_DTYPE_U8};
     return 0;
+}
+
+int amb_decoder_decode(struct amb_image *out, struct amb_decoder *decoder, const uint8_t *data, size_t bytes,
+                       uint32_t channels, struct amb_error *err) {
+    assert(channels == 1 || channels == 3);
+    return decoder->cell != NULL ? amb_cell_decode(out, decoder->cell, data, bytes, channels, err)
+                                 : decoder_decode_here(out, decoder, data, bytes, channels, err);
+}
+
+int amb_decoder_push(struct amb_decoder *decoder, uint64_t ticket, const uint8_t *data, size_t bytes,
+                     uint32_t channels) {
+    assert(channels == 1 || channels == 3);
+    return decoder->cell != NULL ? amb_cell_push(decoder->cell, ticket, data, bytes, channels)
+                                 : AMB_DECODER_E_FULL;
+}
+
+int amb_decoder_pop(struct amb_image *out, struct amb_decoder *decoder, uint64_t ticket,
+                    struct amb_error *err) {
+    return decoder->cell != NULL ? amb_cell_pop(out, decoder->cell, ticket, err) : AMB_DECODER_E_NONE;
+}
+
+bool amb_decoder_is_ahead(const struct amb_decoder *decoder) {
+    return decoder->cell != NULL;
+}
+
+void amb_decoder_reset(struct amb_decoder *decoder) {
+    if (decoder->cell != NULL) {
+        amb_cell_reset(decoder->cell);
+    }
 }
 
 static char versions[96];

@@ -6,6 +6,7 @@
 #include "codec/decode.h"
 #include "codec/resize.h"
 
+struct amb_cell; /* the process that decodes in our place */
 struct amb_jpeg; /* libjpeg's state, made at the first JPEG */
 
 struct amb_decoder {
@@ -17,7 +18,13 @@ struct amb_decoder {
     struct amb_buf row;            /* one row in the file's own colours (CMYK, alpha) */
     struct amb_jpeg *jpeg;
     struct amb_resizer resizer;
+    struct amb_cell *cell;         /* NULL: decoded here                              */
+    uint8_t *lent;                 /* memory for pixels and upright; NULL: their own  */
+    size_t lent_bytes;
 };
+
+/* Put the next picture's pixels there instead of into buffers of the decoder's own. -ENOMEM where it does not fit. */
+void amb_decoder_lend(struct amb_decoder *decoder, uint8_t *memory, size_t bytes);
 
 /* What a backend has put into decoder->pixels: contiguous u8 rows of 1 (grey) or 3 (RGB) channels. */
 struct amb_picture {

@@ -1,12 +1,13 @@
 /*
  * bench-fill: images/s of the row filler alone, for x_t + x_tn + sigma_t + sigma_tn in f32.
  *
- * Each case fills a ring of slots with threads that take the next row, first without a cache (every image
- * read and decoded), then from a cache that holds the set. Per image it prints the CPU time, the wall time of
- * one thread, and that by cause (wall and cpu differ where others use the machine). The floor is what copying
- * the same bytes costs.
+ * Each case fills a ring of slots with threads that take the next rows, a chunk at once as the daemon's
+ * workers do; first without a cache (every image read and decoded), here and in sandboxed processes by turns,
+ * then from a cache that holds the set. Per image it prints the CPU time, with that of the processes, the wall
+ * time of one thread, and that by cause (wall and cpu differ where others use the machine, and where thread
+ * and process work at once). The floor is what copying the same bytes costs.
  *
- *   bench-fill [SECONDS]      time of each case, default 1
+ *   bench-fill [SECONDS [SIDE]]      time of each case, default 1; 32, 256 or 512 alone
  *
  * Pictures are made here (JPEG, quality 90, shapes and fine texture); where AMBIENTD_TEST_DATA is set, the
  * 32 x 32 case reads cifar-*.tar there instead.
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,10 +28,12 @@
 #include "base/philox.h"
 #include "batch/fill.h"
 #include "batch/slab.h"
+#include "codec/sandbox.h"
 #include "noise/normal.h"
 
 #define N_SLOTS   4u
 #define N_THREADS 2u
+#define N_ROUNDS  3u /* of each of the two ways to decode, by turns */
 
 struct bench {
     uint32_t side, n_samples, batch_size;
@@ -44,7 +48,12 @@ struct bench {
     struct amb_slab slab;
     struct amb_draw *draws; /* of n_draws rows, used over and over */
     size_t n_draws;
+    uint32_t chunk;
+    struct amb_codec_limits limits;
 };
+
+static const char *const sandbox_argv[] = {"bench-fill", AMB_SANDBOX_ARGUMENT, NULL};
+static struct amb_sandbox sandbox = {.program = "/proc/self/exe", .argv = sandbox_argv};
 
 struct worker {
     struct bench *bench;
@@ -256,16 +265,20 @@ static void *work(void *opaque) {
     struct bench *bench = worker->bench;
     struct amb_error err = AMB_ERROR_NULL;
 
-    while ((bench->side < 64 && worker->n_rows % 16 != 0) || now_ns(CLOCK_MONOTONIC) < worker->end_ns) {
-        uint64_t row = atomic_fetch_add_explicit(worker->next_row, 1, memory_order_relaxed);
-        uint8_t *slot = amb_slab_get(&bench->slab, (uint32_t)(row / bench->batch_size % N_SLOTS));
-        struct amb_draw draw = bench->draws[row % bench->n_draws];
+    while (now_ns(CLOCK_MONOTONIC) < worker->end_ns) { /* chunks divide batches, and batches the draws */
+        uint64_t first = atomic_fetch_add_explicit(worker->next_row, bench->chunk, memory_order_relaxed);
+        uint8_t *slot = amb_slab_get(&bench->slab, (uint32_t)(first / bench->batch_size % N_SLOTS));
 
-        if (amb_fill_row(slot, (uint32_t)(row % bench->batch_size), &worker->filler, &bench->stream, &draw,
-                         &err) < 0) {
-            die("fill", &err);
+        amb_fill_ahead(&worker->filler, &bench->stream, &bench->draws[first % bench->n_draws], bench->chunk);
+        for (uint64_t row = first; row < first + bench->chunk; row++) {
+            struct amb_draw draw = bench->draws[row % bench->n_draws];
+
+            if (amb_fill_row(slot, (uint32_t)(row % bench->batch_size), &worker->filler, &bench->stream,
+                             &draw, &err) < 0) {
+                die("fill", &err);
+            }
+            worker->n_rows++;
         }
-        worker->n_rows++;
     }
     worker->cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID);
     return NULL;
@@ -288,16 +301,25 @@ static void warm(struct bench *bench) {
     amb_filler_deinit(&filler);
 }
 
+/* Of the decoder processes that have ended. */
+static uint64_t children_cpu_ns(void) {
+    struct rusage usage;
+
+    getrusage(RUSAGE_CHILDREN, &usage);
+    return ((uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec) * 1000000000u +
+           ((uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec) * 1000u;
+}
+
 static void measure(struct bench *bench, unsigned n_threads, const char *name, double seconds) {
     struct worker workers[N_THREADS] = {0};
     struct amb_filler sum = {0};
     struct amb_error err = AMB_ERROR_NULL;
     _Atomic uint64_t next_row = 0;
-    uint64_t begin_ns, n_rows = 0, cpu_ns = 0;
+    uint64_t begin_ns, n_rows = 0, cpu_ns = 0, children_ns = children_cpu_ns();
     double wall_s, each_us;
 
     for (unsigned i = 0; i < n_threads; i++) {
-        if (amb_filler_init(&workers[i].filler, &AMB_CODEC_LIMITS_DEFAULT, &err) < 0) {
+        if (amb_filler_init(&workers[i].filler, &bench->limits, &err) < 0) {
             die("filler", &err);
         }
     }
@@ -321,6 +343,7 @@ static void measure(struct bench *bench, unsigned n_threads, const char *name, d
         amb_filler_deinit(&workers[i].filler);
     }
     wall_s = (double)(now_ns(CLOCK_MONOTONIC) - begin_ns) * 1e-9;
+    cpu_ns += children_cpu_ns() - children_ns;
     each_us = wall_s * n_threads * 1e6 / (double)n_rows;
     printf("%5u  %-7s %7u %9.0f   %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f\n", bench->side, name, n_threads,
            (double)n_rows / wall_s, (double)cpu_ns * 1e-3 / (double)n_rows, each_us,
@@ -347,11 +370,28 @@ static void measure_floor(struct bench *bench) {
     free(from);
 }
 
+static void measure_decode(struct bench *bench, double seconds) {
+    for (unsigned n_threads = 1; n_threads <= N_THREADS; n_threads++) {
+        for (unsigned round = 0; round < N_ROUNDS; round++) {
+            bench->limits.sandbox = NULL;
+            measure(bench, n_threads, "decode", seconds);
+            bench->limits.sandbox = &sandbox;
+            measure(bench, n_threads, "sandbox", seconds);
+        }
+    }
+    bench->limits.sandbox = NULL;
+}
+
 static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double seconds) {
-    struct bench bench = {
-        .side = side, .n_samples = n_samples, .batch_size = batch_size, .slab = AMB_SLAB_NULL};
+    struct bench bench = {.side = side,
+                          .n_samples = n_samples,
+                          .batch_size = batch_size,
+                          .slab = AMB_SLAB_NULL,
+                          .limits = AMB_CODEC_LIMITS_DEFAULT};
     struct amb_error err = AMB_ERROR_NULL;
 
+    bench.chunk = batch_size / (4 * N_THREADS) < 4 ? 4 : batch_size / (4 * N_THREADS);
+    bench.chunk = bench.chunk < AMB_AHEAD_MAX ? bench.chunk : AMB_AHEAD_MAX;
     open_bench(&bench);
     measure_floor(&bench);
     for (unsigned cached = 0; cached < 2; cached++) {
@@ -363,8 +403,11 @@ static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double s
         if (cached != 0) {
             warm(&bench);
         }
-        for (unsigned n_threads = 1; n_threads <= N_THREADS; n_threads++) {
-            measure(&bench, n_threads, cached != 0 ? "cached" : "decode", seconds);
+        for (unsigned n_threads = 1; cached != 0 && n_threads <= N_THREADS; n_threads++) {
+            measure(&bench, n_threads, "cached", seconds);
+        }
+        if (cached == 0) {
+            measure_decode(&bench, seconds);
         }
         bench.dataset.cache = amb_cache_free(bench.dataset.cache);
     }
@@ -372,17 +415,28 @@ static void run(uint32_t side, uint32_t n_samples, uint32_t batch_size, double s
 }
 
 int main(int argc, char **argv) {
-    double seconds = argc < 2 ? 1 : strcmp(argv[1], "--quick") == 0 ? 0.1 : atof(argv[1]);
+    static const struct {
+        uint32_t side, n_samples, batch_size;
+    } cases[] = {{32, 2000, 256}, {256, 200, 32}, {512, 60, 8}};
+    double seconds;
+
+    if (argc == 2 && strcmp(argv[1], AMB_SANDBOX_ARGUMENT) == 0) {
+        return amb_sandbox_serve(NULL);
+    }
+    seconds = argc < 2 ? 1 : strcmp(argv[1], "--quick") == 0 ? 0.1 : atof(argv[1]);
 
     if (!(seconds > 0)) {
-        fprintf(stderr, "usage: bench-fill [SECONDS | --quick]\n");
+        fprintf(stderr, "usage: bench-fill [SECONDS | --quick [SIDE]]\n");
         return 2;
     }
     printf("noise path %s; x_t + x_tn + sigma_t + sigma_tn, f32; microseconds of one thread per image\n",
            amb_path_name(amb_path_get()));
     printf("%5s  %-7s %7s %9s   %8s %8s %8s %8s %8s %8s\n", "side", "from", "threads", "images/s", "cpu",
            "wall", "read", "decode", "noise", "rest");
-    run(32, 2000, 256, seconds);
-    run(256, 200, 32, seconds);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (argc < 3 || strtoul(argv[2], NULL, 10) == cases[i].side) {
+            run(cases[i].side, cases[i].n_samples, cases[i].batch_size, seconds);
+        }
+    }
     return 0;
 }

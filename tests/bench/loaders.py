@@ -2,9 +2,9 @@
 
 Every contestant delivers x_t and x_tn (f32) and both sigmas; its consumer reads every byte of each batch once (a sum).
 Same pictures, same number of worker processes or threads, one after the other. The table gives ratios; figures move
-with the machine, ratios hardly do.
+with the machine, ratios hardly do. Last, what decoding in sandboxed processes costs: with and without, by turns.
 
-    python tests/bench/loaders.py [--seconds 6] [--workers 2] [--sizes 32 256 512]
+    python tests/bench/loaders.py [--seconds 6] [--workers 2] [--sizes 32 256 512] [--rounds 3]
 
 Needs torch for the other side (tests/run.sh --with-torch installs it); without it only ambientd is measured.
 """
@@ -14,6 +14,7 @@ import io
 import os
 import pathlib
 import resource
+import statistics
 import sys
 import tarfile
 import tempfile
@@ -55,10 +56,18 @@ def make_shards(folder: pathlib.Path, size: int, count: int) -> list[pathlib.Pat
     return shards
 
 
+def children(pid: int) -> list[int]:
+    """The daemon's decoder processes belong to the threads that started them."""
+    try:
+        return [int(c) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
 def cpu_seconds(pids: list[int]) -> float:
     """User and system time of this process, of its ended children, and of those named."""
     own = sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    for pid in pids:
+    for pid in pids + [child for pid in pids for child in children(pid)]:
         try:
             fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
         except OSError:
@@ -83,8 +92,9 @@ def measure(batches, seconds: float, pids) -> tuple[float, float]:
     return images / elapsed, 1000 * (cpu_seconds(pids()) - cpu) / images
 
 
-def bench_ambientd(pattern: str, size: int, seconds: float, workers: int, cached: bool, framework: str) -> tuple[float, float]:
-    with ambientd.start(pattern, size=size, workers=workers, cache_size="4G" if cached else "0") as server:
+def bench_ambientd(pattern: str, size: int, seconds: float, workers: int, cached: bool, framework: str, sandbox: bool = True) -> tuple[float, float]:
+    where = {"sandbox": True} if sandbox else {"no_sandbox": True}
+    with ambientd.start(pattern, size=size, workers=workers, cache_size="4G" if cached else "0", **where) as server:
         pid = ambientd.Client(server.address).status()["server"]["pid"]
         fields = ["x_t", "x_tn", "sigma_t", "sigma_tn"]
         with ambientd.Loader(server.address, batch_size=BATCH[size], fields=fields, framework=framework) as loader:
@@ -139,6 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=3, help="of decoding with the sandbox and without, by turns")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 256, 512], choices=sorted(BATCH))
     args = parser.parse_args()
     try:
@@ -158,8 +169,12 @@ def main() -> int:
             rows = [("torch DataLoader, Pillow, torch noise", base)]
             for cached in (False, True):
                 rows.append((f"ambientd, {'decoded images cached' if cached else 'decoding each'}", bench_ambientd(pattern, size, args.seconds, args.workers, cached, framework)))
+            pairs = [[bench_ambientd(pattern, size, args.seconds / 2, args.workers, False, framework, s)[0] for s in (True, False)] for _ in range(args.rounds)]
         for name, (rate, cpu) in rows:
             print(f"{size:5d}  {name:34} {rate:10,.0f} {rate / base[0]:6.1f}x {cpu:14.3f} {base[1] / cpu:6.1f}x", flush=True)
+        if pairs:
+            inside, here = (statistics.median(column) for column in zip(*pairs))
+            print(f"{size:5d}  decoding in sandboxed processes {inside:,.0f}, in the daemon's own {here:,.0f}: {100 * (inside / here - 1):+.1f} % (medians of {len(pairs)} by turns)", flush=True)
     return 0
 
 
