@@ -339,7 +339,7 @@ static int replay_adopt(struct replay *replay, uint64_t size) {
     journal->fd = amb_steal_fd(&replay->fd);
     journal->reserved = replay->good;
     journal->is_dirty = false;
-    journal->is_marked = replay->proven == replay->good;
+    journal->is_marked = journal->is_mark_dirty = replay->proven == replay->good; /* whoever wrote the mark */
     r = amb_journal_commit(journal, NULL); /* the mark */
     return r == 0 && replay->segment->is_damaged ? amb_journal_seal(journal, NULL) : r;
 }
