@@ -37,9 +37,7 @@ static int apply_rows(struct amb_store *store, const struct amb_scan_record *rec
     if (amb_recent_reserve(&store->recent, n) < 0) {
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        amb_recent_put(&store->recent, record->payload + (size_t)i * AMB_ROW_BYTES);
-    }
+    amb_recent_put_all(&store->recent, record->payload, n);
     return 0;
 }
 

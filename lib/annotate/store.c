@@ -26,7 +26,7 @@
 
 #define STORE_KEEP_NS       (UINT64_C(30) * 86400 * 1000000000) /* DESIGN section 5: keep_generations */
 #define STORE_ROWS_MAX      (AMB_RECORD_PAYLOAD_MAX / AMB_ROW_BYTES)
-#define STORE_COMPACT_BYTES (UINT64_C(1) << 30) /* of journal, whatever the table has: memory and replay; not tuned */
+#define STORE_COMPACT_BYTES (UINT64_C(128) << 20) /* of journal, whatever the table has: it is replayed at each opening */
 #define STORE_OPEN_TRIES    8 /* a reader that compaction overtakes; not tuned */
 
 static void store_freep(struct amb_store **store) {
