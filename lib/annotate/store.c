@@ -165,6 +165,12 @@ static int store_load(struct amb_store *store, struct amb_error *err) {
     if (damage >= 0) {
         amb_store_note(store, AMB_MANIFEST_NAME, (uint64_t)damage, "one of two copies is damaged");
     }
+    if (!store->is_read_only) { /* names too may be in memory only, behind a sync that failed; some are removed below */
+        r = amb_io_sync_dir(store->io, store->dir);
+        if (r < 0) {
+            return amb_fail(err, r, "store: cannot sync %s: %s", store->dir, strerror(-r));
+        }
+    }
     amb_journal_init(&store->journal, store->io, store->dir, store->manifest.store_id, store->journal.segment_bytes);
     if (store->manifest.table != 0) {
         r = amb_table_open(&store->table, store, &store->manifest, err);

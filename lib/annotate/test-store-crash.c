@@ -4,6 +4,7 @@
  *   prefix   a process killed at every byte that it writes               (R1)
  *   flip     a byte changed on disk, anywhere                            (R2)
  *   power    power lost: unsynced writes dropped, reordered, torn        (R3)
+ *   sync     a sync fails, the process starts anew, power is lost
  *   fault    every call of the system fails, once or from then on        (R6)
  *   memory   every allocation fails, once or from then on                (R8)
  *   space    a disk that is full, freed, and filled again                (R9)
@@ -418,6 +419,50 @@ static uint64_t suite_fault(void) {
     return n;
 }
 
+/* What a store that was opened again serves must hold, though the sync that failed left all of it clean in memory. */
+static int sync_state(uint64_t seed, uint64_t at, uint64_t *random) {
+    struct test_fault fault = {.at = at, .code = -EIO};
+    char what[64];
+    uint64_t served;
+    int bad;
+
+    snprintf(what, sizeof what, "sync seed %" PRIu64 " call %" PRIu64, seed, at);
+    work_close(&work);
+    test_disk_deinit(&disk);
+    disk.has_dir = disk.is_logged = true;
+    work_init(&work, &disk, 2048, seed);
+    disk.fault = fault;
+    if (work_open(&work) == 0) {
+        run_steps(26);
+    }
+    work_close(&work);
+    disk.fault.at = 0;
+    if (work_open(&work) != 0) {
+        fprintf(stderr, "%s: cannot be opened again\n", what);
+        return 1;
+    }
+    served = work.store->journal.next_sequence - 1;
+    work_close(&work);
+    test_disk_deinit(&base);
+    base.has_dir = true;
+    test_disk_crash(&image, &base, disk.ops, disk.n_ops, random);
+    bad = work_verdict(&work, &image, served, &whole, what);
+    test_disk_deinit(&image);
+    return bad;
+}
+
+static uint64_t suite_sync(void) {
+    const uint64_t n_seeds = crash_size == CRASH_FULL ? 500 : crash_size == CRASH_CI ? 12 : 1;
+    uint64_t n = 0, random = 4711;
+
+    for (uint64_t seed = 1; seed <= n_seeds; seed++) {
+        for (uint64_t at = 1; at == 1 || disk.n_calls >= at; at++, n++) {
+            count_bad(sync_state(seed + 70, at, &random));
+        }
+    }
+    return n;
+}
+
 struct hunger {
     uint64_t at;
     bool is_forever;
@@ -510,6 +555,7 @@ static const struct {
     {"prefix", suite_prefix, "prefixes of what was written"},
     {"flip", suite_flip, "flipped bytes"},
     {"power", suite_power, "states after power loss"},
+    {"sync", suite_sync, "power losses after a failed call and a new start"},
     {"fault", suite_fault, "failed calls of the system"},
     {"memory", suite_memory, "failed allocations"},
     {"space", suite_space, "disks filled to the brim"},

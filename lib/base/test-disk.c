@@ -345,6 +345,10 @@ static int disk_sync(void *opaque, int fd) {
 
     assert(i < TEST_DISK_FDS && disk->fds[i].is_open);
     if (disk_fails(disk)) {
+        op.kind = TEST_OP_LOSE;
+        if (!disk->fds[i].is_dir) {
+            log_push(disk, &op, NULL);
+        }
         return disk->fault.code;
     }
     log_push(disk, &op, NULL);
@@ -681,6 +685,20 @@ static void crash_tear(struct test_disk *disk, const struct test_op *op, size_t 
     }
 }
 
+/* A size that got to disk before its bytes: zeros, or what lay there before. */
+static void crash_grow(struct test_disk *disk, struct test_inode *inode, size_t bytes, uint64_t *random) {
+    const struct test_inode *other = &disk->inodes[test_random(random) % disk->n_inodes];
+    size_t old = blob_bytes(inode->blob), n = blob_bytes(other->blob), at;
+
+    inode->blob = blob_resize(inode->blob, bytes);
+    if (other == inode || n == 0 || test_random(random) % 2 == 0) {
+        return;
+    }
+    at = (size_t)(test_random(random) % n);
+    n = n - at < bytes - old ? n - at : bytes - old;
+    inode->blob = blob_write(inode->blob, old, other->blob->data + at, n);
+}
+
 /* 0: all; 1: nothing; 2: whole writes; 3: sectors; 4: all up to one of them, that one torn. */
 static void crash_file(struct test_disk *disk, struct pending *pending, uint64_t *random) {
     const unsigned mode = (unsigned)(test_random(random) % 5);
@@ -710,7 +728,7 @@ static void crash_file(struct test_disk *disk, struct pending *pending, uint64_t
         struct test_inode *inode = &disk->inodes[pending->ops[0]->i_inode];
 
         if (largest > blob_bytes(inode->blob)) {
-            inode->blob = blob_resize(inode->blob, largest);
+            crash_grow(disk, inode, (size_t)largest, random);
         }
     }
 }
@@ -747,6 +765,9 @@ static void crash_collect(struct test_disk *disk, struct pending *files, struct 
         break;
     case TEST_OP_SYNC_DIR:
         pending_settle(disk, names);
+        break;
+    case TEST_OP_LOSE:
+        files[op->i_inode].n = 0;
         break;
     case TEST_OP_ACK:
         break;

@@ -34,6 +34,7 @@ enum test_op_kind {
     TEST_OP_UNLINK,
     TEST_OP_SYNC,
     TEST_OP_SYNC_DIR,
+    TEST_OP_LOSE, /* a sync failed: what waited is clean in memory, and never gets to the disk */
     TEST_OP_ACK, /* the test's: up to `offset` was acknowledged */
 };
 
@@ -104,8 +105,8 @@ void test_disk_flip(struct test_disk *disk, const char *name, size_t offset, uin
  * What a disk may hold after power was lost behind the n_ops first of ops.
  *
  * base: what was on disk before them. Synced bytes and names are there; of what was not synced since, any part: whole
- * writes dropped or done in another order, sectors of 512 or 4096 bytes of them, sizes grown over zeros, names not yet
- * made, moved or taken away.
+ * writes dropped or done in another order, sectors of 512 or 4096 bytes of them, sizes grown over zeros or over what
+ * another file once held there, names not yet made, moved or taken away. What waited at a failed sync is lost.
  * random: xorshift state, not zero.
  */
 void test_disk_crash(struct test_disk *out, const struct test_disk *base, const struct test_op *ops, size_t n_ops,
