@@ -46,8 +46,8 @@ def frame(type, payload=b"", id=1, flags=0, version=1, magic=b"AMBP", length=Non
 class Client:
     def __init__(self, path, hello=True, timeout=20.0):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(path))  # blocking: with a time limit a full queue would be EAGAIN
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
         self.buffer, self.fds, self.next_id = b"", [], 0
         self.pending = collections.deque()  # LEND and END that came while an answer was awaited
         if hello:
