@@ -338,6 +338,48 @@ TEST(pictures_are_those_of_a_decoder_here) {
     assert_no_children();
 }
 
+TEST(large_pictures_are_those_of_a_decoder_here) {
+    /* What codecs do with large ones only (in pieces, in passes, from large blocks) must pass the filter too;
+     * the memory of the largest is given back before the next. */
+    struct amb_sandbox sandbox;
+    struct amb_codec_limits limits = limits_of(&sandbox), plain;
+    struct amb_decoder *inside, *here;
+    struct amb_buf data = AMB_BUF_NULL;
+
+    limits.pixels_max = AMB_CODEC_PIXELS_MAX;
+    limits.cpu_ns = UINT64_C(60000000000); /* under valgrind or a sanitizer */
+    plain = limits;
+    plain.sandbox = NULL;
+    inside = new_decoder(&limits);
+    here = new_decoder(&plain);
+    for (unsigned i = 0; i < 5; i++) {
+        data.n_bytes = 0;
+        switch (i) {
+        case 0:
+            made_webp(&data, 1100, 1000, false);
+            break;
+        case 1:
+            made_jpeg(&data,
+                      &(struct made_jpeg){.width = 1100, .height = 900, .channels = 3, .progressive = true});
+            break;
+        case 2:
+            made_png(&data, 2500, 2400, 0, 1, false);
+            break;
+        case 3:
+            made_npy(&data, 3400, 3300, 3, 1);
+            break;
+        default:
+            made_webp(&data, 1100, 1000, true);
+        }
+        assert_both(inside, here, data.data, data.n_bytes);
+        assert_good(inside);
+    }
+    assert_int_equal(count(&sandbox.counters.n_restarts), 0);
+    amb_buf_deinit(&data);
+    amb_decoder_free(here);
+    amb_decoder_free(inside);
+}
+
 TEST(odd_files_are_those_of_a_decoder_here) {
     /* Files of other programs, where AMBIENTD_TEST_DATA names them. */
     const char *folder = getenv("AMBIENTD_TEST_DATA");
@@ -805,6 +847,7 @@ TEST(a_process_dies_with_its_parent) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pictures_are_those_of_a_decoder_here),
+    cmocka_unit_test(large_pictures_are_those_of_a_decoder_here),
     cmocka_unit_test(odd_files_are_those_of_a_decoder_here),
     cmocka_unit_test(limits_bite_in_the_process_too),
     cmocka_unit_test(two_fresh_processes_must_die_of_a_picture),
