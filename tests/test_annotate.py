@@ -300,7 +300,7 @@ def test_stream_takes_new_annotations_up_and_replays_an_older_state(served):
         stream = subscribe(client)
         early = stream.take(3)
         wait(one, annotate(one))
-        assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2)
+        assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2, 60)
         rows, moved = [], None
         while moved is None or len(rows) < moved + 4:
             rows += stream.take(1)
@@ -340,12 +340,12 @@ def test_state_of_unknown_annotations_is_refused_with_what_is_gone(served):
 def test_generation_is_restored_at_restart_and_what_came_later_is_the_next(served):
     one = served()
     id = annotate(one, model="fake:slow=3")
-    one.wait_for(lambda _: job(one, id)["done"] > 10)
+    one.wait_for(lambda _: job(one, id)["done"] > 10, 60)
     with one.client() as client:
         minted = client.call(wire.MINT, {})["generation"]
         assert minted["changed"]
     done = job(one, id)["done"]
-    one.wait_for(lambda _: job(one, id)["done"] > done + 5)
+    one.wait_for(lambda _: job(one, id)["done"] > done + 5, 60)
     one.process.kill()
     one.process.wait()
     one = served()
@@ -414,7 +414,7 @@ def test_full_disk_makes_the_job_wait_and_streams_go_on(daemon, tars, tmp_path):
     """The state directory on a small file system of its own, filled up while a job runs."""
     state = tmp_path / "small"
     state.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(state)], capture_output=True).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)], capture_output=True).returncode != 0:
         pytest.skip("a small tmpfs cannot be mounted here")
     try:
         one = daemon(tars, "--state-dir", state)
@@ -423,7 +423,7 @@ def test_full_disk_makes_the_job_wait_and_streams_go_on(daemon, tars, tmp_path):
             while True:
                 file.write(bytes(65536))
                 file.flush()
-        id = annotate(one, curves=True, mode="dense", trials=1)
+        id = annotate(one, curves=True, mode="dense", trials=1, grid=[0.01, 3, 1024])
         row = wait(one, id, (*OVER, "waiting"))
         assert row["state"] == "waiting" and "No space" in row["reason"]
         with one.client() as client:

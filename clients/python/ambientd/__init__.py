@@ -7,6 +7,7 @@
             ...  # batch.x_t, batch["x_t"], batch.state
 """
 from ._version import __version__
+from .annotations import Annotations, Job
 from .batch import Batch
 from .classifier import export_classifier
 from .client import Client
@@ -21,9 +22,9 @@ from .server import Server, start
 from . import loss
 
 __all__ = [
-    "AmbientError", "AmbientTimeoutError", "AmbientWarning", "Batch", "BusyError", "ChangedError", "ChecksumError",
+    "AmbientError", "AmbientTimeoutError", "AmbientWarning", "Annotations", "Batch", "BusyError", "ChangedError", "ChecksumError",
     "Client", "ConfigError", "Constant", "DaemonOSError", "DeniedError", "DisconnectedError", "DuplicateError",
-    "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Keys", "LimitError", "Loader",
+    "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Job", "Keys", "LimitError", "Loader",
     "LogNormal", "LogUniform", "LogitNormal", "Members", "NotFoundError", "ProtocolError", "QuotaError", "Schedule",
     "Server", "ServerError", "StateError", "Table", "Uniform", "UnsupportedError", "VersionError", "__version__",
     "export_classifier", "loss", "start",

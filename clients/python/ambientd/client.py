@@ -4,9 +4,9 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
-from . import wire
+from . import annotations as annotated, wire
 from .address import default_address
 from .connection import Connection, CutError
 
@@ -54,6 +54,65 @@ class Client:
     def import_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
         """Let the daemon read an annotations file; its report. Only for the daemon's user."""
         return self._query(wire.IMPORT, path=os.path.abspath(path), dataset=dataset)
+
+    def annotations(self, *, dataset: str | None = None, generation: str | None = None) -> annotated.Annotations:
+        """What is known of every sample, as numpy arrays; with `generation`, a fingerprint that generations() lists,
+        sigma_min and sigma_max are that generation's."""
+        return annotated.load(self._query, dataset, generation)
+
+    def curve(self, key: str | None = None, *, index: int | None = None, dataset: str | None = None) -> dict[str, Any]:
+        """One sample's records and, where a job kept it, its curve {"sigmas", "p"}: lists of floats, rising sigmas."""
+        if (key is None) == (index is None):
+            raise TypeError("curve() takes a key or an index=")
+        return self._query(wire.CURVE, key=key, index=index, dataset=dataset)
+
+    def stats(self, *, by: str = "source", bins: int | None = None, dataset: str | None = None) -> dict[str, Any]:
+        """Histograms and quartiles of sigma_min and sigma_max, by "source" or "label"."""
+        return self._query(wire.STATS, by=by, bins=bins, dataset=dataset)
+
+    def annotate(self, model: str | os.PathLike[str], *, dataset: str | None = None, **options: Any) -> annotated.Job:
+        """Start an annotation job; it runs in the daemon. Only for the daemon's user.
+
+        model    an ONNX classifier that the daemon can read (see export_classifier)
+        options  mode="adaptive"|"dense", where={"source", "key", "label", "annotated"}, part=[k, n], grid=PATH or
+                 [lo, hi, n], trials, span, epsilon, column, curves=True, seed, batch, priority, providers, resize
+        """
+        path = os.fspath(model)
+        path = path if path.startswith("fake:") else os.path.abspath(path)
+        return annotated.Job(self, self._query(wire.ANNOTATE, model=path, dataset=dataset, **options)["job"])
+
+    def jobs(self, *, dataset: str | None = None) -> list[annotated.Job]:
+        """Annotation jobs, oldest first."""
+        return [annotated.Job(self, facts) for facts in self._query(wire.JOBS, dataset=dataset)["jobs"]]
+
+    def subscribe(self, *, dataset: str | None = None, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+        """Live progress: {"jobs": [...], "generation": {dataset: number}} at once and as things change, at most four a
+        second. An endless generator, on a connection of its own; AmbientTimeoutError after `timeout` silent seconds."""
+        return annotated.watch(self.address, dataset, timeout)
+
+    def mint(self, *, dataset: str | None = None) -> dict[str, Any]:
+        """Make the annotations as they stand the next generation, now: {"number", "fingerprint", "changed"}."""
+        answer: dict[str, Any] = self._query(wire.MINT, dataset=dataset)["generation"]
+        return answer
+
+    def export_annotations(self, path: str | os.PathLike[str], *, toolbox: bool = False,
+                           dataset: str | None = None) -> dict[str, Any]:
+        """Let the daemon write the present generation as annotations.jsonl; `toolbox`: infinite sigmas as 300.0, as the
+        Python toolbox reads them."""
+        return self._query(wire.EXPORT, path=os.path.abspath(path), toolbox=toolbox, dataset=dataset)
+
+    def annotations_to_parquet(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> int:
+        """Write what annotations() gives as Parquet (pyarrow), one row a sample; the number of rows. Columns: key,
+        source, label, sigma_min, sigma_max, lo, hi, evaluations, sigma_min_origin, sigma_max_origin, state, model."""
+        return annotated.to_parquet(self.annotations(dataset=dataset), path)
+
+    def annotations_from_parquet(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
+        """Import key (and source), sigma_min and sigma_max from Parquet; the report of import_annotations()."""
+        lines = annotated.from_parquet(path)
+        try:
+            return self.import_annotations(lines, dataset=dataset)
+        finally:
+            os.unlink(lines)
 
     def ping(self) -> None:
         """Return if the daemon answers."""
