@@ -339,13 +339,12 @@ def test_state_of_unknown_annotations_is_refused_with_what_is_gone(served):
 
 def test_generation_is_restored_at_restart_and_what_came_later_is_the_next(served):
     one = served()
-    id = annotate(one, model="fake:slow=3")
-    one.wait_for(lambda _: job(one, id)["done"] > 10, 60)
+    wait(one, annotate(one, where={"label": 1}))
+    assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2, 60)
     with one.client() as client:
-        minted = client.call(wire.MINT, {})["generation"]
-        assert minted["changed"]
-    done = job(one, id)["done"]
-    one.wait_for(lambda _: job(one, id)["done"] > done + 5, 60)
+        minted = client.call(wire.GENERATIONS, {})["annotations"][-1]
+    id = annotate(one, model="fake:slow=5")
+    assert one.wait_for(lambda _: 0 < job(one, id)["done"] < N - 12, 60)  # deposited, but not minted
     one.process.kill()
     one.process.wait()
     one = served()
