@@ -537,6 +537,23 @@ TEST(time_is_limited_and_no_cause_in_the_bytes) {
     assert_no_children();
 }
 
+TEST(time_is_limited_ahead_too) {
+    /* The wait ends with the same error, once: its owner need not try the picture twice more. */
+    struct amb_sandbox sandbox;
+    struct amb_codec_limits limits = limits_of(&sandbox);
+    struct amb_decoder *decoder;
+    struct amb_image image;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    limits.cpu_ns = 10000000;
+    decoder = new_decoder(&limits);
+    assert_int_equal(amb_decoder_push(decoder, 1, (const uint8_t *)"BREAK loop", 10, 3), 0);
+    assert_int_equal(amb_decoder_pop(&image, decoder, 1, &err), -ETIMEDOUT);
+    assert_int_equal(amb_decoder_pop(&image, decoder, 1, &err), AMB_DECODER_E_NONE);
+    assert_good(decoder);
+    amb_decoder_free(decoder);
+}
+
 TEST(memory_and_files_are_out_of_reach) {
     /* The process aborts where it gets what it should not; else its payload is just no picture. */
     struct amb_sandbox sandbox;
@@ -854,6 +871,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(answers_that_cannot_be_are_faults),
     cmocka_unit_test(messages_of_the_process_are_cleaned),
     cmocka_unit_test(time_is_limited_and_no_cause_in_the_bytes),
+    cmocka_unit_test(time_is_limited_ahead_too),
     cmocka_unit_test(memory_and_files_are_out_of_reach),
     cmocka_unit_test(a_process_that_leaves_is_no_cause_in_the_bytes),
     cmocka_unit_test(a_kill_from_outside_is_no_cause_in_the_bytes),
