@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "annotate/jsonl.h"
@@ -206,10 +205,18 @@ static long cpu_ms(void) {
     return (long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* The peak of this program; that of getrusage begins with the peak of the process that started it. */
 static long rss_kib(void) {
-    struct rusage usage;
+    AMB_CLEANUP(amb_file_closep) FILE *file = fopen("/proc/self/status", "re");
+    char line[256];
+    long kib = -1;
 
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : -1;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "VmHWM: %ld", &kib) == 1) {
+            break;
+        }
+    }
+    return kib;
 }
 
 int main(int argc, char **argv) {
