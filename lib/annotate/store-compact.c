@@ -470,8 +470,7 @@ static int compact_write(struct compact *compact, uint64_t now_unix_ns) {
     return r == 0 ? amb_io_sync_dir(io, store->dir) : r;
 }
 
-/* NAME goes, or where it is damaged stays as NAME.damaged, which nobody reads. */
-static void compact_retire(const struct amb_store *store, const char *kind, uint64_t number, bool is_damaged) {
+void amb_store_retire(const struct amb_store *store, const char *kind, uint64_t number, bool is_damaged) {
     const struct amb_io *io = store->io;
     char path[4096], aside[4096 + 16];
 
@@ -494,10 +493,10 @@ static void compact_adopt(struct compact *compact, struct amb_table *table) {
     store->table = *table;
     store->manifest = compact->next;
     if (old != 0) {
-        compact_retire(store, "table", old, compact->is_table_damaged);
+        amb_store_retire(store, "table", old, compact->is_table_damaged);
     }
     for (size_t i = 0; i < journal->n_segments; i++) {
-        compact_retire(store, "journal", journal->segments[i].number, journal->segments[i].is_damaged);
+        amb_store_retire(store, "journal", journal->segments[i].number, journal->segments[i].is_damaged);
     }
     journal->n_segments = 0;
     amb_recent_deinit(&store->recent);

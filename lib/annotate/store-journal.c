@@ -36,6 +36,11 @@ void amb_journal_deinit(struct amb_journal *journal) {
         journal->io->close(journal->io->opaque, journal->fd);
         journal->fd = -1;
     }
+    for (size_t i = 0; i < journal->n_segments; i++) {
+        if (journal->segments[i].fd >= 0) {
+            journal->io->close(journal->io->opaque, journal->segments[i].fd);
+        }
+    }
     amb_buf_deinit(&journal->batch);
     amb_free(journal->segments);
     journal->segments = NULL;
@@ -50,7 +55,7 @@ int amb_journal_push_segment(struct amb_journal *journal, uint64_t number, uint6
         return -ENOMEM;
     }
     journal->segments = segments;
-    segments[journal->n_segments++] = (struct amb_segment){.number = number, .bytes = bytes};
+    segments[journal->n_segments++] = (struct amb_segment){.number = number, .bytes = bytes, .fd = -1};
     return 0;
 }
 

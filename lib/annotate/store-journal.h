@@ -14,6 +14,7 @@
 struct amb_segment {
     uint64_t number, bytes;
     bool is_damaged; /* compaction keeps it aside */
+    int fd;          /* of a reader, so that its curves stay though compaction removes the file; else -1 */
 };
 
 struct amb_journal {

@@ -84,6 +84,13 @@ int amb_store_replay(struct amb_store *store, struct amb_error *err);
 /* What a record changes in memory. AMB_ERR_FORMAT: it cannot be of this version; -ENOMEM. */
 int amb_store_apply(struct amb_store *store, const struct amb_scan_record *record, uint64_t segment);
 
+/* Has a segment that was sealed anything but whole records? One that cannot be read has not. */
+bool amb_segment_is_damaged(const struct amb_store *store, uint64_t number);
+
+/* store-compact.c */
+/* A file goes, or where it is damaged stays as NAME.damaged, which nobody reads. */
+void amb_store_retire(const struct amb_store *store, const char *kind, uint64_t number, bool is_damaged);
+
 /* store-generation.c */
 void amb_history_deinit(struct amb_store_history *history);
 int amb_history_push_undo(struct amb_store_history *history, const struct amb_scan_record *record,

@@ -402,7 +402,9 @@ static int replay_segment(struct amb_store *store, uint64_t number, bool is_last
         r = replay_remove(&replay);
     } else if (r == 0) {
         r = replay_records(&replay);
-        if (r == 0 && is_last && !store->is_read_only) {
+        if (r == 0 && store->is_read_only) {
+            replay.segment->fd = amb_steal_fd(&replay.fd);
+        } else if (r == 0 && is_last) {
             r = replay_adopt(&replay, size);
         }
     }
@@ -410,6 +412,39 @@ static int replay_segment(struct amb_store *store, uint64_t number, bool is_last
     return r < 0 ? amb_fail(err, r, "store: cannot recover %s/journal-%010" PRIu64 ": %s", store->dir, number,
                             r == -ENOMEM ? "out of memory" : strerror(-r))
                  : 0;
+}
+
+bool amb_segment_is_damaged(const struct amb_store *store, uint64_t number) {
+    AMB_CLEANUP(amb_scan_deinit) struct amb_scan scan = AMB_SCAN_NULL;
+    const struct amb_io *io = store->io;
+    uint8_t header[AMB_SEGMENT_HEADER_BYTES];
+    struct amb_scan_record record;
+    uint64_t first, size = 0;
+    size_t got = 0;
+    char path[4096];
+    int fd, r;
+
+    if (!amb_store_file(path, store->dir, "journal", number)) {
+        return false;
+    }
+    fd = io->open(io->opaque, path, O_RDONLY, 0);
+    if (fd < 0) {
+        return false;
+    }
+    r = io->size(io->opaque, &size, fd);
+    if (r == 0) {
+        r = amb_io_read(&got, io, fd, header, sizeof header, 0);
+    }
+    if (r == 0 && (got != sizeof header ||
+                   !amb_segment_decode(&first, header, store->manifest.store_id, number))) {
+        r = AMB_SCAN_E_BAD;
+    }
+    amb_scan_init(&scan, io, fd, amb_store_salt(store->manifest.store_id, number), AMB_SEGMENT_HEADER_BYTES, size);
+    while (r == 0) {
+        r = amb_scan_next(&record, &scan);
+    }
+    io->close(io->opaque, fd);
+    return r == AMB_SCAN_E_BAD;
 }
 
 /* Numbers of segments in the folder. */

@@ -149,21 +149,37 @@ static int table_read(struct amb_buf *buf, const struct amb_store *store, const 
     return 0;
 }
 
-static int segment_read(struct amb_buf *buf, const struct amb_store *store, const struct amb_location *where) {
-    const struct amb_io *io = store->io;
+/* A descriptor to read a segment with; *is_kept: it is not the caller's to close. */
+static int segment_open(bool *is_kept, const struct amb_store *store, uint64_t number) {
     char path[4096];
-    size_t got = 0;
-    int fd, r;
 
-    if (!amb_store_file(path, store->dir, "journal", where->segment)) {
+    for (size_t i = 0; i < store->journal.n_segments; i++) {
+        const struct amb_segment *segment = &store->journal.segments[i];
+
+        *is_kept = segment->number == number && segment->fd >= 0;
+        if (*is_kept) {
+            return segment->fd;
+        }
+    }
+    if (!amb_store_file(path, store->dir, "journal", number)) {
         return -ENAMETOOLONG;
     }
-    fd = io->open(io->opaque, path, O_RDONLY, 0);
+    return store->io->open(store->io->opaque, path, O_RDONLY, 0);
+}
+
+static int segment_read(struct amb_buf *buf, const struct amb_store *store, const struct amb_location *where) {
+    const struct amb_io *io = store->io;
+    bool is_kept = false;
+    size_t got = 0;
+    int r, fd = segment_open(&is_kept, store, where->segment);
+
     if (fd < 0) {
         return fd;
     }
     r = amb_io_read(&got, io, fd, buf->data, where->bytes, where->offset);
-    io->close(io->opaque, fd);
+    if (!is_kept) {
+        io->close(io->opaque, fd);
+    }
     return r < 0 ? r : got < where->bytes ? AMB_ERR_CHECKSUM : 0;
 }
 

@@ -141,12 +141,24 @@ static int sweep_on_name(void *arg, const char *name) {
     uint64_t table = amb_store_number(name, "table"), segment = amb_store_number(name, "journal");
     char path[4096];
 
-    if (((table != 0 && table != store->manifest.table) ||
-         (segment != 0 && segment < store->manifest.first_segment)) &&
-        amb_store_path(path, store->dir, name)) {
+    if (segment != 0 && segment < store->manifest.first_segment) {
+        amb_store_retire(store, "journal", segment, amb_segment_is_damaged(store, segment));
+    } else if (table != 0 && table != store->manifest.table && amb_store_path(path, store->dir, name)) {
         store->io->unlink(store->io->opaque, path); /* if not, the next opening tries again */
     }
     return 0;
+}
+
+/* A reader takes no lock: did compaction replace what it was reading? */
+static int store_check_overtaken(const struct amb_store *store, struct amb_error *err) {
+    struct amb_manifest now;
+    int64_t damage;
+    int r = amb_manifest_load(&now, &damage, store->io, store->dir, err);
+
+    if (r == 0 && (now.table != store->manifest.table || now.first_segment != store->manifest.first_segment)) {
+        r = amb_fail(err, -ENOENT, "store: %s was compacted again and again while it was opened", store->dir);
+    }
+    return r;
 }
 
 static int store_load(struct amb_store *store, struct amb_error *err) {
@@ -175,7 +187,10 @@ static int store_load(struct amb_store *store, struct amb_error *err) {
     if (store->manifest.table != 0) {
         r = amb_table_open(&store->table, store, &store->manifest, err);
     }
-    return r < 0 ? r : amb_store_replay(store, err);
+    if (r == 0) {
+        r = amb_store_replay(store, err);
+    }
+    return r == 0 && store->is_read_only ? store_check_overtaken(store, err) : r;
 }
 
 static int store_open(struct amb_store **out, const char *dir, const struct amb_store_options *options,

@@ -347,7 +347,9 @@ static void run_steps(int n_steps) {
     }
 }
 
-static uint64_t n_run_allocs; /* of the last run, its recovery not counted */
+static uint64_t n_run_allocs, n_run_calls; /* of the last run, its recovery not counted */
+
+static uint64_t second_fault; /* number of the call that fails while what was left is recovered; 0: none */
 
 /* arm: makes the faults ready before the store is opened. */
 static int run_with(void (*arm)(void *arg), void *arg, uint64_t seed, const char *what) {
@@ -369,6 +371,14 @@ static int run_with(void (*arm)(void *arg), void *arg, uint64_t seed, const char
     disk.fault.at = 0;
     work_close(&work);
     n_run_allocs = amb_alloc_count() - n_run_allocs;
+    n_run_calls = disk.n_calls;
+    if (second_fault != 0) {
+        disk.n_calls = 0;
+        disk.fault = (struct test_fault){.at = second_fault, .code = -EIO};
+        work_open(&work);
+        work_close(&work);
+        disk.fault.at = 0;
+    }
     if (test_disk_count_fds(&disk) != 0) {
         fprintf(stderr, "%s: %u descriptors are open still\n", what, test_disk_count_fds(&disk));
         bad = 1;
@@ -381,7 +391,8 @@ static void arm_fault(void *arg) {
 }
 
 /* All N for which it takes effect. */
-static uint64_t fault_kind(struct test_fault fault, uint64_t seed, uint64_t stride) {
+/* n_pairs: every so many-th call of the recovery fails too; 0: none. */
+static uint64_t fault_kind(struct test_fault fault, uint64_t seed, uint64_t stride, uint64_t n_pairs) {
     uint64_t n = 0;
 
     for (fault.at = 1;; fault.at += stride) {
@@ -391,16 +402,23 @@ static uint64_t fault_kind(struct test_fault fault, uint64_t seed, uint64_t stri
                  fault.is_forever ? " on" : "", (int)fault.kind, fault.code);
         disk.n_faults = 0;
         count_bad(run_with(arm_fault, &fault, seed, what));
-        if (disk.n_calls < fault.at) {
+        if (n_run_calls < fault.at) {
             return n;
         }
         n++;
+        for (second_fault = 1; n_pairs != 0 && second_fault < 40; second_fault += n_pairs, n++) {
+            snprintf(what, sizeof what, "fault seed %" PRIu64 " call %" PRIu64 " and in recovery call %" PRIu64, seed,
+                     fault.at, second_fault);
+            count_bad(run_with(arm_fault, &fault, seed, what));
+        }
+        second_fault = 0;
     }
 }
 
 static uint64_t suite_fault(void) {
     static const int codes[] = {-EIO, -ENOSPC, -EDQUOT, -EINTR, -EAGAIN, -EMFILE, -ENOMEM, -ESTALE};
     const uint64_t n_seeds = crash_size == CRASH_FULL ? 12 : 1, stride = crash_size == CRASH_TINY ? 29 : 1;
+    const uint64_t n_pairs = crash_size == CRASH_FULL ? 1 : 7;
     uint64_t n = 0;
 
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
@@ -408,12 +426,12 @@ static uint64_t suite_fault(void) {
             for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
                 struct test_fault fault = {.is_forever = is_forever != 0, .code = codes[i]};
 
-                n += fault_kind(fault, 3 + seed, stride);
+                n += fault_kind(fault, 3 + seed, stride, i == 0 ? n_pairs : 0);
                 fault.kind = TEST_FAULT_TORN;
-                n += i < 2 ? fault_kind(fault, 3 + seed, stride) : 0;
+                n += i < 2 ? fault_kind(fault, 3 + seed, stride, 0) : 0;
             }
             n += fault_kind((struct test_fault){.is_forever = is_forever != 0, .kind = TEST_FAULT_SHORT}, 3 + seed,
-                            stride);
+                            stride, 0);
         }
     }
     return n;
