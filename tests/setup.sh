@@ -67,6 +67,12 @@ install_python() {
     if [ "$want_torch" = 1 ] && ! "$python" -c "import torch" 2>/dev/null; then
         missing="$missing torch==2.13.0"
     fi
+    # the oldest release that the daemon speaks, for the test of its table (lib/annotate/test-ort.c)
+    if [ "$want_tests" = 1 ] && [ ! -d "$root/build/onnxruntime-1.19.2" ]; then
+        say "installing onnxruntime 1.19.2 into build/onnxruntime-1.19.2"
+        "$python" -m pip install -q --disable-pip-version-check --no-deps --target "$root/build/onnxruntime-1.19.2" onnxruntime==1.19.2 ||
+            say "onnxruntime 1.19.2 has no wheel for this Python: tests go without it"
+    fi
     [ -n "$missing" ] || return 0
     say "installing Python packages into build/venv:$missing"
     # shellcheck disable=SC2086

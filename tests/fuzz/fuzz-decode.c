@@ -20,7 +20,7 @@
 static struct amb_decoder *decoder;
 
 static void start(void) {
-    struct amb_codec_limits limits = {PIXELS_MAX, SIDE_MAX, 8, UINT64_C(1000000000)};
+    struct amb_codec_limits limits = {PIXELS_MAX, SIDE_MAX, 8, UINT64_C(1000000000), NULL};
 
     FUZZ_REQUIRE(amb_decoder_new(&decoder, &limits, NULL) == 0);
 }

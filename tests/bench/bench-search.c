@@ -1,0 +1,142 @@
+/*
+ * Bench: searches driven from outside, so that any model may answer: questions on stdout, answers on stdin.
+ *
+ * bench-search SIGMAS dense|adaptive N_SUBJECTS SEED
+ *
+ * Each round writes u32 n, then n questions {u32 subject, i_grid, draw, mirrored; f64 sigma}, and reads n f32
+ * probabilities. n = 0 ends: N_SUBJECTS results {f64 sigma_min, lo, hi, n_evaluations} follow. Native byte order.
+ * tests/bench/search-agreement.py is the other side.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "annotate/search.h"
+
+#define ASK_MAX 8192u /* questions of one subject in one round: all of the published method */
+
+struct question {
+    uint32_t subject, i_grid, draw, mirrored;
+    double sigma;
+};
+
+struct round {
+    struct amb_search **searches;
+    size_t n_subjects, n;
+    struct amb_probe *probes; /* of all subjects, one after the other */
+    struct question *questions;
+    float *p;
+    size_t *first; /* of each subject's probes */
+};
+
+static void die(const char *what) {
+    fprintf(stderr, "bench-search: %s\n", what);
+    exit(1);
+}
+
+static void *take(size_t n, size_t bytes) {
+    void *p = calloc(n, bytes);
+
+    if (p == NULL) {
+        die("out of memory");
+    }
+    return p;
+}
+
+static void round_ask(struct round *round) {
+    round->n = 0;
+    for (size_t i = 0; i < round->n_subjects; i++) {
+        round->first[i] = round->n;
+        round->n += amb_search_ask(round->probes + round->n, ASK_MAX, round->searches[i]);
+        for (size_t k = round->first[i]; k < round->n; k++) {
+            const struct amb_probe *probe = &round->probes[k];
+
+            round->questions[k] =
+                (struct question){(uint32_t)i, probe->i_grid, probe->draw, probe->mirrored, probe->sigma};
+        }
+    }
+    round->first[round->n_subjects] = round->n;
+}
+
+static void round_exchange(struct round *round) {
+    const uint32_t n = (uint32_t)round->n;
+
+    if (fwrite(&n, sizeof n, 1, stdout) != 1 || fwrite(round->questions, sizeof *round->questions, n, stdout) != n ||
+        fflush(stdout) != 0) {
+        die("cannot write questions");
+    }
+    if (fread(round->p, sizeof *round->p, n, stdin) != n) {
+        die("answers ended early");
+    }
+}
+
+static void round_tell(struct round *round) {
+    for (size_t i = 0; i < round->n_subjects; i++) {
+        const size_t first = round->first[i];
+
+        amb_search_tell(round->searches[i], round->probes + first, round->p + first, round->first[i + 1] - first);
+    }
+}
+
+static void results_write(const struct round *round) {
+    for (size_t i = 0; i < round->n_subjects; i++) {
+        struct amb_search_result r;
+        double row[4];
+
+        amb_search_get(&r, round->searches[i]);
+        row[0] = r.sigma_min;
+        row[1] = r.lo;
+        row[2] = r.hi;
+        row[3] = (double)r.n_evaluations;
+        if (fwrite(row, sizeof row, 1, stdout) != 1) {
+            die("cannot write results");
+        }
+    }
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_grid grid = AMB_GRID_NULL;
+    struct amb_search_options options = {.grid = &grid, .n_trials = AMB_SEARCH_TRIALS, .span = 32, .epsilon = 0.05};
+    struct round round = {0};
+
+    if (argc != 5) {
+        die("usage: bench-search SIGMAS dense|adaptive N_SUBJECTS SEED");
+    }
+    if (!amb_search_mode_parse(&options.mode, argv[2])) {
+        die("the mode is dense or adaptive");
+    }
+    if (amb_grid_load(&grid, argv[1], &err) < 0) {
+        die(err.message);
+    }
+    round.n_subjects = strtoul(argv[3], NULL, 10);
+    round.searches = take(round.n_subjects, sizeof *round.searches);
+    round.first = take(round.n_subjects + 1, sizeof *round.first);
+    round.probes = take(round.n_subjects * ASK_MAX, sizeof *round.probes);
+    round.questions = take(round.n_subjects * ASK_MAX, sizeof *round.questions);
+    round.p = take(round.n_subjects * ASK_MAX, sizeof *round.p);
+    for (size_t i = 0; i < round.n_subjects; i++) {
+        if (amb_search_new(&round.searches[i], &options, &err) < 0) {
+            die(err.message);
+        }
+        amb_search_begin(round.searches[i], strtoull(argv[4], NULL, 10) * round.n_subjects + i);
+    }
+    do {
+        round_ask(&round);
+        round_exchange(&round);
+        round_tell(&round);
+    } while (round.n > 0);
+    results_write(&round);
+    for (size_t i = 0; i < round.n_subjects; i++) {
+        amb_search_free(round.searches[i]);
+    }
+    amb_grid_deinit(&grid);
+    free(round.p);
+    free(round.questions);
+    free(round.probes);
+    free(round.first);
+    free(round.searches);
+    return 0;
+}
