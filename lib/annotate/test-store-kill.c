@@ -23,7 +23,8 @@
 
 #define N_KEYS        150u
 #define SEGMENT_BYTES 16384u
-#define KILL_NS_MAX   4000000u /* a child commits some times in it */
+#define KILL_NS_MIN   3000000u  /* the longest delay is a dozen commits of this machine, within these */
+#define KILL_NS_MAX   15000000u
 
 static char dir[64];
 /* Shared with the child. */
@@ -188,6 +189,30 @@ static int kill_once(uint64_t seed, uint64_t delay_ns) {
     return 0;
 }
 
+static uint64_t now_ns(void) {
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* How long a writer may live. */
+static uint64_t measure_delay(void) {
+    struct amb_store_report report;
+    struct amb_store *store = open_store(&report);
+    uint64_t began = now_ns(), delay_ns;
+
+    for (int i = 0; store != NULL && i < 12; i++) {
+        if (put(store, 1) == 0 && amb_store_commit(store, NULL) == 0) {
+            acknowledge(store);
+        }
+    }
+    amb_store_close(store);
+    delay_ns = now_ns() - began;
+    delay_ns = delay_ns > KILL_NS_MIN ? delay_ns : KILL_NS_MIN;
+    return delay_ns < KILL_NS_MAX ? delay_ns : KILL_NS_MAX;
+}
+
 static int remove_on_name(void *arg, const char *name) {
     char path[4096];
 
@@ -199,8 +224,7 @@ static int remove_on_name(void *arg, const char *name) {
 
 int main(int argc, char **argv) {
     const char *size = getenv("AMBIENTD_CRASH"), *root = getenv("TMPDIR");
-    uint64_t n = size != NULL && strcmp(size, "tiny") == 0 ? 20 : 2000, random = 20240229, i = 0;
-    struct timespec began, ended;
+    uint64_t n = size != NULL && strcmp(size, "tiny") == 0 ? 20 : 2000, random = 20240229, i = 0, began, delay_ns;
     int bad = 0;
 
     n = argc > 1 ? strtoull(argv[1], NULL, 10) : n;
@@ -210,19 +234,19 @@ int main(int argc, char **argv) {
         perror(dir);
         return 1;
     }
-    clock_gettime(CLOCK_MONOTONIC, &began);
+    began = now_ns();
+    delay_ns = measure_delay();
     for (; bad == 0 && i < n; i++) {
         const uint64_t before = atomic_load(&shared->acked);
 
-        bad = kill_once(test_random(&random), test_random(&random) % KILL_NS_MAX);
+        bad = kill_once(test_random(&random), test_random(&random) % delay_ns);
         n_acks += atomic_load(&shared->acked) != before;
         bad |= judge();
     }
-    clock_gettime(CLOCK_MONOTONIC, &ended);
     printf("kill    %9" PRIu64 " kills of a writer: %d wrong; %" PRIu64 " records, acknowledged in %" PRIu64
            " runs, %" PRIu64 " unacknowledged ones survived, %" PRIu64 " torn tails, %.1f s\n",
            i, bad, atomic_load(&shared->acked), n_acks, n_unacked, n_torn,
-           (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) * 1e-9);
+           (double)(now_ns() - began) * 1e-9);
     amb_io_system.list(NULL, dir, remove_on_name, NULL);
     rmdir(dir);
     return bad;
