@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "annotate/store-merge.h"
 #include "annotate/store-private.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -66,56 +67,6 @@ static uint64_t compact_at(const struct compact *compact) {
     return compact->written + compact->buffer.n_bytes;
 }
 
-/* Entries of memory and of the table by rising key; what is in both comes from memory. */
-struct merge {
-    const struct amb_recent *recent;
-    const uint32_t *order;
-    size_t i_recent;
-    struct amb_blocks_cursor cursor;
-    const uint8_t *row; /* the table's next; NULL: at its end */
-};
-
-static void merge_init(struct merge *merge, const struct amb_recent *recent, const uint32_t *order,
-                       const struct amb_blocks *blocks) {
-    merge->recent = recent;
-    merge->order = order;
-    merge->i_recent = 0;
-    amb_blocks_cursor_init(&merge->cursor, blocks);
-    merge->row = amb_blocks_cursor_next(&merge->cursor);
-}
-
-/* Copy the next entry, at most 47 bytes; false: the end. */
-static bool merge_next(uint8_t entry[AMB_ROW_BYTES], bool *is_recent, struct merge *merge) {
-    const struct amb_recent *recent = merge->recent;
-    const struct amb_blocks *blocks = merge->cursor.blocks;
-    const uint8_t *mine = NULL;
-    int order = 1;
-
-    if (merge->i_recent < recent->n_entries) {
-        mine = recent->entries + (size_t)merge->order[merge->i_recent] * recent->entry_bytes;
-        order = -1;
-    }
-    if (mine != NULL && merge->row != NULL) {
-        struct amb_key a = amb_key_load(mine, recent->entry_bytes, recent->has_origin);
-        struct amb_key b = amb_key_load(merge->row, blocks->entry_bytes, blocks->has_origin);
-
-        order = amb_key_compare(&a, &b);
-    }
-    *is_recent = order <= 0;
-    if (order <= 0) {
-        memcpy(entry, mine, recent->entry_bytes);
-        merge->i_recent++;
-    } else if (merge->row != NULL) {
-        memcpy(entry, merge->row, blocks->entry_bytes);
-    } else {
-        return false;
-    }
-    if (order >= 0 && merge->row != NULL) {
-        merge->row = amb_blocks_cursor_next(&merge->cursor);
-    }
-    return true;
-}
-
 /* A block that fills. */
 struct packer {
     struct compact *compact;
@@ -156,13 +107,13 @@ static int compact_rows(struct compact *compact) {
     struct amb_store *store = compact->store;
     uint8_t entry[AMB_ROW_BYTES];
     struct packer packer;
-    struct merge merge;
+    struct amb_merge merge;
     bool is_recent;
     int r = 0;
 
     packer_init(&packer, compact, AMB_ROW_BYTES, AMB_ROWS_PER_BLOCK);
-    merge_init(&merge, &store->recent, compact->order, &store->table.rows);
-    while (r == 0 && merge_next(entry, &is_recent, &merge)) {
+    amb_merge_init(&merge, &store->recent, compact->order, &store->table.rows);
+    while (r == 0 && amb_merge_next(entry, &is_recent, &merge)) {
         r = packer_push(&packer, entry);
         compact->next.n_rows++;
     }
@@ -184,13 +135,13 @@ static int compact_curve_index(struct compact *compact) {
     uint8_t entry[AMB_ROW_BYTES];
     uint64_t offset = 0;
     struct packer packer;
-    struct merge merge;
+    struct amb_merge merge;
     bool is_recent;
     int r = 0;
 
     packer_init(&packer, compact, AMB_CURVE_ENTRY_BYTES, AMB_CURVES_PER_BLOCK);
-    merge_init(&merge, &store->recent_curves, compact->curve_order, &store->table.curves);
-    while (r == 0 && merge_next(entry, &is_recent, &merge)) {
+    amb_merge_init(&merge, &store->recent_curves, compact->curve_order, &store->table.curves);
+    while (r == 0 && amb_merge_next(entry, &is_recent, &merge)) {
         struct amb_location where = curve_location(entry, is_recent);
 
         ambp_store_u32le(entry + 20, where.bytes);
@@ -232,12 +183,12 @@ static int compact_copy(struct compact *compact, enum amb_record_type type, cons
 static int compact_curves(struct compact *compact) {
     struct amb_store *store = compact->store;
     uint8_t entry[AMB_ROW_BYTES];
-    struct merge merge;
+    struct amb_merge merge;
     bool is_recent;
     int r = 0;
 
-    merge_init(&merge, &store->recent_curves, compact->curve_order, &store->table.curves);
-    while (r == 0 && merge_next(entry, &is_recent, &merge)) {
+    amb_merge_init(&merge, &store->recent_curves, compact->curve_order, &store->table.curves);
+    while (r == 0 && amb_merge_next(entry, &is_recent, &merge)) {
         struct amb_location where = curve_location(entry, is_recent);
 
         r = compact_copy(compact, AMB_RECORD_CURVE, &where);

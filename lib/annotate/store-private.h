@@ -79,10 +79,12 @@ void amb_table_note(const struct amb_store *store, bool is_curve, uint64_t i_blo
 int amb_store_read(const uint8_t **payload, struct amb_buf *buf, const struct amb_store *store,
                    enum amb_record_type type, const struct amb_location *where);
 
-/* store-replay.c */
-int amb_store_replay(struct amb_store *store, struct amb_error *err);
+/* store-apply.c */
 /* What a record changes in memory. AMB_ERR_FORMAT: it cannot be of this version; -ENOMEM. */
 int amb_store_apply(struct amb_store *store, const struct amb_scan_record *record, uint64_t segment);
+
+/* store-replay.c */
+int amb_store_replay(struct amb_store *store, struct amb_error *err);
 
 /* Has a segment that was sealed anything but whole records? One that cannot be read has not. */
 bool amb_segment_is_damaged(const struct amb_store *store, uint64_t number);

@@ -71,8 +71,9 @@ struct amb_store *amb_store_close(struct amb_store *store); /* what is not commi
  * Write records behind the journal; they hold once commit returns.
  *
  * records: sequence is filled in.
- * Errors:  -ENOSPC, -EDQUOT: nothing of this call was written, later calls may succeed; any other failure poisons
- *          the store: every later write answers it (never retried: a failed fsync leaves the pages unknown).
+ * Errors:  -ENOSPC, -EDQUOT, -ENOMEM, or no new segment could be made (-EMFILE): nothing of this call was written, later
+ *          calls may succeed. AMB_ERR_LIMIT: 2^40 records were written. Any other failure poisons the store: every
+ *          later write answers it (never retried: a failed fsync leaves the pages unknown) until it is opened again.
  * Thread:  the owner's.
  */
 int amb_store_put(struct amb_store *store, struct amb_store_record *records, size_t n, struct amb_error *err);
@@ -143,6 +144,7 @@ bool amb_store_wants_compaction(const struct amb_store *store); /* the journal o
  * Write the next table beside the present one and move over to it; readers of another process keep the old.
  *
  * now_unix_ns: what was replaced longer ago than keep_ns goes.
+ * Commits first. Blocks for as long as it takes to read and write the whole store.
  * Errors:      -ENOSPC: the old table and journal stay, nothing is lost.
  */
 int amb_store_compact(struct amb_store *store, uint64_t now_unix_ns, struct amb_error *err);

@@ -23,10 +23,15 @@
 
 #define N_KEYS        150u
 #define SEGMENT_BYTES 16384u
-#define KILL_NS_MAX   6000000u /* a child opens, recovers and commits some times in it */
+#define KILL_NS_MIN   3000000u  /* the longest delay is a dozen commits of this machine, within these */
+#define KILL_NS_MAX   15000000u
 
 static char dir[64];
-static _Atomic uint64_t *acked; /* shared with the child */
+/* Shared with the child. */
+static struct {
+    _Atomic uint64_t acked;  /* the last sequence that was acknowledged */
+    _Atomic uint64_t opened; /* seed of the child that has its store open */
+} *shared;
 static uint64_t n_acks, n_torn, n_unacked;
 
 static uint64_t key_of(uint64_t sequence) {
@@ -65,14 +70,19 @@ static int put(struct amb_store *store, size_t n) {
 }
 
 static void acknowledge(const struct amb_store *store) {
-    atomic_store(acked, store->journal.next_sequence - 1);
+    atomic_store(&shared->acked, store->journal.next_sequence - 1);
 }
 
 static void child_run(uint64_t seed) {
     struct amb_store_report report;
     struct amb_store *store = open_store(&report);
+    uint64_t random = seed;
 
-    for (uint64_t random = seed; store != NULL;) {
+    if (store == NULL) {
+        _exit(2);
+    }
+    atomic_store(&shared->opened, seed);
+    for (;;) {
         uint64_t bits = test_random(&random);
 
         if (put(store, 1 + bits % 16) != 0) {
@@ -91,7 +101,6 @@ static void child_run(uint64_t seed) {
             acknowledge(store);
         }
     }
-    _exit(2);
 }
 
 /* Is each key's record the last one up to `last`, and nothing else there? */
@@ -120,7 +129,7 @@ static int check(const struct amb_store *store, uint64_t last, const char *which
 }
 
 static int judge(void) {
-    const uint64_t promised = atomic_load(acked);
+    const uint64_t promised = atomic_load(&shared->acked);
     struct amb_store_report report;
     struct amb_store *store = open_store(&report);
     uint64_t last;
@@ -167,6 +176,9 @@ static int kill_once(uint64_t seed, uint64_t delay_ns) {
         perror("fork");
         return 1;
     }
+    for (int i = 0; seed % 4 != 0 && atomic_load(&shared->opened) != seed && i < 50000; i++) {
+        nanosleep(&(struct timespec){0, 100000}, NULL); /* three of four are killed at work, the rest anywhere */
+    }
     nanosleep(&delay, NULL);
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
@@ -175,6 +187,30 @@ static int kill_once(uint64_t seed, uint64_t delay_ns) {
         return 1;
     }
     return 0;
+}
+
+static uint64_t now_ns(void) {
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* How long a writer may live. */
+static uint64_t measure_delay(void) {
+    struct amb_store_report report;
+    struct amb_store *store = open_store(&report);
+    uint64_t began = now_ns(), delay_ns;
+
+    for (int i = 0; store != NULL && i < 12; i++) {
+        if (put(store, 1) == 0 && amb_store_commit(store, NULL) == 0) {
+            acknowledge(store);
+        }
+    }
+    amb_store_close(store);
+    delay_ns = now_ns() - began;
+    delay_ns = delay_ns > KILL_NS_MIN ? delay_ns : KILL_NS_MIN;
+    return delay_ns < KILL_NS_MAX ? delay_ns : KILL_NS_MAX;
 }
 
 static int remove_on_name(void *arg, const char *name) {
@@ -188,30 +224,29 @@ static int remove_on_name(void *arg, const char *name) {
 
 int main(int argc, char **argv) {
     const char *size = getenv("AMBIENTD_CRASH"), *root = getenv("TMPDIR");
-    uint64_t n = size != NULL && strcmp(size, "tiny") == 0 ? 20 : 2000, random = 20240229, i = 0;
-    struct timespec began, ended;
+    uint64_t n = size != NULL && strcmp(size, "tiny") == 0 ? 20 : 2000, random = 20240229, i = 0, began, delay_ns;
     int bad = 0;
 
     n = argc > 1 ? strtoull(argv[1], NULL, 10) : n;
-    acked = mmap(NULL, sizeof *acked, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     snprintf(dir, sizeof dir, "%.30s/test-store-kill-XXXXXX", root != NULL ? root : "/tmp");
-    if (acked == MAP_FAILED || mkdtemp(dir) == NULL) {
+    if (shared == MAP_FAILED || mkdtemp(dir) == NULL) {
         perror(dir);
         return 1;
     }
-    clock_gettime(CLOCK_MONOTONIC, &began);
+    began = now_ns();
+    delay_ns = measure_delay();
     for (; bad == 0 && i < n; i++) {
-        const uint64_t before = atomic_load(acked);
+        const uint64_t before = atomic_load(&shared->acked);
 
-        bad = kill_once(test_random(&random), test_random(&random) % KILL_NS_MAX);
-        n_acks += atomic_load(acked) != before;
+        bad = kill_once(test_random(&random), test_random(&random) % delay_ns);
+        n_acks += atomic_load(&shared->acked) != before;
         bad |= judge();
     }
-    clock_gettime(CLOCK_MONOTONIC, &ended);
     printf("kill    %9" PRIu64 " kills of a writer: %d wrong; %" PRIu64 " records, acknowledged in %" PRIu64
            " runs, %" PRIu64 " unacknowledged ones survived, %" PRIu64 " torn tails, %.1f s\n",
-           i, bad, atomic_load(acked), n_acks, n_unacked, n_torn,
-           (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) * 1e-9);
+           i, bad, atomic_load(&shared->acked), n_acks, n_unacked, n_torn,
+           (double)(now_ns() - began) * 1e-9);
     amb_io_system.list(NULL, dir, remove_on_name, NULL);
     rmdir(dir);
     return bad;

@@ -61,6 +61,7 @@ int work_compact(struct work *work);
 /* One of these at random. */
 int work_step(struct work *work);
 
+struct amb_hash128 work_uid(uint64_t i);
 uint64_t work_digest_row(const struct amb_store_record *record);
 /* Sums over what is live in a store: all but curves, and curves. */
 uint64_t work_digest(const struct amb_store *store);

@@ -12,78 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK     4096u
-#define FIRST_FD  1000
-#define N_PENDING 512u
+#include "base/test-blob.h"
 
-struct test_blob {
-    int n_refs;
-    size_t bytes, capacity;
-    uint8_t data[];
-};
-
-static void *check(void *p) {
-    if (p == NULL) {
-        abort();
-    }
-    return p;
-}
-
-static void blob_unref(struct test_blob *blob) {
-    if (blob != NULL && --blob->n_refs == 0) {
-        free(blob);
-    }
-}
-
-/* One of its own with room for `capacity`. */
-static struct test_blob *blob_own(struct test_blob *blob, size_t capacity) {
-    struct test_blob *own;
-
-    if (blob != NULL && blob->n_refs == 1 && blob->capacity >= capacity) {
-        return blob;
-    }
-    if (blob != NULL && capacity < blob->bytes) {
-        capacity = blob->bytes;
-    }
-    capacity += capacity / 4 + 256;
-    own = check(malloc(sizeof *own + capacity));
-    own->n_refs = 1;
-    own->capacity = capacity;
-    own->bytes = blob != NULL ? blob->bytes : 0;
-    if (own->bytes != 0) {
-        memcpy(own->data, blob->data, own->bytes);
-    }
-    blob_unref(blob);
-    return own;
-}
-
-static size_t blob_bytes(const struct test_blob *blob) {
-    return blob != NULL ? blob->bytes : 0;
-}
-
-static struct test_blob *blob_resize(struct test_blob *blob, size_t bytes) {
-    if (bytes == blob_bytes(blob)) {
-        return blob;
-    }
-    blob = blob_own(blob, bytes);
-    if (bytes > blob->bytes) {
-        memset(blob->data + blob->bytes, 0, bytes - blob->bytes);
-    }
-    blob->bytes = bytes;
-    return blob;
-}
-
-static struct test_blob *blob_write(struct test_blob *blob, uint64_t offset, const uint8_t *data, size_t bytes) {
-    if (bytes == 0) {
-        return blob;
-    }
-    blob = blob_own(blob, offset + bytes);
-    if (offset + bytes > blob->bytes) {
-        blob = blob_resize(blob, offset + bytes);
-    }
-    memcpy(blob->data + offset, data, bytes);
-    return blob;
-}
+#define BLOCK    4096u
+#define FIRST_FD 1000
 
 /* The log */
 
@@ -95,13 +27,13 @@ static void log_push(struct test_disk *disk, const struct test_op *op, const voi
     }
     if (disk->n_ops == disk->ops_capacity) {
         disk->ops_capacity = disk->ops_capacity * 2 + 64;
-        disk->ops = check(realloc(disk->ops, disk->ops_capacity * sizeof *disk->ops));
+        disk->ops = test_check(realloc(disk->ops, disk->ops_capacity * sizeof *disk->ops));
     }
     copy = &disk->ops[disk->n_ops++];
     *copy = *op;
     copy->data = NULL;
     if (op->bytes != 0 && data != NULL) {
-        copy->data = check(malloc(op->bytes));
+        copy->data = test_check(malloc(op->bytes));
         memcpy(copy->data, data, op->bytes);
     }
 }
@@ -130,13 +62,13 @@ static struct test_name *name_find(struct test_disk *disk, const char *name) {
     return NULL;
 }
 
-static void inode_check(struct test_disk *disk, uint32_t i_inode) {
+void test_disk_settle(struct test_disk *disk, uint32_t i_inode) {
     struct test_inode *inode = &disk->inodes[i_inode];
 
     if (inode->n_names == 0 && inode->n_fds == 0) {
         disk->used -= inode->reserved;
         inode->reserved = 0;
-        blob_unref(inode->blob);
+        test_blob_unref(inode->blob);
         inode->blob = NULL;
     }
 }
@@ -146,7 +78,7 @@ static void name_remove(struct test_disk *disk, struct test_name *name) {
 
     *name = disk->names[--disk->n_names];
     disk->inodes[i_inode].n_names--;
-    inode_check(disk, i_inode);
+    test_disk_settle(disk, i_inode);
 }
 
 static void name_set(struct test_disk *disk, const char *name, uint32_t i_inode) {
@@ -193,7 +125,7 @@ static size_t inode_reserve(struct test_disk *disk, struct test_inode *inode, ui
 static void inode_truncate(struct test_disk *disk, struct test_inode *inode, uint64_t bytes) {
     uint64_t wanted = inode_wanted(bytes);
 
-    inode->blob = blob_resize(inode->blob, bytes);
+    inode->blob = test_blob_resize(inode->blob, bytes);
     if (wanted < inode->reserved) {
         disk->used -= inode->reserved - wanted;
         inode->reserved = wanted;
@@ -274,7 +206,7 @@ static int disk_open(void *opaque, const char *path, int flags, unsigned mode) {
         log_push(disk, &op, NULL);
         return fd_open(disk, false, op.i_inode);
     }
-    if ((flags & O_TRUNC) != 0 && blob_bytes(disk->inodes[name->i_inode].blob) != 0) {
+    if ((flags & O_TRUNC) != 0 && test_blob_bytes(disk->inodes[name->i_inode].blob) != 0) {
         op = (struct test_op){.kind = TEST_OP_TRUNCATE, .i_inode = name->i_inode};
         inode_truncate(disk, &disk->inodes[name->i_inode], 0);
         log_push(disk, &op, NULL);
@@ -293,7 +225,7 @@ static int disk_close(void *opaque, int fd) {
 
         inode->n_fds--;
         inode->is_locked = inode->is_locked && inode->n_fds != 0;
-        inode_check(disk, disk->fds[i].i_inode);
+        test_disk_settle(disk, disk->fds[i].i_inode);
     }
     return disk_fails(disk) ? disk->fault.code : 0; /* closed all the same, as Linux does it */
 }
@@ -301,7 +233,7 @@ static int disk_close(void *opaque, int fd) {
 static ssize_t disk_pread(void *opaque, int fd, void *data, size_t bytes, uint64_t offset) {
     struct test_disk *disk = opaque;
     const struct test_inode *inode = fd_inode(disk, fd);
-    size_t size = blob_bytes(inode->blob), left = offset < size ? size - (size_t)offset : 0;
+    size_t size = test_blob_bytes(inode->blob), left = offset < size ? size - (size_t)offset : 0;
 
     if (disk_faults(disk)) {
         if (disk->fault.kind != TEST_FAULT_SHORT) {
@@ -311,7 +243,7 @@ static ssize_t disk_pread(void *opaque, int fd, void *data, size_t bytes, uint64
     }
     bytes = bytes < left ? bytes : left;
     if (bytes != 0) {
-        memcpy(data, inode->blob->data + offset, bytes);
+        memcpy(data, test_blob_data(inode->blob) + offset, bytes);
     }
     return (ssize_t)bytes;
 }
@@ -332,7 +264,7 @@ static ssize_t disk_pwrite(void *opaque, int fd, const void *data, size_t bytes,
     if (op.bytes == 0 && bytes != 0) {
         return -ENOSPC;
     }
-    inode->blob = blob_write(inode->blob, offset, data, op.bytes);
+    inode->blob = test_blob_write(inode->blob, offset, data, op.bytes);
     log_push(disk, &op, data);
     return is_faulty && disk->fault.kind == TEST_FAULT_TORN ? disk->fault.code : (ssize_t)op.bytes;
 }
@@ -388,7 +320,7 @@ static int disk_size(void *opaque, uint64_t *out, int fd) {
     if (disk_fails(disk)) {
         return disk->fault.code;
     }
-    *out = blob_bytes(fd_inode(disk, fd)->blob);
+    *out = test_blob_bytes(fd_inode(disk, fd)->blob);
     return 0;
 }
 
@@ -414,9 +346,9 @@ static int disk_mmap(void *opaque, uint8_t **out, int fd, size_t bytes) {
     if (disk_fails(disk)) {
         return disk->fault.code;
     }
-    assert(bytes <= blob_bytes(inode->blob));
-    *out = check(malloc(bytes));
-    memcpy(*out, inode->blob->data, bytes);
+    assert(bytes <= test_blob_bytes(inode->blob));
+    *out = test_check(malloc(bytes));
+    memcpy(*out, test_blob_data(inode->blob), bytes);
     return 0;
 }
 
@@ -540,7 +472,7 @@ void test_disk_deinit(struct test_disk *disk) {
     test_disk_forget(disk);
     free(disk->ops);
     for (uint32_t i = 0; i < disk->n_inodes; i++) {
-        blob_unref(disk->inodes[i].blob);
+        test_blob_unref(disk->inodes[i].blob);
     }
     test_disk_init(disk);
 }
@@ -555,9 +487,7 @@ void test_disk_copy(struct test_disk *out, const struct test_disk *from) {
     for (uint32_t i = 0; i < out->n_inodes; i++) {
         out->inodes[i].n_fds = 0;
         out->inodes[i].is_locked = false;
-        if (out->inodes[i].blob != NULL) {
-            out->inodes[i].blob->n_refs++;
-        }
+        test_blob_ref(out->inodes[i].blob);
     }
     memset(out->fds, 0, sizeof out->fds);
     out->capacity = from->capacity;
@@ -599,7 +529,7 @@ void test_disk_apply(struct test_disk *disk, const struct test_op *op, size_t by
     switch (op->kind) {
     case TEST_OP_WRITE:
         inode_reserve(disk, inode, op->offset, bytes);
-        inode->blob = blob_write(inode->blob, op->offset, op->data, bytes);
+        inode->blob = test_blob_write(inode->blob, op->offset, op->data, bytes);
         break;
     case TEST_OP_TRUNCATE:
         inode_truncate(disk, inode, op->offset);
@@ -633,8 +563,8 @@ const uint8_t *test_disk_peek(size_t *bytes, const struct test_disk *disk, const
         if (strcmp(disk->names[i].name, name) == 0) {
             const struct test_blob *blob = disk->inodes[disk->names[i].i_inode].blob;
 
-            *bytes = blob_bytes(blob);
-            return blob != NULL ? blob->data : (const uint8_t *)"";
+            *bytes = test_blob_bytes(blob);
+            return test_blob_data(blob);
         }
     }
     return NULL;
@@ -642,171 +572,7 @@ const uint8_t *test_disk_peek(size_t *bytes, const struct test_disk *disk, const
 
 void test_disk_flip(struct test_disk *disk, const char *name, size_t offset, uint8_t mask) {
     struct test_inode *inode = &disk->inodes[name_find(disk, name)->i_inode];
-    uint8_t byte = inode->blob->data[offset] ^ mask;
+    uint8_t byte = (uint8_t)(test_blob_data(inode->blob)[offset] ^ mask);
 
-    inode->blob = blob_write(inode->blob, offset, &byte, 1);
-}
-
-/* Power loss */
-
-/* What was done to one file, or to the names, and is not synced. */
-struct pending {
-    const struct test_op *ops[N_PENDING];
-    size_t n;
-};
-
-static void pending_push(struct pending *pending, const struct test_op *op) {
-    assert(pending->n < N_PENDING);
-    pending->ops[pending->n++] = op;
-}
-
-static void pending_shuffle(struct pending *pending, uint64_t *random) {
-    for (size_t i = pending->n; i > 1; i--) {
-        size_t k = (size_t)(test_random(random) % i);
-        const struct test_op *op = pending->ops[k];
-
-        pending->ops[k] = pending->ops[i - 1];
-        pending->ops[i - 1] = op;
-    }
-}
-
-/* Sectors of a write, each of them or not. */
-static void crash_tear(struct test_disk *disk, const struct test_op *op, size_t sector, uint64_t *random) {
-    struct test_inode *inode = &disk->inodes[op->i_inode];
-
-    for (uint64_t at = op->offset; at < op->offset + op->bytes;) {
-        uint64_t end = (at / sector + 1) * sector;
-
-        end = end < op->offset + op->bytes ? end : op->offset + op->bytes;
-        if (test_random(random) % 2 == 0) {
-            inode->blob = blob_write(inode->blob, at, op->data + (at - op->offset), (size_t)(end - at));
-        }
-        at = end;
-    }
-}
-
-/* A size that got to disk before its bytes: zeros, or what lay there before. */
-static void crash_grow(struct test_disk *disk, struct test_inode *inode, size_t bytes, uint64_t *random) {
-    const struct test_inode *other = &disk->inodes[test_random(random) % disk->n_inodes];
-    size_t old = blob_bytes(inode->blob), n = blob_bytes(other->blob), at;
-
-    inode->blob = blob_resize(inode->blob, bytes);
-    if (other == inode || n == 0 || test_random(random) % 2 == 0) {
-        return;
-    }
-    at = (size_t)(test_random(random) % n);
-    n = n - at < bytes - old ? n - at : bytes - old;
-    inode->blob = blob_write(inode->blob, old, other->blob->data + at, n);
-}
-
-/* 0: all; 1: nothing; 2: whole writes; 3: sectors; 4: all up to one of them, that one torn. */
-static void crash_file(struct test_disk *disk, struct pending *pending, uint64_t *random) {
-    const unsigned mode = (unsigned)(test_random(random) % 5);
-    const size_t sector = test_random(random) % 2 == 0 ? 512 : 4096;
-    size_t last = pending->n != 0 ? (size_t)(test_random(random) % pending->n) : 0;
-    uint64_t largest = 0;
-
-    for (size_t i = 0; i < pending->n; i++) {
-        const struct test_op *op = pending->ops[i];
-
-        largest = op->offset + op->bytes > largest ? op->offset + op->bytes : largest;
-    }
-    if (mode == 2 || mode == 3) {
-        pending_shuffle(pending, random);
-    }
-    for (size_t i = 0; i < pending->n && mode != 1; i++) {
-        const struct test_op *op = pending->ops[i];
-        const bool is_write = op->kind == TEST_OP_WRITE;
-
-        if (is_write && (mode == 3 || (mode == 4 && i == last))) {
-            crash_tear(disk, op, sector, random);
-        } else if (mode == 0 || (mode == 4 && i < last) || (mode != 4 && test_random(random) % 2 == 0)) {
-            test_disk_apply(disk, op, op->bytes);
-        }
-    }
-    if (pending->n != 0 && test_random(random) % 4 == 0) {
-        struct test_inode *inode = &disk->inodes[pending->ops[0]->i_inode];
-
-        if (largest > blob_bytes(inode->blob)) {
-            crash_grow(disk, inode, (size_t)largest, random);
-        }
-    }
-}
-
-/* 0: all; 1: nothing; 2: up to one of them; 3: any of them. */
-static void crash_names(struct test_disk *disk, const struct pending *pending, uint64_t *random) {
-    const unsigned mode = (unsigned)(test_random(random) % 4);
-    const size_t last = pending->n != 0 ? (size_t)(test_random(random) % pending->n) : 0;
-
-    for (size_t i = 0; i < pending->n; i++) {
-        if (mode == 0 || (mode == 2 && i < last) || (mode == 3 && test_random(random) % 2 == 0)) {
-            test_disk_apply(disk, pending->ops[i], 0);
-        }
-    }
-}
-
-/* All of them hold now. */
-static void pending_settle(struct test_disk *disk, struct pending *pending) {
-    for (size_t i = 0; i < pending->n; i++) {
-        test_disk_apply(disk, pending->ops[i], pending->ops[i]->bytes);
-    }
-    pending->n = 0;
-}
-
-static void crash_collect(struct test_disk *disk, struct pending *files, struct pending *names,
-                          const struct test_op *op) {
-    switch (op->kind) {
-    case TEST_OP_WRITE:
-    case TEST_OP_TRUNCATE:
-        pending_push(&files[op->i_inode], op);
-        break;
-    case TEST_OP_SYNC:
-        pending_settle(disk, &files[op->i_inode]);
-        break;
-    case TEST_OP_SYNC_DIR:
-        pending_settle(disk, names);
-        break;
-    case TEST_OP_LOSE:
-        files[op->i_inode].n = 0;
-        break;
-    case TEST_OP_ACK:
-        break;
-    default:
-        pending_push(names, op);
-    }
-}
-
-void test_disk_crash(struct test_disk *out, const struct test_disk *base, const struct test_op *ops, size_t n_ops,
-                     uint64_t *random) {
-    static struct pending files[TEST_DISK_INODES], names;
-
-    test_disk_copy(out, base);
-    out->capacity = 0;
-    for (uint32_t i = 0; i < TEST_DISK_INODES; i++) {
-        files[i].n = 0;
-    }
-    names.n = 0;
-    for (; out->n_inodes < TEST_DISK_INODES; out->n_inodes++) { /* files are there before their names */
-        memset(&out->inodes[out->n_inodes], 0, sizeof out->inodes[0]);
-    }
-    for (uint32_t i = 0; i < TEST_DISK_INODES; i++) {
-        out->inodes[i].n_names++; /* kept alive though no name may lead to it */
-    }
-    for (size_t i = 0; i < n_ops; i++) {
-        crash_collect(out, files, &names, &ops[i]);
-    }
-    out->n_inodes = base->n_inodes;
-    for (size_t i = 0; i < n_ops; i++) {
-        if (ops[i].kind == TEST_OP_CREATE && ops[i].i_inode >= out->n_inodes) {
-            out->n_inodes = ops[i].i_inode + 1;
-        }
-    }
-    for (uint32_t i = 0; i < out->n_inodes; i++) {
-        crash_file(out, &files[i], random);
-    }
-    crash_names(out, &names, random);
-    for (uint32_t i = 0; i < TEST_DISK_INODES; i++) {
-        out->inodes[i].n_names--;
-        inode_check(out, i);
-    }
+    inode->blob = test_blob_write(inode->blob, offset, &byte, 1);
 }

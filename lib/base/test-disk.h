@@ -96,6 +96,9 @@ void test_disk_forget(struct test_disk *disk);                 /* the log so far
 /* Do again what the log says; of a write its first `bytes` only. */
 void test_disk_apply(struct test_disk *disk, const struct test_op *op, size_t bytes);
 
+/* Let go of an inode that neither name nor descriptor leads to. */
+void test_disk_settle(struct test_disk *disk, uint32_t i_inode);
+
 /* A file by name; NULL: none. *bytes: its size. */
 const uint8_t *test_disk_peek(size_t *bytes, const struct test_disk *disk, const char *name);
 /* Change one byte of a file. */

@@ -219,6 +219,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(dir, sizeof dir, "%.200s/bench-store-XXXXXX", root);
     if (mkdtemp(dir) == NULL || n == 0) {
         perror(dir);
