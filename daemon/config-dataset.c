@@ -410,29 +410,44 @@ static void excludes_sort(struct ambd_dataset_config *dataset) {
     dataset->n_excludes = n;
 }
 
-static int excludes_read(struct ambd_dataset_config *dataset, const char *path, const char *where,
-                         struct amb_error *err) {
+/* The file whole, ended by a zero byte. */
+static int excludes_load(struct amb_buf *text, const char *path, const char *where, struct amb_error *err) {
     AMB_CLEANUP(amb_file_closep) FILE *file = fopen(path, "re");
-    struct amb_buf text = AMB_BUF_NULL;
-    size_t n_lines = 0, n = 1;
+    size_t n = 1;
 
     if (file == NULL) {
         return amb_fail(err, -errno, "%s: %s: %s", where, path, strerror(errno));
     }
     while (n > 0) {
-        if (amb_buf_grow(&text, text.n_bytes + 65537) < 0) {
-            amb_buf_deinit(&text);
+        if (text->n_bytes > AMBD_EXCLUDE_BYTES_MAX) {
+            return amb_fail(err, AMB_ERR_LIMIT, "%s: %s: longer than %u bytes", where, path, AMBD_EXCLUDE_BYTES_MAX);
+        }
+        if (amb_buf_grow(text, text->n_bytes + 65537) < 0) {
             return amb_fail(err, -ENOMEM, "%s: out of memory", where);
         }
-        n = fread(text.data + text.n_bytes, 1, 65536, file);
-        text.n_bytes += n;
+        n = fread(text->data + text->n_bytes, 1, 65536, file);
+        text->n_bytes += n;
     }
-    text.data[text.n_bytes] = '\0';
+    if (ferror(file)) { /* a folder opens as a file does */
+        return amb_fail(err, -errno, "%s: %s: %s", where, path, strerror(errno));
+    }
+    text->data[text->n_bytes] = '\0';
+    return 0;
+}
+
+static int excludes_read(struct ambd_dataset_config *dataset, const char *path, const char *where,
+                         struct amb_error *err) {
+    AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
+    size_t n_lines = 0;
+    int r = excludes_load(&text, path, where, err);
+
+    if (r < 0) {
+        return r;
+    }
     for (size_t i = 0; i < text.n_bytes; i++) {
         n_lines += text.data[i] == '\n';
     }
     dataset->excludes_text = amb_strdup((const char *)text.data);
-    amb_buf_deinit(&text);
     dataset->excludes = amb_calloc(n_lines + 1, sizeof *dataset->excludes);
     if (dataset->excludes == NULL || dataset->excludes_text == NULL) {
         return amb_fail(err, -ENOMEM, "%s: out of memory", where);

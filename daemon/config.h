@@ -15,7 +15,8 @@
 #include "sampler/orders.h"
 #include "shard/catalog.h"
 
-#define AMBD_CONFIG_BYTES_MAX (16u << 20) /* a file with a long exclude list; not tuned */
+#define AMBD_CONFIG_BYTES_MAX  (16u << 20)  /* a file with a long exclude list; not tuned */
+#define AMBD_EXCLUDE_BYTES_MAX (256u << 20) /* such a list in a file of its own: 10^7 names of 25 bytes; not tuned */
 
 /* DESIGN section 9; each is a key of "limits". */
 struct ambd_limits {

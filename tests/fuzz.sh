@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# fuzz.sh [--seconds N] [--keep] [TARGET...]: run the fuzzers of tests/fuzz (clang, ASan, UBSan), one line each.
+# fuzz.sh [--seconds N] [--jobs N] [--keep] [TARGET...]: run the fuzzers of tests/fuzz (clang, ASan, UBSan), one line each.
 #
 #   --seconds N   for each target; 30 by default, 0 only replays the corpus
+#   --jobs N      targets at a time; 1 by default
 #   --keep        minimise what was new into tests/fuzz/corpus (-merge=1)
 #
 # Builds in build/fuzz. A target fails on any find, on an input that takes more than a second of CPU time, and above
@@ -10,12 +11,13 @@ set -u
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-seconds=30 keep=0
+seconds=30 jobs=1 keep=0
 while [ $# -gt 0 ]; do
     case "$1" in
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
     --keep) keep=1 ;;
-    -h | --help) sed -n '2,8p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
     -*) echo "fuzz.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
     *) break ;;
     esac
@@ -75,8 +77,17 @@ one() {
     return "$status"
 }
 
-failed=0
+failed=0 running=0
 for target in ${*:-$all}; do
-    one "$target" || failed=$((failed + 1))
+    if [ "$running" = "$jobs" ]; then
+        wait -n || failed=$((failed + 1))
+        running=$((running - 1))
+    fi
+    one "$target" &
+    running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do
+    wait -n || failed=$((failed + 1))
+    running=$((running - 1))
 done
 exit "$failed"

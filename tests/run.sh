@@ -3,7 +3,7 @@
 #
 #   --with-torch   also the tests that need torch (installed into build/venv, some 200 MB)
 #   --quick        without the sanitizer, valgrind and cross builds
-#   --only STEP    one of: unit pytest static clang asan tsan valgrind aarch64 bench
+#   --only STEP    one of: unit pytest static clang asan tsan valgrind aarch64 fuzz bench
 #
 # Installs what is missing (tests/setup.sh). Logs lie in build/logs.
 set -u
@@ -127,6 +127,7 @@ if [ "$quick" = 0 ]; then
         meson_tests valgrind build/valgrind --timeout-multiplier 20 --no-suite slow \
             --wrapper "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
     fi
+    wanted fuzz && one fuzz bash tests/fuzz.sh --seconds "${AMBIENTD_FUZZ_SECONDS:-6}" --jobs 2
     wanted aarch64 && [ -f tests/aarch64.sh ] && one aarch64 bash tests/aarch64.sh
 fi
 

@@ -198,3 +198,22 @@ def test_hidden_pictures_are_told(tmp_path):
     with ambientd.start(path, size=16) as server:
         findings = ambientd.Client(server.address).status()["datasets"]["main"]["findings"]
         assert len(findings) == 1 and "000001" in findings[0]
+
+
+def exclude(tmp_path, shards, path):
+    """`--check` with a list of excluded samples in a file."""
+    (tmp_path / "c.json").write_text(json.dumps({"datasets": {"main": {"sources": {"main": {"shards": [shards]}}, "image": {"size": 16}, "exclude": str(path)}}}))
+    done = subprocess.run([BIN, "--config", tmp_path / "c.json", "--check"], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_excludes_that_cannot_be_read(tmp_path, shards):
+    """A folder opens as a file does, and reads as an empty one; a list without end must end somewhere."""
+    status, text = exclude(tmp_path, shards, tmp_path)
+    assert status in (1, 2) and "exclude" in text and "directory" in text, text
+    with open(tmp_path / "long", "wb") as file:
+        file.truncate((256 << 20) + 1)
+    status, text = exclude(tmp_path, shards, tmp_path / "long")
+    assert status in (1, 2) and "exclude" in text and "268435456" in text, text
+    (tmp_path / "good").write_text("# comment\nmain/000001\r\n\n")
+    assert exclude(tmp_path, shards, tmp_path / "good")[0] == 0
