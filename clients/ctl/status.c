@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/cleanup.h"
 #include "clients/ctl/ctl.h"
 
@@ -97,6 +98,52 @@ static void status_dataset(const cJSON *dataset) {
     status_lines(cJSON_GetObjectItemCaseSensitive(dataset, "findings"));
 }
 
+/* How far each source is, by state: a question of its own, since it walks every sample. */
+static void status_states(struct ctl *ctl, const char *dataset) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    AMB_CLEANUP(amb_freep) char *text = NULL;
+    struct ambient_error err;
+    const cJSON *group;
+    cJSON *request = cJSON_CreateObject();
+    char *question;
+
+    cJSON_AddStringToObject(request, "dataset", dataset);
+    question = cJSON_PrintUnformatted(request);
+    cJSON_Delete(request);
+    if (ambient_call(&text, ctl->client, "STATS", question, &err) == 0) {
+        ambp_json_decode(&reply, text, strlen(text), AMBP_JSON_DEPTH_MAX, NULL);
+    }
+    cJSON_free(question);
+    cJSON_ArrayForEach(group, cJSON_GetObjectItemCaseSensitive(reply, "groups")) {
+        double samples = ctl_get_number(group, "samples"), annotated = ctl_get_number(group, "annotated");
+        char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
+
+        printf("  annotated    source %s: %s (%.1f %%), %s not, %s given up\n", ctl_get_string(group, "name"),
+               ctl_text_count(a, annotated), samples > 0 ? 100 * annotated / samples : 0.0,
+               ctl_text_count(b, samples - annotated), ctl_text_count(c, ctl_get_number(group, "given_up")));
+    }
+}
+
+/* Jobs that have not ended. */
+static void status_jobs(const cJSON *jobs) {
+    const cJSON *job;
+
+    cJSON_ArrayForEach(job, jobs) {
+        const char *state = ctl_get_string(job, "state"), *reason = ctl_get_string(job, "reason");
+        char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
+
+        if (strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0) {
+            continue;
+        }
+        printf("\njob %.0f %s: dataset %s, %s of %s samples, %.1f/s, %s evaluations/s, ETA %s%s%s\n", ctl_get_number(job, "id"),
+               state, ctl_get_string(job, "dataset"), ctl_text_count(a, ctl_get_number(job, "done")),
+               ctl_text_count(b, ctl_get_number(job, "total")), ctl_get_number(job, "samples_per_s"),
+               ctl_text_count(c, ctl_get_number(job, "evaluations_per_s")),
+               ctl_get_number(job, "eta_s") > 0 ? ctl_text_seconds((char[CTL_TEXT_BYTES]){0}, ctl_get_number(job, "eta_s")) : "-",
+               reason[0] != '\0' ? "; " : "", reason);
+    }
+}
+
 static void status_sessions(const cJSON *sessions) {
     const cJSON *session;
 
@@ -163,8 +210,10 @@ int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
     cJSON_ArrayForEach(dataset, cJSON_GetObjectItemCaseSensitive(status, "datasets")) {
         if (ctl->dataset == NULL || strcmp(ctl->dataset, dataset->string) == 0) {
             status_dataset(dataset);
+            status_states(ctl, dataset->string);
         }
     }
+    status_jobs(cJSON_GetObjectItemCaseSensitive(status, "jobs"));
     status_sessions(cJSON_GetObjectItemCaseSensitive(status, "sessions"));
     status_counters(cJSON_GetObjectItemCaseSensitive(status, "counters"));
     return CTL_OK;
