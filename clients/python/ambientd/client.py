@@ -1,14 +1,25 @@
-"""Client: questions to a daemon. One connection, opened when first needed, for any thread."""
+"""Client: questions to a daemon, and orders to annotate. One connection, opened when first needed, for any thread.
+
+Questions may be asked again and are, where an interruption cut one. Orders are sent once.
+"""
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from types import TracebackType
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
-from . import wire
+import numpy as np
+
+from . import annotations as _annotations
+from . import parquet, wire
 from .address import default_address
+from .annotations import Annotations
 from .connection import Connection, CutError
+from .errors import ConfigError, ProtocolError
+from .job import Job
+from .watch import Watch
 
 
 class Client:
@@ -51,9 +62,169 @@ class Client:
         """Generations of the dataset and of its annotations, oldest first."""
         return self._query(wire.GENERATIONS, dataset=dataset)
 
+    # -- annotations ------------------------------------------------------------------------------------------
+
+    def annotations(self, *, start: int = 0, count: int | None = None, generation: str | None = None,
+                    dataset: str | None = None) -> Annotations:
+        """What is known of samples [start, start + count), as numpy columns; count None: to the end.
+
+        generation   fingerprint, 32 hex digits, of the annotations whose sigmas are asked for (`generations()` lists
+                     them); None: as they stand now, also those that no generation holds yet
+        """
+        if start < 0 or count is not None and count < 1:
+            raise ConfigError(f"start is {start} and count {count}; start is at least 0, count at least 1 or None")
+        return _annotations.read(lambda first, n: self._query(wire.ANNOTATIONS, start=first, count=n,
+                                                              generation=generation, dataset=dataset), start, count)
+
+    def curve(self, key: str | None = None, *, index: int | None = None,
+              dataset: str | None = None) -> dict[str, Any]:
+        """A sample's records, and what the model said of it at each noise level.
+
+        `records` are what each source of annotations set; `curve` is None where the job kept no curves (curves=True
+        keeps them), else {"sigmas": f64[n] of the VE scale, rising, "p": f64[n], the mean probability of low quality}.
+        sigma_min lies where the smoothed curve first falls below `threshold`.
+        """
+        if (key is None) == (index is None):
+            raise TypeError("curve() takes a key or an index=")
+        answer = self._query(wire.CURVE, key=key, index=index, dataset=dataset)
+        if answer["curve"] is not None:
+            answer["curve"] = {name: np.array(answer["curve"][name], np.float64) for name in ("sigmas", "p")}
+        return answer
+
+    def stats(self, *, bins: int | None = None, by: str | None = None, dataset: str | None = None) -> dict[str, Any]:
+        """Counts, histograms and quantiles of sigma_min and sigma_max, in groups by "source" or "label"."""
+        return self._query(wire.STATS, bins=bins, by=by, dataset=dataset)
+
+    def pictures(self, index: Sequence[int] | np.ndarray, *, dataset: str | None = None) -> list[dict[str, Any]]:
+        """Up to 256 samples as the dataset transforms them.
+
+        Each is {"index", "key", "source", "u8", "reason"}; u8 is uint8[C,H,W] and yours, or None with the reason.
+        """
+        answer = self._query(wire.PICTURES, index=[int(i) for i in index], dataset=dataset)
+        shape = answer["channels"], answer["height"], answer["width"]
+        for row in answer["rows"]:
+            if row["u8"] is not None:
+                row["u8"] = _picture(row["u8"], shape)
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
+
+    def mint(self, *, dataset: str | None = None) -> dict[str, Any]:
+        """Make a generation of the annotations as they stand: {"number", "fingerprint", "changed"}.
+
+        Streams that follow take it. A job does the same when it ends, and every `publish_s`. For the daemon's user.
+        """
+        generation: dict[str, Any] = self._order(wire.MINT, dataset=dataset)["generation"]
+        return generation
+
     def import_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
-        """Let the daemon read an annotations file; its report. Only for the daemon's user."""
-        return self._query(wire.IMPORT, path=os.path.abspath(path), dataset=dataset)
+        """Take over an annotations file; the daemon's report. Only for the daemon's user.
+
+        A path that ends in .parquet is read here (needs pyarrow; columns: `ambientd.parquet`), and what it says goes to
+        the daemon as lines. Any other is read by the daemon itself: proto/annotations.md.
+        """
+        if not _is_parquet(path):
+            return self._order(wire.IMPORT, path=os.path.abspath(path), dataset=dataset)
+        lines = parquet.to_jsonl(path)
+        try:
+            return self._order(wire.IMPORT, path=lines, dataset=dataset)
+        finally:
+            os.unlink(lines)
+
+    def export_annotations(self, path: str | os.PathLike[str], *, toolbox: bool = False, generation: str | None = None,
+                           dataset: str | None = None) -> dict[str, Any]:
+        """Write the annotations of every sample: {"path", "lines"}.
+
+        A path that ends in .parquet is written here (needs pyarrow; columns: `ambientd.parquet`) from the annotations
+        as they stand, or of a `generation`. Any other is written by the daemon, on its machine and for its user only:
+        an annotations.jsonl of the current generation, which holds effective values also of samples that nobody set;
+        `toolbox` writes infinity as 300.0, which the Python toolbox of Ambient Diffusion reads.
+        """
+        if not _is_parquet(path):
+            if generation is not None:
+                raise ConfigError("the daemon exports its current generation; generation= goes with a .parquet file")
+            return self._order(wire.EXPORT, path=os.path.abspath(path), toolbox=toolbox or None, dataset=dataset)
+        if toolbox:
+            raise ConfigError("toolbox= goes with a .jsonl file: Parquet has an infinity")
+        found = self.annotations(generation=generation, dataset=dataset)
+        found.to_parquet(path)
+        return {"path": os.path.abspath(path), "lines": len(found)}
+
+    def merge_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
+        """Take over the records of another daemon's store, a directory, which must not run. For the daemon's user."""
+        return self._order(wire.MERGE, path=os.path.abspath(path), dataset=dataset)
+
+    def verify_annotations(self, *, dataset: str | None = None) -> dict[str, Any]:
+        """Read the whole store and check every record; what was found."""
+        return self._query(wire.VERIFY, dataset=dataset)
+
+    # -- jobs -------------------------------------------------------------------------------------------------
+
+    def annotate(self, model: str | os.PathLike[str] | None = None, *,
+                 models: Mapping[int | str, str | os.PathLike[str]] | None = None, kind: str | None = None,
+                 mode: str | None = None, where: Mapping[str, Any] | None = None, part: Sequence[int] | None = None,
+                 grid: Any = None, trials: int | None = None, span: int | None = None, epsilon: float | None = None,
+                 column: int | None = None, curves: bool | None = None, seed: int | None = None,
+                 batch: int | None = None, priority: int | None = None, providers: Sequence[str] | str | None = None,
+                 resize: str | None = None, crop_threshold: float | None = None,
+                 crop_table: Mapping[int | str, float] | None = None, dataset: str | None = None) -> Job:
+        """Start a job that finds each sample's sigma_min with a classifier, or its sigma_max with crops.
+
+        What is None is left to the daemon, whose defaults stand in proto/README.md, Jobs.
+
+        model      ONNX file of a noise-dependent classifier (`ambientd.export_classifier` makes them), which the daemon
+                   reads; a relative path means one of this process
+        models     instead, for crops: {tile size N: model}; kind is "crops" then
+        mode       "adaptive" (few evaluations), or "dense" (the published rule: every sigma of the grid)
+        where      only these samples: {"source": NAME, "key": GLOB, "label": N, "annotated": "no" | "any"}; "no" is the
+                   default and passes over those with a record of the same kind
+        part       (k, n), 1 <= k <= n: the k-th of n equal parts, for several daemons
+        grid       file of sigmas, or (lo, hi, n): n sigmas evenly in log; VE scale
+        trials, span, epsilon   of the rule: noises at each sigma, span of the moving average, threshold 0.5 + epsilon
+        column     of a softmax model, which class is "low quality"
+        curves     keep each sample's probabilities; see curve()
+        batch      evaluations at once, 0: measured
+        priority   -1000 to 1000
+        providers  of ONNX Runtime: "CPU", "CUDA", ..., in the order of preference
+        resize     filter, where the model's pictures have another size than the dataset's
+        crop_threshold, crop_table   of crops: {N: sigma_max}
+
+        Only for the daemon's user. BusyError while another job of the kind works on some of these samples.
+        """
+        request = _request(model, models, grid, providers, kind=kind, mode=mode, where=where, part=part, trials=trials,
+                           span=span, epsilon=epsilon, column=column, curves=curves, seed=seed, batch=batch,
+                           priority=priority, resize=resize, crop_threshold=crop_threshold, crop_table=crop_table,
+                           dataset=dataset)
+        return Job(self, self._order(wire.ANNOTATE, **request)["job"])
+
+    def estimate(self, model: str | os.PathLike[str] | None = None, **options: Any) -> dict[str, Any]:
+        """What annotate() with these arguments would cost, after a measurement; starts nothing.
+
+        {"samples", "skipped", "evaluations", "batch", "evaluations_per_s", "eta_s", "model": {..}}
+        """
+        request = _request(model, options.pop("models", None), options.pop("grid", None),
+                           options.pop("providers", None), **options)
+        return self._order(wire.ANNOTATE, **request, dry_run=True)
+
+    def jobs(self, *, dataset: str | None = None) -> list[Job]:
+        """Every job that the daemon remembers, of one dataset or of all."""
+        return [Job(self, info) for info in self._query(wire.JOBS, dataset=dataset)["jobs"]]
+
+    def job(self, id: int) -> Job:
+        """The job of this number; NotFoundError where there is none."""
+        job = Job(self, {"id": id, "state": "unknown"})
+        job.progress()
+        return job
+
+    def subscribe(self, *, dataset: str | None = None, timeout: float | None = None) -> Watch:
+        """Live progress: iterate over it for events {"jobs": [job..], "generation": {DATASET: number}}.
+
+        The first comes at once, the others as things change, at most four a second, until you stop: it has a
+        connection of its own, which `close()` or a `with` block ends. timeout: seconds of silence until
+        AmbientTimeoutError, None for ever.
+        """
+        return Watch(self.address, dataset, timeout, self.timeout)
+
+    # -- the connection ---------------------------------------------------------------------------------------
 
     def ping(self) -> None:
         """Return if the daemon answers."""
@@ -83,6 +254,13 @@ class Client:
                 except CutError:
                     continue
 
+    def _order(self, type: int, **keys: Any) -> dict[str, Any]:
+        """What changes something is sent once: where an interruption cuts it, DisconnectedError, and it may be done."""
+        payload = wire.dumps({key: value for key, value in keys.items() if value is not None})
+        with self._lock:
+            answer: dict[str, Any] = self._connected().call(type, payload)
+            return answer
+
     def _connected(self) -> Connection:
         """A connection that works: one that the daemon closed, or an interruption cut, is replaced."""
         if self._connection is not None:
@@ -94,3 +272,38 @@ class Client:
         if self._connection is None:
             self._connection = Connection(self.address, self.timeout)
         return self._connection
+
+
+def _is_parquet(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).lower().endswith(".parquet")
+
+
+def _picture(text: str, shape: tuple[int, int, int]) -> np.ndarray:
+    try:
+        return np.frombuffer(bytearray(base64.b64decode(text, validate=True)), np.uint8).reshape(shape)
+    except ValueError as error:
+        raise ProtocolError(f"a picture of the daemon is no base64 of {shape}: {error}") from None
+
+
+def _model_path(model: str | os.PathLike[str]) -> str:
+    """Absolute, for the daemon has another working directory; "fake:..." are the daemon's stand-ins for tests."""
+    path = os.fspath(model)
+    return path if path.startswith("fake:") else os.path.abspath(path)
+
+
+def _request(model: Any, models: Any, grid: Any, providers: Any, **keys: Any) -> dict[str, Any]:
+    """The object of ANNOTATE."""
+    if (model is None) == (models is None):
+        raise ConfigError("annotate() takes a model, or models= of crops")
+    if models is not None:
+        keys["models"] = {str(size): _model_path(path) for size, path in models.items()}
+        keys["kind"] = keys.get("kind") or "crops"
+    else:
+        keys["model"] = _model_path(model)
+    if grid is not None:
+        keys["grid"] = os.path.abspath(grid) if isinstance(grid, (str, os.PathLike)) else [float(x) for x in grid]
+    if providers is not None:
+        keys["providers"] = [providers] if isinstance(providers, str) else list(providers)
+    if keys.get("crop_table") is not None:
+        keys["crop_table"] = {str(size): float(sigma) for size, sigma in keys["crop_table"].items()}
+    return {key: value for key, value in keys.items() if value is not None}

@@ -18,10 +18,11 @@ HEADER_BYTES = HEADER.size
 PAYLOAD_MAX = 65536
 FLAG_MORE = 1
 
-HELLO, WELCOME, ERROR, REPLY, DATA = 1, 2, 3, 4, 5
+HELLO, WELCOME, ERROR, REPLY, DATA, EVENT = 1, 2, 3, 4, 5, 6
 PING, STATUS, LIST, SAMPLE, COVERAGE, QUARANTINE, GENERATIONS = 16, 17, 18, 19, 20, 21, 22
+ANNOTATIONS, CURVE, STATS, PICTURES, JOBS, WATCH, VERIFY = 23, 24, 25, 26, 27, 28, 29
 SUBSCRIBE, SUBSCRIBED, LEND, DONE, END, REQUEST, ADVANCE, CANCEL_ADVANCE = 32, 33, 34, 35, 36, 37, 38, 39
-IMPORT = 48
+IMPORT, ANNOTATE, JOB, MINT, EXPORT, MERGE = 48, 49, 50, 51, 52, 53
 
 LEND_MOVED = 1
 LEND_LAST = 2
@@ -117,7 +118,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_SIGMA_KEYS = frozenset(("sigma_min", "sigma_max", "sigmas", "gap", "sigma"))
+_SIGMA_KEYS = frozenset(("sigma_min", "sigma_max", "sigmas", "gap", "sigma", "lo", "hi"))
 
 
 def loads(payload: bytes | bytearray) -> Any:
