@@ -164,6 +164,7 @@ int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_
         .number = after->number,
         .dataset = dataset->fingerprint,
         .annotations = after->fingerprint,
+        .last_sequence = dataset->store != NULL ? amb_store_last_sequence(dataset->store) : 0,
         .unix_ns = unix_ns(),
         .n_samples = after->n_samples,
     };

@@ -165,6 +165,7 @@ static void fill_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32
     }
     for (uint32_t i = first; i < first + n && !fill_cancelled(fill) && err->code == 0; i++) {
         amb_fill_row(fill->slot, i, filler, fill->stream, &fill->draws[i], err);
+        __atomic_store_n(&worker->busy_since_ns, ambd_now_ns(), __ATOMIC_RELAXED);
         stats->n_replaced += fill->draws[i].replaced != AMB_REPLACED_NO;
     }
     stats->read_ns = filler->read_ns - before.read_ns;

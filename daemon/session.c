@@ -143,7 +143,7 @@ void ambd_session_reply(struct ambd_session *session, uint32_t id, char *text) {
         session->run_bytes = bytes;
         session->n_run_sent = 0;
         session->run_id = id;
-        session->over_since_ns = 0; /* an answer begins only when the one before has left */
+        session->over_since_ns = ambd_now_ns(); /* the answer before has left, or this one would not begin */
     }
 }
 

@@ -35,7 +35,7 @@ static int watch_check_queue(struct ambd_session *session, uint64_t now_ns, stru
         session->over_since_ns = 0;
         return 0;
     }
-    if (session->over_since_ns == 0) {
+    if (session->over_since_ns == 0 || session->over_since_ns > now_ns) {
         session->over_since_ns = now_ns;
     }
     if (now_ns - session->over_since_ns < limits->out_queue_soft_s * SECOND_NS) {

@@ -55,8 +55,8 @@ install_packages() {
 }
 
 install_python() {
-    local python="$root/build/venv/bin/python" wanted="numpy pillow" missing=""
-    [ "$want_tests" = 0 ] || wanted="$wanted pytest"
+    local python="$root/build/venv/bin/python" wanted="numpy pillow onnxruntime" missing=""
+    [ "$want_tests" = 0 ] || wanted="$wanted pytest onnx pyarrow"
     if [ ! -x "$python" ]; then
         say "creating the Python environment build/venv"
         python3 -m venv "$root/build/venv"

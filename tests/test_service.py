@@ -651,7 +651,7 @@ def test_the_units_exposure_is_small(unit):
         pytest.skip(f"this systemd-analyze knows no --offline: {done.stderr}")
     level = float(re.search(r"exposure level for ambientd.service: ([0-9.]+)", done.stdout)[1])
     print(f"\nsystemd-analyze security: {level}")
-    assert level <= 1.5
+    assert level <= 1.0
 
 
 @pytest.mark.skipif(SANITIZED, reason="a sanitizer's run time calls more")

@@ -13,10 +13,11 @@ HEADER = struct.Struct("<4sBBHII")
 LEND = struct.Struct("<IIQQIIQII")
 PAYLOAD_MAX = 65536
 
-(HELLO, WELCOME, ERROR, REPLY, DATA) = range(1, 6)
+(HELLO, WELCOME, ERROR, REPLY, DATA, EVENT) = range(1, 7)
 (PING, STATUS, LIST, SAMPLE, COVERAGE, QUARANTINE, GENERATIONS) = range(16, 23)
+(ANNOTATIONS, CURVE, STATS, PICTURES, JOBS, WATCH, VERIFY) = range(23, 30)
 (SUBSCRIBE, SUBSCRIBED, LENT, DONE, END, REQUEST, ADVANCE, CANCEL_ADVANCE) = range(32, 40)
-IMPORT = 48
+(IMPORT, ANNOTATE, JOB, MINT, EXPORT, MERGE) = range(48, 54)
 
 DTYPES = {"u8": "u1", "f16": "f2", "f32": "f4", "f64": "f8", "i64": "i8", "u64": "u8", "i32": "i4", "u32": "u4", "bf16": "u2"}
 
@@ -45,8 +46,8 @@ def frame(type, payload=b"", id=1, flags=0, version=1, magic=b"AMBP", length=Non
 class Client:
     def __init__(self, path, hello=True, timeout=20.0):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(path))  # blocking: with a time limit a full queue would be EAGAIN
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
         self.buffer, self.fds, self.next_id = b"", [], 0
         self.pending = collections.deque()  # LEND and END that came while an answer was awaited
         if hello:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [DIR]: see ambientd work in a minute: make data, start the daemon, look, train, draw preview.png.
+# run.sh [DIR]: see ambientd work in two minutes: make data, start the daemon, annotate, look, train, draw.
 #
 # Installs what is missing (tests/setup.sh), builds into build/, writes into DIR (default build/demo).
 set -eu
@@ -32,8 +32,9 @@ stop() {
 }
 trap stop EXIT
 
-say "Starting the daemon: ambientd serve '$out/shards/demo-{000000..000007}.tar' --annotations ... --size 64"
-build/daemon/ambientd serve "$out/shards/demo-{000000..000007}.tar" --annotations "$out/shards/annotations.jsonl" --size 64 \
+say "Starting the daemon: ambientd serve '$out/shards/demo-{000000..000007}.tar' --size 64 --state-dir $out/state"
+rm -rf "$out/state"
+VIRTUAL_ENV=$root/build/venv build/daemon/ambientd serve "$out/shards/demo-{000000..000007}.tar" --size 64 \
     --socket "$AMBIENTD_SOCKET" --state-dir "$out/state" 2>"$out/ambientd.log" &
 daemon=$!
 for _ in $(seq 100); do
@@ -42,6 +43,14 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 "$ctl" status
+
+say "Finding out at which noise levels each picture may be used (ambientctl annotate --model clients/demo/classifier.onnx)"
+"$ctl" annotate main --model clients/demo/classifier.onnx --curves --follow
+echo "What it found, by what was done to the pictures:"
+"$python" clients/demo/annotation_table.py "$AMBIENTD_SOCKET" "$out/shards"
+"$ctl" annotations stats
+"$ctl" annotations grid -o "$out/grid.png"
+"$ctl" annotations show '#5' -o "$out/curve.png"
 
 say "How many pictures may be used at each noise level (ambientctl coverage)"
 "$ctl" coverage --points 16
@@ -60,9 +69,10 @@ stop
 daemon=
 cat <<END
 
-Look at $out/preview.png. Next, with your own data:
+Look at $out/preview.png, $out/grid.png and $out/curve.png. Next, with your own data:
 
-    build/daemon/ambientd serve 'your/shards-{000000..000099}.tar' --size 64 --annotations your-annotations.jsonl
+    build/daemon/ambientd serve 'your/shards-{000000..000099}.tar' --size 64 --state-dir your-state
+    build/clients/ctl/ambientctl annotate --model your-classifier.onnx --follow   # or: import annotations.jsonl
     build/clients/ctl/ambientctl status          # and: coverage, preview -o x.png, sample KEY, bench
     python clients/python/examples/five_lines.py # five lines of Python; pip install ./clients/python for good
 

@@ -78,7 +78,8 @@ static bool search_probe(struct blocks_search *search, uint64_t guess, uint64_t 
         }
         search->i_damaged = *at;
     }
-    for (*at = guess; *at-- > search->lo;) {
+    for (*at = guess; *at > search->lo;) {
+        --*at;
         search->n = amb_blocks_load(search->block, search->blocks, *at);
         if (search->n != 0) {
             return true;

@@ -154,7 +154,7 @@ static int journal_open_segment(struct amb_journal *journal, struct amb_error *e
     }
     journal->fd = fd;
     journal->reserved = AMB_SEGMENT_HEADER_BYTES;
-    journal->is_dirty = false;
+    journal->is_dirty = journal->is_mark_dirty = false;
     journal->is_marked = true; /* nothing in it waits */
     journal->next_segment++;
     return 0;
@@ -300,31 +300,38 @@ static void journal_mark(struct amb_journal *journal) {
         return;
     }
     segment->bytes += sizeof record;
-    journal->is_marked = true;
+    journal->is_marked = journal->is_mark_dirty = true;
+}
+
+static int journal_sync(struct amb_journal *journal, struct amb_error *err) {
+    int r = journal->io->fdatasync(journal->io->opaque, journal->fd);
+
+    if (r < 0) {
+        return amb_journal_poison(journal, r, err, "the disk did not take the journal");
+    }
+    journal->is_dirty = journal->is_mark_dirty = false;
+    return 0;
 }
 
 int amb_journal_commit(struct amb_journal *journal, struct amb_error *err) {
     int r = amb_journal_check(journal, err);
 
-    if (r < 0 || journal->fd < 0) {
-        return r;
+    if (r == 0 && journal->fd >= 0 && journal->is_dirty) {
+        r = journal_sync(journal, err);
     }
-    if (journal->is_dirty) {
-        r = journal->io->fdatasync(journal->io->opaque, journal->fd);
-        if (r < 0) {
-            return amb_journal_poison(journal, r, err, "the disk did not take the journal");
-        }
-        journal->is_dirty = false;
-    }
-    if (!journal->is_marked) {
+    if (r == 0 && journal->fd >= 0 && !journal->is_marked) {
         journal_mark(journal);
     }
-    return 0;
+    return r;
 }
 
+/* The mark too must be on disk: behind a later segment nothing counts as torn. */
 int amb_journal_seal(struct amb_journal *journal, struct amb_error *err) {
     int r = amb_journal_commit(journal, err);
 
+    if (r == 0 && journal->fd >= 0 && journal->is_mark_dirty) {
+        r = journal_sync(journal, err);
+    }
     if (r < 0 || journal->fd < 0) {
         return r;
     }

@@ -30,6 +30,7 @@ struct amb_journal {
     uint64_t reserved; /* its bytes that have room on disk */
     bool is_dirty;     /* something was written since the last sync */
     bool is_marked;    /* the last thing in it is a mark */
+    bool is_mark_dirty; /* which was not synced */
     struct amb_buf batch; /* records that the next flush writes */
     uint64_t n_batch;     /* sequences that they take */
 

@@ -98,6 +98,20 @@ static int manifest_read(uint8_t bytes[AMB_MANIFEST_BYTES], size_t *got, const s
     return r < 0 ? amb_fail(err, r, "store: cannot read %s: %s", path, strerror(-r)) : 0;
 }
 
+/* Offset of the first byte between the copies that is not zero; -1: none. */
+static int64_t manifest_padding(const uint8_t bytes[AMB_MANIFEST_BYTES]) {
+    static const uint8_t zero[AMB_BLOCK_BYTES];
+    size_t i = AMB_MANIFEST_PART_BYTES;
+
+    if (memcmp(bytes + i, zero, AMB_BLOCK_BYTES - i) == 0) {
+        return -1;
+    }
+    while (bytes[i] == 0) {
+        i++;
+    }
+    return (int64_t)i;
+}
+
 int amb_manifest_load(struct amb_manifest *out, int64_t *damage, const struct amb_io *io, const char *dir,
                       struct amb_error *err) {
     uint8_t bytes[AMB_MANIFEST_BYTES];
@@ -121,11 +135,8 @@ int amb_manifest_load(struct amb_manifest *out, int64_t *damage, const struct am
         return amb_fail(err, AMB_ERR_VERSION, "store: %s is of version %u, this program reads and writes %u", dir,
                         versions[i], AMB_STORE_VERSION);
     }
-    *damage = is_good[0] ? -1 : 0;
-    for (size_t k = AMB_MANIFEST_PART_BYTES; k < AMB_BLOCK_BYTES; k++) {
-        *damage = *damage < 0 && bytes[k] != 0 ? (int64_t)k : *damage;
-    }
-    if (*damage < 0 && !is_good[1]) {
+    *damage = !is_good[0] ? 0 : manifest_padding(bytes);
+    if (*damage < 0 && (!is_good[1] || got != AMB_MANIFEST_BYTES)) {
         *damage = AMB_BLOCK_BYTES;
     }
     *out = copies[i];

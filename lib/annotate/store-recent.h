@@ -23,7 +23,7 @@ struct amb_recent {
     bool has_origin;
     uint8_t *entries; /* owned; in order of their first arrival */
     size_t n_entries, capacity;
-    uint32_t *slots; /* owned; 1 + number of an entry, 0: empty; open addressing by (uid, version) */
+    uint64_t *slots; /* owned; 1 + number of an entry | half a hash << 32, 0: empty; open addressing by (uid, version) */
     size_t n_slots;  /* a power of two */
 };
 #define AMB_RECENT_NULL ((struct amb_recent){0})
@@ -34,6 +34,7 @@ void amb_recent_deinit(struct amb_recent *recent); /* idempotent */
 int amb_recent_reserve(struct amb_recent *recent, size_t n);
 /* Add, or put in the place of the entry of equal key. Room was reserved. */
 void amb_recent_put(struct amb_recent *recent, const uint8_t *entry);
+void amb_recent_put_all(struct amb_recent *recent, const uint8_t *entries, size_t n); /* in order */
 
 /* The entry of this key, or NULL. Valid until the next reserve. */
 const uint8_t *amb_recent_peek(const struct amb_recent *recent, const struct amb_key *key);

@@ -37,9 +37,7 @@ static int apply_rows(struct amb_store *store, const struct amb_scan_record *rec
     if (amb_recent_reserve(&store->recent, n) < 0) {
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        amb_recent_put(&store->recent, record->payload + (size_t)i * AMB_ROW_BYTES);
-    }
+    amb_recent_put_all(&store->recent, record->payload, n);
     return 0;
 }
 
@@ -113,10 +111,11 @@ struct replay {
     struct amb_store *store;
     uint64_t number;
     bool is_last, is_gap_known; /* sequences are missing, and that was noted */
+    bool is_marked;             /* the last whole record is a mark */
     struct amb_segment *segment;
     int fd;
     struct amb_scan scan;
-    uint64_t proven; /* what lies before this offset was on disk */
+    uint64_t proven; /* what lies before this offset was on disk: where the last mark begins */
     uint64_t good;   /* end of the last whole record */
 };
 
@@ -232,8 +231,9 @@ static int replay_record(struct replay *replay, const struct amb_scan_record *re
     store->journal.next_sequence += record_count(record);
     store->report->n_replayed += record->type == AMB_RECORD_ROWS ? record_count(record) : 0;
     replay->good = replay->scan.at;
-    if (record->type == AMB_RECORD_MARK) {
-        replay->proven = replay->good;
+    replay->is_marked = record->type == AMB_RECORD_MARK;
+    if (replay->is_marked) {
+        replay->proven = record->offset;
     }
     return 0;
 }
@@ -289,7 +289,7 @@ static int replay_header(struct replay *replay) {
     return 0;
 }
 
-/* What no mark covers is made dirty again, so that the sync that follows really writes it. */
+/* What no mark covers, and the mark itself, is made dirty again, so that the next sync really writes it. */
 static int replay_rewrite(struct replay *replay) {
     const struct amb_io *io = replay->store->io;
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf buf = AMB_BUF_NULL;
@@ -320,17 +320,16 @@ static int replay_adopt(struct replay *replay, uint64_t size) {
     struct amb_store *store = replay->store;
     struct amb_journal *journal = &store->journal;
     const struct amb_io *io = store->io;
-    bool is_clean = replay->proven == replay->good && size == replay->good;
     int r = 0;
 
     replay->segment->bytes = replay->good;
     if (size != replay->good) {
         r = io->ftruncate(io->opaque, replay->fd, replay->good);
     }
-    if (r == 0 && replay->proven != replay->good) {
+    if (r == 0) {
         r = replay_rewrite(replay);
     }
-    if (r == 0 && !is_clean) {
+    if (r == 0 && (!replay->is_marked || size != replay->good)) {
         r = io->fdatasync(io->opaque, replay->fd);
     }
     if (r < 0) {
@@ -339,7 +338,7 @@ static int replay_adopt(struct replay *replay, uint64_t size) {
     journal->fd = amb_steal_fd(&replay->fd);
     journal->reserved = replay->good;
     journal->is_dirty = false;
-    journal->is_marked = replay->proven == replay->good;
+    journal->is_marked = journal->is_mark_dirty = replay->is_marked;
     r = amb_journal_commit(journal, NULL); /* the mark */
     return r == 0 && replay->segment->is_damaged ? amb_journal_seal(journal, NULL) : r;
 }
@@ -397,7 +396,7 @@ static int replay_segment(struct amb_store *store, uint64_t number, bool is_last
     }
     amb_scan_init(&replay.scan, store->io, replay.fd, amb_store_salt(store->manifest.store_id, number),
                   AMB_SEGMENT_HEADER_BYTES, size);
-    replay.proven = replay.good = AMB_SEGMENT_HEADER_BYTES;
+    replay.good = AMB_SEGMENT_HEADER_BYTES; /* and nothing is proven, not even the header */
     r = replay_header(&replay);
     if (r == AMB_SCAN_E_BAD) {
         r = replay_remove(&replay);

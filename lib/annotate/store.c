@@ -26,7 +26,7 @@
 
 #define STORE_KEEP_NS       (UINT64_C(30) * 86400 * 1000000000) /* DESIGN section 5: keep_generations */
 #define STORE_ROWS_MAX      (AMB_RECORD_PAYLOAD_MAX / AMB_ROW_BYTES)
-#define STORE_COMPACT_BYTES (UINT64_C(1) << 30) /* of journal, whatever the table has: memory and replay; not tuned */
+#define STORE_COMPACT_BYTES (UINT64_C(128) << 20) /* of journal, whatever the table has: it is replayed at each opening */
 #define STORE_OPEN_TRIES    8 /* a reader that compaction overtakes; not tuned */
 
 static void store_freep(struct amb_store **store) {
@@ -164,6 +164,12 @@ static int store_load(struct amb_store *store, struct amb_error *err) {
     }
     if (damage >= 0) {
         amb_store_note(store, AMB_MANIFEST_NAME, (uint64_t)damage, "one of two copies is damaged");
+    }
+    if (!store->is_read_only) { /* names too may be in memory only, behind a sync that failed; some are removed below */
+        r = amb_io_sync_dir(store->io, store->dir);
+        if (r < 0) {
+            return amb_fail(err, r, "store: cannot sync %s: %s", store->dir, strerror(-r));
+        }
     }
     amb_journal_init(&store->journal, store->io, store->dir, store->manifest.store_id, store->journal.segment_bytes);
     if (store->manifest.table != 0) {

@@ -1,5 +1,6 @@
 #pragma once
 /* Alloc: the heap of our own code, counted, so that a test can prove a steady state without allocation. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,3 +16,6 @@ void amb_freep(void *pp);
 
 /* Calls of malloc, calloc, realloc and strdup above since the start of the process. Thread: any. */
 uint64_t amb_alloc_count(void);
+
+/* For tests: the n-th of these calls from now on answers NULL, and all behind it if is_forever; 0: none does. */
+void amb_alloc_fail(uint64_t n, bool is_forever);

@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IO_UNUSED __attribute__((unused))
+#define IO_UNUSED  __attribute__((unused))
+#define IO_RETRIES 100 /* of an interrupted call; a signal comes once, not for ever; not tuned */
 
 static int io_result(int r) {
     return r < 0 ? -errno : r;
@@ -151,11 +152,12 @@ const struct amb_io amb_io_system = {
 int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t bytes, uint64_t offset) {
     uint8_t *p = data;
     size_t done = 0;
+    int n_tries = 0;
 
     while (done < bytes) {
         ssize_t n = io->pread(io->opaque, fd, p + done, bytes - done, offset + done);
 
-        if (n == -EINTR) {
+        if (n == -EINTR && n_tries++ < IO_RETRIES) {
             continue;
         }
         if (n < 0) {
@@ -173,11 +175,12 @@ int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t
 int amb_io_write(const struct amb_io *io, int fd, const void *data, size_t bytes, uint64_t offset) {
     const uint8_t *p = data;
     size_t done = 0;
+    int n_tries = 0;
 
     while (done < bytes) {
         ssize_t n = io->pwrite(io->opaque, fd, p + done, bytes - done, offset + done);
 
-        if (n == -EINTR) {
+        if (n == -EINTR && n_tries++ < IO_RETRIES) {
             continue;
         }
         if (n <= 0) {

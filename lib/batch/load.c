@@ -141,12 +141,16 @@ static int load_take_ahead(struct amb_filler *filler, const struct amb_dataset *
 
 static int load_uncached(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample,
                          struct amb_error *err) {
-    int r = load_take_ahead(filler, dataset, i_sample, err);
+    int r = load_take_ahead(filler, dataset, i_sample, err), i_try = 0;
 
-    if (r <= 0 && !amb_load_is_transient(r)) {
-        return r;
+    if (r <= 0) {
+        if (!amb_load_is_transient(r)) {
+            return r;
+        }
+        filler->n_transient++;
+        i_try++;
     }
-    for (int i_try = 0; i_try < 2; i_try++) {
+    for (; i_try < 2; i_try++) {
         r = load_read(filler, dataset, i_sample, err);
         if (r == 0) {
             r = load_decode(filler, dataset, err);

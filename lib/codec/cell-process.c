@@ -33,7 +33,8 @@
 #define PROCESS_TRIES      3u                    /* of a start: one may be killed from outside             */
 #define PROCESS_RETRY_NS   UINT64_C(1000000000)  /* between starts that fail; not tuned                    */
 #define PROCESS_GRACE_NS   UINT64_C(100000000)   /* of CPU time past twice the limit: deadline.c is first  */
-#define PROCESS_WALL_NS    UINT64_C(2000000000)  /* and 30 times the CPU limit, without a sign of life     */
+#define PROCESS_STILL_NS   UINT64_C(2000000000)  /* and 3 times the CPU limit, without any CPU time        */
+#define PROCESS_WALL_NS    UINT64_C(2000000000)  /* and 10 times the CPU limit: two tries in a watchdog's 30 s */
 #define PROCESS_QUICK_ENDS 4u                    /* after which the next start waits, longer each time     */
 #define PROCESS_PAUSE_MS   256u                  /* longest such wait                                      */
 #define PROCESS_KEEP_BYTES (32u << 20)           /* of memory kept between pictures; not tuned             */
@@ -193,15 +194,26 @@ int amb_cell_process_check(struct cell_process *process) {
 
 /* Waiting */
 
-static int process_check_time(struct cell_process *process, uint64_t cpu_ns, uint64_t wall_ns) {
+/* Since the last answer, and since CPU time was last seen to move. */
+struct pace {
+    uint64_t cpu_ns, wall_ns, last_cpu_ns, still_ns;
+};
+
+static int process_check_time(struct cell_process *process, struct pace *pace) {
+    uint64_t now = now_ns(CLOCK_MONOTONIC), now_cpu = now_ns(process->clock), cpu_ns = now_cpu - pace->cpu_ns;
     char text[64];
 
+    if (now_cpu != pace->last_cpu_ns) {
+        pace->last_cpu_ns = now_cpu;
+        pace->still_ns = now;
+    }
     if (cpu_ns > 2 * process->limits.cpu_ns + PROCESS_GRACE_NS) {
         snprintf(text, sizeof text, "more than %llu ms of CPU time",
                  (unsigned long long)(process->limits.cpu_ns / 1000000));
         return amb_cell_process_stop(process, CELL_LATE, text);
     }
-    if (wall_ns > PROCESS_WALL_NS + 30 * process->limits.cpu_ns) {
+    if (now - pace->still_ns > PROCESS_STILL_NS + 3 * process->limits.cpu_ns ||
+        now - pace->wall_ns > PROCESS_WALL_NS + 10 * process->limits.cpu_ns) {
         return amb_cell_process_stop(process, CELL_LATE, "no sign of life");
     }
     return 0;
@@ -211,25 +223,24 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_
     static const struct timespec slice = {.tv_nsec = PROCESS_SLICE_NS};
     struct cell_bell *bell = &process->shared->answered;
     uint32_t count = atomic_load(&bell->count), seen = count;
-    uint64_t wall_ns = 0, cpu_ns = 0, now;
+    struct pace pace = {0};
     unsigned n_seen = 0;
     int r = 0;
 
     while (!cell_reached(count, wanted)) {
         cell_bell_wait(bell, enough, &slice);
         count = atomic_load(&bell->count);
-        now = now_ns(CLOCK_MONOTONIC);
-        if (wall_ns == 0 || (count != seen && n_seen < CELL_SLOTS)) { /* the limits hold for each picture */
+        if (pace.wall_ns == 0 || (count != seen && n_seen < CELL_SLOTS)) { /* the limits hold for each picture */
             seen = count;
             n_seen++;
-            wall_ns = now;
-            cpu_ns = now_ns(process->clock);
+            pace.wall_ns = pace.still_ns = now_ns(CLOCK_MONOTONIC);
+            pace.cpu_ns = pace.last_cpu_ns = now_ns(process->clock);
         }
         if (cell_reached(count, wanted)) {
             break;
         }
         r = amb_cell_process_check(process);
-        r = r != 0 ? r : process_check_time(process, now_ns(process->clock) - cpu_ns, now - wall_ns);
+        r = r != 0 ? r : process_check_time(process, &pace);
         if (r != 0) {
             return r;
         }

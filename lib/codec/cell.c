@@ -224,6 +224,10 @@ static int cell_decode_once(struct amb_image *out, bool *fresh, struct amb_cell 
     return r;
 }
 
+static int cell_fail_late(const struct amb_cell *cell, struct amb_error *err) {
+    return amb_fail(err, -ETIMEDOUT, "%s, and the decoder process was killed", cell->process.end.text);
+}
+
 int amb_cell_decode(struct amb_image *out, struct amb_cell *cell, const uint8_t *data, size_t bytes,
                     uint32_t channels, struct amb_error *err) {
     const struct cell_end *end = &cell->process.end;
@@ -242,7 +246,7 @@ int amb_cell_decode(struct amb_image *out, struct amb_cell *cell, const uint8_t 
         } else if (r <= 0) {
             return r;
         } else if (end->cause == CELL_LATE) {
-            return amb_fail(err, -ETIMEDOUT, "%s, and the decoder process was killed", end->text);
+            return cell_fail_late(cell, err);
         } else if (end->cause == CELL_LOST) {
             return amb_fail(err, -EIO, "the decoder process ended: %s", end->text);
         } else {
@@ -325,7 +329,7 @@ int amb_cell_pop(struct amb_image *out, struct amb_cell *cell, uint64_t ticket, 
     }
     if (r == CELL_E_ENDED) {
         cell_forget(cell);
-        return AMB_DECODER_E_NONE;
+        return cell->process.end.cause == CELL_LATE ? cell_fail_late(cell, err) : AMB_DECODER_E_NONE;
     }
     cell->n_popped++;
     return r;

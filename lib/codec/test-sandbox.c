@@ -338,6 +338,48 @@ TEST(pictures_are_those_of_a_decoder_here) {
     assert_no_children();
 }
 
+TEST(large_pictures_are_those_of_a_decoder_here) {
+    /* What codecs do with large ones only (in pieces, in passes, from large blocks) must pass the filter too;
+     * the memory of the largest is given back before the next. */
+    struct amb_sandbox sandbox;
+    struct amb_codec_limits limits = limits_of(&sandbox), plain;
+    struct amb_decoder *inside, *here;
+    struct amb_buf data = AMB_BUF_NULL;
+
+    limits.pixels_max = AMB_CODEC_PIXELS_MAX;
+    limits.cpu_ns = UINT64_C(60000000000); /* under valgrind or a sanitizer */
+    plain = limits;
+    plain.sandbox = NULL;
+    inside = new_decoder(&limits);
+    here = new_decoder(&plain);
+    for (unsigned i = 0; i < 5; i++) {
+        data.n_bytes = 0;
+        switch (i) {
+        case 0:
+            made_webp(&data, 1100, 1000, false);
+            break;
+        case 1:
+            made_jpeg(&data,
+                      &(struct made_jpeg){.width = 1100, .height = 900, .channels = 3, .progressive = true});
+            break;
+        case 2:
+            made_png(&data, 2500, 2400, 0, 1, false);
+            break;
+        case 3:
+            made_npy(&data, 3400, 3300, 3, 1);
+            break;
+        default:
+            made_webp(&data, 1100, 1000, true);
+        }
+        assert_both(inside, here, data.data, data.n_bytes);
+        assert_good(inside);
+    }
+    assert_int_equal(count(&sandbox.counters.n_restarts), 0);
+    amb_buf_deinit(&data);
+    amb_decoder_free(here);
+    amb_decoder_free(inside);
+}
+
 TEST(odd_files_are_those_of_a_decoder_here) {
     /* Files of other programs, where AMBIENTD_TEST_DATA names them. */
     const char *folder = getenv("AMBIENTD_TEST_DATA");
@@ -493,6 +535,23 @@ TEST(time_is_limited_and_no_cause_in_the_bytes) {
         amb_decoder_free(decoder);
     }
     assert_no_children();
+}
+
+TEST(time_is_limited_ahead_too) {
+    /* The wait ends with the same error, once: its owner need not try the picture twice more. */
+    struct amb_sandbox sandbox;
+    struct amb_codec_limits limits = limits_of(&sandbox);
+    struct amb_decoder *decoder;
+    struct amb_image image;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    limits.cpu_ns = 10000000;
+    decoder = new_decoder(&limits);
+    assert_int_equal(amb_decoder_push(decoder, 1, (const uint8_t *)"BREAK loop", 10, 3), 0);
+    assert_int_equal(amb_decoder_pop(&image, decoder, 1, &err), -ETIMEDOUT);
+    assert_int_equal(amb_decoder_pop(&image, decoder, 1, &err), AMB_DECODER_E_NONE);
+    assert_good(decoder);
+    amb_decoder_free(decoder);
 }
 
 TEST(memory_and_files_are_out_of_reach) {
@@ -805,12 +864,14 @@ TEST(a_process_dies_with_its_parent) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(pictures_are_those_of_a_decoder_here),
+    cmocka_unit_test(large_pictures_are_those_of_a_decoder_here),
     cmocka_unit_test(odd_files_are_those_of_a_decoder_here),
     cmocka_unit_test(limits_bite_in_the_process_too),
     cmocka_unit_test(two_fresh_processes_must_die_of_a_picture),
     cmocka_unit_test(answers_that_cannot_be_are_faults),
     cmocka_unit_test(messages_of_the_process_are_cleaned),
     cmocka_unit_test(time_is_limited_and_no_cause_in_the_bytes),
+    cmocka_unit_test(time_is_limited_ahead_too),
     cmocka_unit_test(memory_and_files_are_out_of_reach),
     cmocka_unit_test(a_process_that_leaves_is_no_cause_in_the_bytes),
     cmocka_unit_test(a_kill_from_outside_is_no_cause_in_the_bytes),

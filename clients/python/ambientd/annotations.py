@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 from dataclasses import dataclass, fields
 from typing import Any, Callable, Iterator, Sequence
 
@@ -19,7 +18,7 @@ import numpy as np
 from .errors import BusyError, ProtocolError
 
 ORIGINS = ("default", "score", "crops", "classifier", "import", "fixed")  # who set a side; index = origin's number
-STATES = ("unset", "annotated", "given-up", "quarantined")  # index = state's number
+STATES = ("unknown", "annotated", "given up", "quarantined")  # index = state's number
 PAGE = 65536  # rows that one answer carries at most
 
 _WIRE_DTYPES = {"f32": "<f4", "u8": "u1", "u16": "<u2", "u32": "<u4", "i64": "<i8"}
@@ -105,11 +104,6 @@ class Annotations:
     def usable(self, sigma: float, buffer: float = 1.0) -> np.ndarray:
         """Which samples admit this noise level of the VE scale, as bool[n]."""
         return (sigma > self.sigma_min.astype(np.float64) * buffer) | (sigma < self.sigma_max)
-
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write a Parquet file (needs pyarrow); columns as parquet.py says."""
-        from . import parquet
-        parquet.write(self, path)
 
     def __repr__(self) -> str:
         n_set = int(((self.min_origin > 0) | (self.max_origin > 0)).sum())

@@ -36,9 +36,8 @@ def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape:
     torch = _import("torch", "pip install torch")
     _import("onnx", "pip install onnx onnxscript")
     channels, height, width = (int(n) for n in image_shape)
-    wrapped = _wrap(torch, module, labels)
     was_training = module.training
-    module.eval()
+    wrapped = _wrap(torch, module, labels)  # in eval mode, and module with it
     try:
         inputs = _inputs(torch, 2, (channels, height, width), labels, 0)
         with torch.no_grad():

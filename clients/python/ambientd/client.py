@@ -117,37 +117,38 @@ class Client:
         return generation
 
     def import_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
-        """Take over an annotations file; the daemon's report. Only for the daemon's user.
+        """Let the daemon read an annotations.jsonl (proto/annotations.md); its report. Only for the daemon's user."""
+        return self._order(wire.IMPORT, path=os.path.abspath(path), dataset=dataset)
 
-        A path that ends in .parquet is read here (needs pyarrow; columns: `ambientd.parquet`), and what it says goes to
-        the daemon as lines. Any other is read by the daemon itself: proto/annotations.md.
+    def export_annotations(self, path: str | os.PathLike[str], *, toolbox: bool = False,
+                           dataset: str | None = None) -> dict[str, Any]:
+        """Let the daemon write its current generation as an annotations.jsonl: {"path", "lines"}. For its user only.
+
+        Values are the effective ones, also of samples that nobody set. `toolbox` writes infinity as 300.0, which the
+        Python toolbox of Ambient Diffusion reads.
         """
-        if not _is_parquet(path):
-            return self._order(wire.IMPORT, path=os.path.abspath(path), dataset=dataset)
+        return self._order(wire.EXPORT, path=os.path.abspath(path), toolbox=toolbox or None, dataset=dataset)
+
+    def annotations_to_parquet(self, path: str | os.PathLike[str], *, generation: str | None = None,
+                               dataset: str | None = None) -> int:
+        """Write what annotations() gives as Parquet (needs pyarrow), one row a sample; the number of rows.
+
+        The file is written here, by this process, and says of each side where it came from; columns: `ambientd.parquet`.
+        """
+        found = self.annotations(generation=generation, dataset=dataset)
+        parquet.write(found, path)
+        return len(found)
+
+    def annotations_from_parquet(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
+        """Import a Parquet file (needs pyarrow), one of ours or any with key or index and a sigma; the daemon's report.
+
+        The file is read here; what it says goes to the daemon as lines. Sides that nobody had set stay as they are.
+        """
         lines = parquet.to_jsonl(path)
         try:
-            return self._order(wire.IMPORT, path=lines, dataset=dataset)
+            return self.import_annotations(lines, dataset=dataset)
         finally:
             os.unlink(lines)
-
-    def export_annotations(self, path: str | os.PathLike[str], *, toolbox: bool = False, generation: str | None = None,
-                           dataset: str | None = None) -> dict[str, Any]:
-        """Write the annotations of every sample: {"path", "lines"}.
-
-        A path that ends in .parquet is written here (needs pyarrow; columns: `ambientd.parquet`) from the annotations
-        as they stand, or of a `generation`. Any other is written by the daemon, on its machine and for its user only:
-        an annotations.jsonl of the current generation, which holds effective values also of samples that nobody set;
-        `toolbox` writes infinity as 300.0, which the Python toolbox of Ambient Diffusion reads.
-        """
-        if not _is_parquet(path):
-            if generation is not None:
-                raise ConfigError("the daemon exports its current generation; generation= goes with a .parquet file")
-            return self._order(wire.EXPORT, path=os.path.abspath(path), toolbox=toolbox or None, dataset=dataset)
-        if toolbox:
-            raise ConfigError("toolbox= goes with a .jsonl file: Parquet has an infinity")
-        found = self.annotations(generation=generation, dataset=dataset)
-        found.to_parquet(path)
-        return {"path": os.path.abspath(path), "lines": len(found)}
 
     def merge_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
         """Take over the records of another daemon's store, a directory, which must not run. For the daemon's user."""
@@ -211,9 +212,7 @@ class Client:
 
     def job(self, id: int) -> Job:
         """The job of this number; NotFoundError where there is none."""
-        job = Job(self, {"id": id, "state": "unknown"})
-        job.progress()
-        return job
+        return Job(self, {"id": id, "state": "unknown"}).refresh()
 
     def subscribe(self, *, dataset: str | None = None, timeout: float | None = None) -> Watch:
         """Live progress: iterate over it for events {"jobs": [job..], "generation": {DATASET: number}}.
@@ -272,10 +271,6 @@ class Client:
         if self._connection is None:
             self._connection = Connection(self.address, self.timeout)
         return self._connection
-
-
-def _is_parquet(path: str | os.PathLike[str]) -> bool:
-    return os.fspath(path).lower().endswith(".parquet")
 
 
 def _picture(text: str, shape: tuple[int, int, int]) -> np.ndarray:

@@ -406,7 +406,7 @@ class Loader:
                                                 code=error.code) from error
                     if outage is None:
                         outage = self._outage = Outage(self.address, error, self.reconnect_timeout)
-                    error.__traceback__ = None  # whose frames hold the dead session and its memory
+                    error.__traceback__ = error.__context__ = None  # whose frames hold the dead session and its memory
                     outage.wait(error)
         finally:
             self._outage = None

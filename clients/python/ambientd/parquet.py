@@ -8,8 +8,8 @@ Columns that are written, one row a sample:
     label        int64                null if it has none
     sigma_min    float                VE scale; infinity is IEEE infinity
     sigma_max    float
-    min_origin, max_origin   dictionary<string>   default, score, crops, classifier, import, fixed
-    state        dictionary<string>   unset, annotated, given-up, quarantined
+    sigma_min_origin, sigma_max_origin   dictionary<string>   default, score, crops, classifier, import, fixed
+    state        dictionary<string>   unknown, annotated, given up, quarantined
     lo, hi       float                null where nobody searched
     evaluations  uint32
     model        dictionary<string>   SHA-256, null if none
@@ -77,8 +77,8 @@ def _table(pa: Any, annotations: Annotations) -> Any:
         "label": pa.array(annotations.label, mask=annotations.label == -1),
         "sigma_min": pa.array(annotations.sigma_min),
         "sigma_max": pa.array(annotations.sigma_max),
-        "min_origin": words(annotations.origins("sigma_min")),
-        "max_origin": words(annotations.origins("sigma_max")),
+        "sigma_min_origin": words(annotations.origins("sigma_min")),
+        "sigma_max_origin": words(annotations.origins("sigma_max")),
         "state": words(annotations.states()),
         "lo": searched(annotations.lo),
         "hi": searched(annotations.hi),
@@ -129,9 +129,10 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
     if version != FORMAT:
         raise VersionError(f"{os.fspath(path)} has ambientd.format {version}; this package reads {FORMAT}")
     if not found & {"key", "index"} or not found & {"sigma_min", "sigma_max"}:
-        raise FormatError(f"{os.fspath(path)} has the columns {' '.join(file.schema_arrow.names)}; needed are key or "
-                          "index, and sigma_min or sigma_max")
-    wanted = [name for name in ("key", "source", "index", "sigma_min", "sigma_max", "min_origin", "max_origin")
+        raise FormatError(f"{os.fspath(path)} has the columns {' '.join(file.schema_arrow.names)}; needed: key or index, "
+                          "and sigma_min or sigma_max")
+    wanted = [name for name in ("key", "source", "index", "sigma_min", "sigma_max", "sigma_min_origin",
+                          "sigma_max_origin")
               if name in found]
     rows = (row for batch in file.iter_batches(columns=wanted) for row in batch.to_pylist())
     return (line for number, row in enumerate(rows) for line in _line(number, row))
@@ -139,7 +140,7 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
 
 def _line(number: int, row: dict[str, Any]) -> list[str]:
     """One line, or none where the row sets nothing."""
-    sides = {side: row[side] for side, origin in (("sigma_min", "min_origin"), ("sigma_max", "max_origin"))
+    sides = {side: row[side] for side, origin in (("sigma_min", "sigma_min_origin"), ("sigma_max", "sigma_max_origin"))
              if row.get(side) is not None and not math.isnan(row[side]) and row.get(origin) != "default"}
     if not sides:
         return []

@@ -28,7 +28,7 @@ import ambientd
 
 
 class Classifier(torch.nn.Module):
-    """Four convolutions with log sigma mixed into each (FiLM); 0.03 to 0.2 M parameters by `width`."""
+    """Four convolutions with log sigma mixed into each (FiLM); 20,000 parameters at the default width."""
 
     def __init__(self, channels, width):
         super().__init__()
@@ -41,7 +41,7 @@ class Classifier(torch.nn.Module):
             self.convs.append(torch.nn.Conv2d(before, after, 3, stride, 1))
             self.films.append(torch.nn.Linear(32, 2 * after))
             before = after
-        self.head = torch.nn.Sequential(torch.nn.Linear(2 * before, 32), torch.nn.SiLU(), torch.nn.Linear(32, 1))
+        self.head = torch.nn.Sequential(torch.nn.Linear(2 * sum(widths) + 32, 48), torch.nn.SiLU(), torch.nn.Linear(48, 1))
         self.register_buffer("frequencies", torch.tensor([0.5, 1.0, 2.0, 4.0]))
 
     def forward(self, x, sigma):
@@ -49,11 +49,13 @@ class Classifier(torch.nn.Module):
         noise = sigma.clamp(1e-4).log()[:, None] / 4 * self.frequencies  # EDM's c_noise
         embedded = self.embed(torch.cat([noise.sin(), noise.cos()], 1))
         h = x / (0.25 + sigma * sigma).sqrt()[:, None, None, None]  # EDM's c_in, sigma_data = 0.5
+        pooled = [embedded]
         for conv, film in zip(self.convs, self.films):
             scale, shift = film(embedded)[:, :, None, None].chunk(2, 1)
             h = torch.nn.functional.silu(conv(h) * (1 + scale) + shift)
-        pooled = torch.cat([h.mean((2, 3)), (h * h).mean((2, 3)).clamp(min=1e-6).sqrt()], 1)
-        return self.head(pooled)[:, 0]
+            # mean and energy of every layer: blur and grain are a matter of statistics, not of places
+            pooled += [h.mean((2, 3)), ((h * h).mean((2, 3)) + 1e-6).log()]
+        return self.head(torch.cat(pooled, 1))[:, 0]
 
 
 def parse_arguments():

@@ -26,7 +26,7 @@ def test_columns_come_with_their_dtypes_and_values(daemon):
     assert np.isnan(got.lo).tolist() == [i % 2 == 0 for i in range(10)]
     assert got.evaluations[0] == 2**32 - 1 and got.label.tolist() == list(range(-1, 9))
     assert got.origins().tolist() == ["default", "classifier"] * 5 and set(got.origins("sigma_max")) == {"default"}
-    assert got.states()[:2].tolist() == ["unset", "annotated"] and got.source_names()[:2].tolist() == ["main", "web"]
+    assert got.states()[:2].tolist() == ["unknown", "annotated"] and got.source_names()[:2].tolist() == ["main", "web"]
     assert got.generation == {"number": 1, "fingerprint": "00" * 16} and got.models == ["ab" * 32]
     got.sigma_min[0] = 7  # the arrays are the caller's
     assert "10 samples, 5 set" in repr(got)
@@ -109,14 +109,15 @@ def test_parquet_holds_what_the_page_promises(daemon, tmp_path, pq):
     daemon.table = table(10)
     client = ambientd.Client(daemon.path)
     path = tmp_path / "a.parquet"
-    assert client.export_annotations(path) == {"path": str(path), "lines": 10}
+    assert client.annotations_to_parquet(path) == 10
     got = pq.read_table(path)
-    promised = {line.split()[0].rstrip(",") for line in parquet.__doc__.split("Columns that are written")[1].splitlines()
-                if line.startswith("    ")} | {"max_origin"}
+    page = parquet.__doc__.split("Columns that are written")[1].split("The file's metadata")[0]
+    promised = {name for line in page.splitlines() if line.startswith("    ")
+                for name in line.split("  ")[2].split(", ")}
     assert set(got.schema.names) == promised
     row = got.slice(1, 1).to_pylist()[0]
     assert row == {"index": 1, "source": "web", "key": "k1", "label": 0, "sigma_min": 0.125, "sigma_max": 0.0,
-                   "min_origin": "classifier", "max_origin": "default", "state": "annotated", "lo": 0.0625, "hi": 0.0,
+                   "sigma_min_origin": "classifier", "sigma_max_origin": "default", "state": "annotated", "lo": 0.0625, "hi": 0.0,
                    "evaluations": 2**32 - 2, "model": "ab" * 32}
     row = got.slice(4, 1).to_pylist()[0]
     assert (row["sigma_min"], row["lo"], row["model"]) == (math.inf, None, None)
@@ -130,47 +131,47 @@ def test_parquet_goes_to_the_daemon_as_the_lines_that_were_set(daemon, tmp_path,
     """What nobody set, samples 0, 2, 4, is set by nobody; of sample 3 only the side that was set goes along."""
     daemon.table = table(6, max_origin=lambda i: 4 * (i == 5), sigma_max=lambda i: math.inf * (i == 5))
     client = ambientd.Client(daemon.path)
-    client.export_annotations(tmp_path / "A.PARQUET")
-    answer = client.import_annotations(tmp_path / "A.PARQUET", dataset="main")
+    client.annotations_to_parquet(tmp_path / "a.parquet")
+    answer = client.annotations_from_parquet(tmp_path / "a.parquet", dataset="main")
     assert [json.loads(line) for line in answer["lines"].splitlines()] == [
         {"key": "web/k1", "sigma_min": 0.125}, {"key": "web/k3", "sigma_min": 0.375},
         {"key": "web/k5", "sigma_min": 0.625, "sigma_max": "inf"}]
     assert answer["asked"]["dataset"] == "main"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["A.PARQUET", "s"]  # the lines are gone
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.parquet", "s"]  # the lines are gone
 
 
 def test_foreign_parquet_is_read_by_key_or_index(daemon, tmp_path, pq):
     import pyarrow
     path = tmp_path / "a.parquet"
     pq.write_table(pyarrow.table({"index": [4, 5, 6], "sigma_min": [0.5, None, math.nan], "more": ["x", "y", "z"]}), path)
-    lines = ambientd.Client(daemon.path).import_annotations(path)["lines"]
+    lines = ambientd.Client(daemon.path).annotations_from_parquet(path)["lines"]
     assert lines == '{"index": 4, "sigma_min": 0.5}\n'
     pq.write_table(pyarrow.table({"key": ["a", "ü"], "sigma_max": [0.25, math.inf]}), path)
-    lines = ambientd.Client(daemon.path).import_annotations(path)["lines"]
+    lines = ambientd.Client(daemon.path).annotations_from_parquet(path)["lines"]
     assert [json.loads(line) for line in lines.splitlines()] == [{"key": "a", "sigma_max": 0.25}, {"key": "ü", "sigma_max": "inf"}]
 
 
 def test_parquet_that_does_not_fit_is_refused_and_leaves_nothing(daemon, tmp_path, pq):
     import pyarrow
     client, path = ambientd.Client(daemon.path), tmp_path / "a.parquet"
-    for made, message in [(pyarrow.table({"key": ["a"], "s": [1.0]}), "has the columns key s; needed are"),
+    for made, message in [(pyarrow.table({"key": ["a"], "s": [1.0]}), "has the columns key s; needed:"),
                           (pyarrow.table({"sigma_min": [1.0]}), "key or index"),
                           (pyarrow.table({"key": [None], "sigma_min": [1.0]}), "row 0 names no sample")]:
         pq.write_table(made, path)
         with pytest.raises(ambientd.FormatError, match=message):
-            client.import_annotations(path)
+            client.annotations_from_parquet(path)
     newer = pyarrow.table({"key": ["a"], "sigma_min": [1.0]}).replace_schema_metadata({"ambientd.format": "2"})
     pq.write_table(newer, path)
     with pytest.raises(ambientd.VersionError, match="ambientd.format 2"):
-        client.import_annotations(path)
+        client.annotations_from_parquet(path)
     path.write_bytes(b"PAR?")
     with pytest.raises(ambientd.FormatError, match="no Parquet file"):
-        client.import_annotations(path)
+        client.annotations_from_parquet(path)
     daemon.table = table(2)
     found = client.annotations()
     bad = dataclasses.replace(found, keys=["a", "b\udcff"])
     with pytest.raises(ambientd.FormatError, match="no UTF-8"):
-        bad.to_parquet(path)
+        parquet.write(bad, path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.parquet", "s"] and daemon.orders == []
 
 
@@ -178,10 +179,6 @@ def test_without_pyarrow_the_error_says_what_to_install(daemon, tmp_path, monkey
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     daemon.table = table(2)
     client = ambientd.Client(daemon.path)
-    for action in (client.export_annotations, client.import_annotations):
+    for action in (client.annotations_to_parquet, client.annotations_from_parquet):
         with pytest.raises(ambientd.UnsupportedError, match="pip install pyarrow"):
             action(tmp_path / "a.parquet")
-    with pytest.raises(ambientd.ConfigError, match="toolbox"):
-        client.export_annotations("a.parquet", toolbox=True)
-    with pytest.raises(ambientd.ConfigError, match="generation"):
-        client.export_annotations("a.jsonl", generation="00" * 16)

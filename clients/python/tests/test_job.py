@@ -64,20 +64,18 @@ def test_curves_and_pictures_are_arrays(daemon):
 def test_a_job_is_asked_told_and_listed(daemon):
     job = started(daemon)
     daemon.jobs = [row("running", 1, id=6), row("running", 4)]
-    assert job.progress()["done"] == 4 == job.done and job.total == 9
-    assert job.pause()["state"] == "paused" == job.state
-    assert [one.id for one in job._client.jobs()] == [6, 7] and job._client.job(6).done == 1
+    assert job.progress()["done"] == 4 == job.facts["done"] and job.refresh() is job
+    assert job.pause() is job and job.state == "paused"
+    assert [one.id for one in job._client.jobs()] == [6, 7] and job._client.job(6).facts["done"] == 1
     with pytest.raises(ambientd.NotFoundError, match="no job 99"):
         job._client.job(99)
-    with pytest.raises(AttributeError, match="no 'speed'"):
-        job.speed
     assert "7" in repr(job) and [order[1].get("action") for order in daemon.orders] == [None, "pause"]
 
 
 def test_wait_follows_the_job_to_its_end(daemon):
     job, seen = started(daemon), []
     daemon.events = [[row("queued")], [row("running", 3), row("done", 9, id=8)], [row("done", 9)], [row("done", 9)]]
-    assert job.wait(10, progress=lambda info: seen.append((info["state"], info["done"])))["done"] == 9
+    assert job.wait(10, progress=lambda facts: seen.append((facts["state"], facts["done"]))) is job
     assert seen == [("queued", 0), ("running", 3), ("done", 9)] and job.over
 
 
@@ -90,7 +88,7 @@ def test_a_job_that_did_not_get_through_raises(daemon, state, message):
         started(daemon).wait(10)
     assert error.value.detail["state"] == state
     daemon.events = [[ended]]
-    assert started(daemon).wait(10, check=False)["state"] == state
+    assert started(daemon).wait(10, check=False).state == state
 
 
 def test_wait_gives_up_in_time_and_the_job_is_told_to_go_on(daemon):
@@ -103,14 +101,14 @@ def test_wait_asks_where_no_event_comes(daemon, monkeypatch):
     """An event that does not fit one frame is not sent; JOBS is answered all the same."""
     monkeypatch.setattr("ambientd.job._SILENCE_S", 0.05)
     daemon.events, daemon.jobs = [[row("running", 2)]], [row("done", 9)]
-    assert started(daemon).wait(30)["done"] == 9
+    assert started(daemon).wait(30).facts["done"] == 9
 
 
 def test_wait_outlives_the_daemon(tmp_path):
     path = str(tmp_path / "s")
     with FakeDaemon(path, events=[[row("running", 2)], "die", [row("running", 5)], [row("done", 9)]]) as daemon:
         job, seen = started(daemon), []
-        assert job.wait(30, progress=lambda info: seen.append(info["done"]))["state"] == "done"
+        assert job.wait(30, progress=lambda facts: seen.append(facts["done"])).state == "done"
         assert seen == [2, 5, 9]
         daemon.events = [[row("running", 2)], "die"]
         with pytest.raises(ambientd.DisconnectedError):

@@ -1,0 +1,444 @@
+"""Annotation jobs of the running daemon: their life, their records, what streams make of them. Stand-in models need no
+library: "fake:edge" gives smooth pictures a larger sigma_min, "fake:slow=MS" takes its time."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy
+import pytest
+
+import datasets
+import wire
+from conftest import ROOT
+
+CTL = os.environ.get("AMBIENTCTL_BIN", str(ROOT / "build/clients/ctl/ambientctl"))
+DTYPES = {"f32": "<f4", "u32": "<u4", "u8": "u1", "u16": "<u2", "i64": "<i8"}
+OVER = ("done", "failed", "cancelled")
+N = 120
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory):
+    return datasets.tar_set(tmp_path_factory.mktemp("annotate") / "tars", N, per_shard=40)
+
+
+@pytest.fixture
+def served(daemon, tars, tmp_path):
+    """served(*arguments): a daemon on the tars with a state directory that its successors share."""
+    def start(*arguments, shards=None, state="state", **options):
+        return daemon(shards or tars, "--state-dir", tmp_path / state, *arguments, **options)
+    return start
+
+
+def annotate(one, **body):
+    with one.client() as client:
+        return client.call(wire.ANNOTATE, {"model": "fake:edge", **body})["job"]["id"]
+
+
+def job(one, id):
+    with one.client() as client:
+        return next(row for row in client.call(wire.JOBS, {})["jobs"] if row["id"] == id)
+
+
+def wait(one, id, states=OVER, timeout=120):
+    end = time.monotonic() + timeout
+    while (row := job(one, id))["state"] not in states:
+        assert time.monotonic() < end, row
+        time.sleep(0.02)
+    return row
+
+
+def act(one, id, action, **body):
+    with one.client() as client:
+        return client.call(wire.JOB, {"id": id, "action": action, **body})
+
+
+def columns(one, **body):
+    with one.client() as client:
+        answer = client.call(wire.ANNOTATIONS, body)
+    arrays = {name: numpy.frombuffer(base64.b64decode(row["data"]), DTYPES[row["dtype"]]) for name, row in answer["columns"].items()}
+    return arrays | {"answer": answer}
+
+
+def ctl(one, *arguments, check=True):
+    done = subprocess.run([CTL, *map(str, arguments), "--socket", str(one.socket)], capture_output=True, text=True, timeout=120)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_job_annotates_every_sample_and_a_generation_is_minted(served):
+    one = served()
+    row = wait(one, annotate(one))
+    assert (row["state"], row["done"], row["total"], row["given_up"]) == ("done", N, N, 0)
+    got = columns(one)
+    assert (got["state"] == 1).all() and (got["min_origin"] == 3).all() and (got["sigma_max"] == 0).all()
+    assert (got["lo"] <= got["sigma_min"]).all() and (got["sigma_min"] <= got["hi"]).all()
+    assert got["evaluations"].sum() == row["evaluations"] > 0
+    assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2)
+    assert columns(one, start=100, count=50)["sigma_min"].shape == (20,)
+
+
+def test_records_do_not_depend_on_batches_parts_or_interruptions(served, tmp_path):
+    """The same annotations from one run, from batches of another size, and from two daemons that shared the work."""
+    one = served()
+    wait(one, annotate(one))
+    whole = columns(one)["sigma_min"]
+    other = served(state="other")
+    wait(other, annotate(other, batch=7))
+    assert (columns(other)["sigma_min"] == whole).all()
+    halves = [served(state=f"half{k}") for k in (1, 2)]
+    done = [wait(half, annotate(half, part=[k, 2]))["done"] for k, half in zip((1, 2), halves)]
+    assert sum(done) == N and min(done) > N / 4
+    out = ctl(halves[0], "annotations", "merge", tmp_path / "half2/annotations/main").stdout
+    assert f"{done[1]} taken over" in out
+    assert (columns(halves[0])["sigma_min"] == whole).all()
+
+
+def test_kill_9_loses_nothing_and_the_job_goes_on(served):
+    """Killed again and again while it works: what was acknowledged stays, and no sample is done twice."""
+    one = served()
+    whole = None
+    id = annotate(one, model="fake:slow=3")
+    kept = {}
+    for _ in range(4):
+        time.sleep(0.4)
+        got = columns(one)
+        kept |= {i: v for i, v in enumerate(got["sigma_min"]) if got["min_origin"][i] == 3}
+        one.process.kill()
+        one.process.wait()
+        one = served()
+        got = columns(one)
+        assert all(got["sigma_min"][i] == v for i, v in kept.items())
+    row = wait(one, id)
+    assert (row["state"], row["done"], row["total"]) == ("done", N, N)
+    whole = columns(one)
+    assert (whole["min_origin"] == 3).all()
+    other = served(state="other")
+    wait(other, annotate(other))
+    assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
+
+
+def test_job_pauses_resumes_gives_way_and_is_cancelled(served):
+    one = served()
+    first = annotate(one, model="fake:slow=5", where={"label": 1})
+    wait(one, first, ("running",))
+    act(one, first, "pause")
+    assert wait(one, first, ("paused",))["state"] == "paused"
+    second = annotate(one, model="fake:slow=5", where={"label": 2})
+    third = annotate(one, where={"label": 3}, priority=5)
+    assert wait(one, third)["state"] == "done"
+    act(one, second, "cancel")
+    assert wait(one, second)["state"] == "cancelled"
+    act(one, first, "resume")
+    assert wait(one, first)["state"] == "done"
+    with pytest.raises(wire.Refused, match="cannot resume job"):
+        act(one, first, "resume")
+    with pytest.raises(wire.Refused, match="no job 99"):
+        act(one, 99, "pause")
+    labels = columns(one)
+    assert set(labels["label"][labels["min_origin"] == 3]) >= {1, 3}
+
+
+def test_second_job_on_the_same_samples_is_refused_while_the_first_runs(served):
+    one = served()
+    first = annotate(one, model="fake:slow=20")
+    with pytest.raises(wire.Refused, match="may mean the same samples") as refused:
+        annotate(one)
+    assert refused.value.code == "busy"
+    act(one, first, "cancel")
+
+
+def test_trusted_and_imported_samples_cost_no_evaluation(served, tmp_path):
+    """An imported value beats the classifier's, so the sample is not even examined."""
+    lines = tmp_path / "a.jsonl"
+    lines.write_text("".join(json.dumps({"key": f"{i:06d}", "sigma_min": 0.5}) + "\n" for i in range(30)))
+    one = served()
+    ctl(one, "import", lines)
+    row = wait(one, annotate(one))
+    assert row["total"] == N - 30
+    got = columns(one)
+    assert (got["min_origin"][:30] == 4).all() and (got["evaluations"][:30] == 0).all() and (got["sigma_min"][:30] == 0.5).all()
+    assert (got["min_origin"][30:] == 3).all()
+
+
+def test_import_is_kept_over_a_restart(served, tmp_path):
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"key": "000003", "sigma_min": 0.25}\n')
+    one = served()
+    ctl(one, "import", lines)
+    lines.write_text('{"key": "000003", "sigma_max": 0.125}\n')  # another side, another time
+    ctl(one, "import", lines)
+    one.stop()
+    got = columns(served())
+    assert (got["sigma_min"][3], got["sigma_max"][3], got["min_origin"][3]) == (0.25, 0.125, 4)
+
+
+def test_nan_gives_the_sample_up_and_the_job_goes_on(served):
+    one = served()
+    row = wait(one, annotate(one, model="fake:nan=0.08"))
+    assert row["state"] == "done" and row["done"] == N and 0 < row["given_up"] <= N
+    got = columns(one)
+    assert (got["state"] == 2).sum() == row["given_up"]
+    key = got["answer"]["keys"][int(numpy.flatnonzero(got["state"] == 2)[0])]
+    assert "gave it up (format)" in ctl(one, "annotations", "show", key).stdout
+    again = wait(one, annotate(one))  # a given-up sample has a record: it is done only where asked for again
+    assert again["total"] == 0
+
+
+def test_unreadable_pictures_are_counted_and_passed_over(daemon, tmp_path):
+    shards = datasets.tar_set(tmp_path / "tars", 40, bad=(3, 17))
+    one = daemon(shards, "--state-dir", tmp_path / "state", "--size", 16)
+    row = wait(one, annotate(one))
+    assert (row["state"], row["unreadable"], row["done"]) == ("done", 2, 40)
+    assert (columns(one)["min_origin"] == 3).sum() == 38
+
+
+def test_bad_requests_say_what_is_allowed(served, daemon, tars):
+    one = served()
+    for body, message in [
+        ({"model": "relative.onnx"}, "absolute path"),
+        ({"mode": "sparse"}, "adaptive, dense"),
+        ({"grid": [1, 2]}, "lo, hi, n"),
+        ({"part": [3, 2]}, "1 <= k <= n"),
+        ({"where": {"annotated": "maybe"}}, "no, any"),
+        ({"epsilon": 0.7}, "-0.5 and 0.5"),
+        ({"modle": "x"}, "unknown key"),
+        ({"kind": "crops"}, "models"),
+        ({"providers": [1]}, "CUDA"),
+    ]:
+        with pytest.raises(wire.Refused) as refused:
+            annotate(one, **body)
+        assert refused.value.code == "config" and message in str(refused.value), (body, str(refused.value))
+    bare = daemon(tars)
+    with pytest.raises(wire.Refused, match="--state-dir"):
+        annotate(bare)
+
+
+@pytest.mark.parametrize("body,message", [
+    ({"model": "/nonexistent.onnx"}, "No such file"),
+    ({"model": str(ROOT / "README.md")}, "not an ONNX model"),
+    ({"model": "fake:what"}, "fake:edge"),
+])
+def test_model_that_does_not_open_fails_the_job_with_the_reason(served, body, message):
+    one = served()
+    row = wait(one, annotate(one, **body))
+    assert row["state"] == "failed" and message in row["reason"]
+    assert wait(one, annotate(one))["state"] == "done"  # nothing is in the way of the next
+
+
+def test_missing_library_is_said_with_what_to_install(served, tmp_path):
+    environment = {**os.environ, "AMBIENTD_ONNXRUNTIME": "/nonexistent/libonnxruntime.so"}
+    model = tmp_path / "m.onnx"
+    model.write_bytes(bytes([0x3A, 0x00]))  # a graph without anything in it
+    one = served(env=environment)
+    row = wait(one, annotate(one, model=str(model)))
+    assert row["state"] == "failed" and "AMBIENTD_ONNXRUNTIME" in row["reason"]
+
+
+def test_dry_run_counts_and_starts_nothing(served):
+    one = served()
+    with one.client() as client:
+        cost = client.call(wire.ANNOTATE, {"model": "fake:edge", "mode": "dense", "dry_run": True})
+        assert cost["samples"] == N and cost["evaluations"] == N * 8192 and cost["evaluations_per_s"] > 0
+        assert client.call(wire.JOBS, {})["jobs"] == []
+
+
+def test_dense_keeps_whole_curves_and_agrees_with_adaptive(served, tmp_path):
+    one = served()
+    grid = [0.01, 3, 256]
+    wait(one, annotate(one, mode="dense", grid=grid, curves=True, where={"label": 4}))
+    got = columns(one)
+    mine = numpy.flatnonzero(got["label"] == 4)
+    assert (got["evaluations"][mine] == 4 * 256).all()
+    with one.client() as client:
+        answer = client.call(wire.CURVE, {"index": int(mine[0])})
+    sigmas, p = numpy.array(answer["curve"]["sigmas"]), numpy.array(answer["curve"]["p"])
+    assert len(sigmas) == 256 and (numpy.diff(sigmas) > 0).all() and p.min() >= 0 and p.max() <= 1
+    smooth = [p[0]]
+    for value in p[1:]:
+        smooth.append(smooth[-1] + 2 / 33 * (value - smooth[-1]))
+    first = numpy.flatnonzero(numpy.array(smooth) < 0.55)[0]
+    assert numpy.isclose(sigmas[first], got["sigma_min"][mine[0]], rtol=1e-5)
+    wait(one, annotate(one, grid=grid, where={"label": 4, "annotated": "any"}))
+    again = columns(one)
+    assert (again["evaluations"][mine] < 4 * 256).all()
+    assert numpy.abs(numpy.log(again["sigma_min"][mine] / got["sigma_min"][mine])).max() < 0.1  # the stand-in has no noise
+    ctl(one, "annotations", "show", "000004", "-o", tmp_path / "curve.png")
+    ctl(one, "annotations", "grid", "-o", tmp_path / "grid.png", "--rows", 3, "--columns", 4)
+    assert (tmp_path / "curve.png").stat().st_size > 10000 and (tmp_path / "grid.png").stat().st_size > 10000
+
+
+def test_crops_set_sigma_max_and_leave_sigma_min(served):
+    one = served()
+    wait(one, annotate(one))
+    before = columns(one)
+    with one.client() as client:
+        id = client.call(wire.ANNOTATE, {"kind": "crops", "models": {"4": "fake:constant=0.6", "8": "fake:constant=0.9"}})["job"]["id"]
+    row = wait(one, id)
+    got = columns(one)
+    # P(target) is 0.4 for tiles of 4 and 0.1 for tiles of 8: the largest above 0.25 is 4
+    assert row["state"] == "done" and (got["sigma_max"] == numpy.float32(0.05)).all() and (got["max_origin"] == 2).all()
+    assert (got["sigma_min"] == before["sigma_min"]).all()
+    assert row["evaluations"] == N * (16 + 4)
+
+
+def subscribe(client, **body):
+    return client.subscribe(batch_size=16, fields=["x_t", "index", "s_t", "sigma_min"],
+                            options={"seed": 5, "policy": "uniform", "gaps": "truncate", "schedule": {"kind": "lognormal", "mean": 0, "std": 1}},
+                            **body)
+
+
+def test_stream_takes_new_annotations_up_and_replays_an_older_state(served):
+    """A stream that follows moves at a step that its state names; after a kill -9 and a restart a stream from the state
+    before it draws the same bytes again, on annotations rebuilt from the store."""
+    one = served()
+    with one.client() as client:
+        stream = subscribe(client)
+        early = stream.take(3)
+        wait(one, annotate(one))
+        assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2, 60)
+        rows, moved = [], None
+        while moved is None or len(rows) < moved + 4:
+            rows += stream.take(1)
+            if rows[-1][0].flags & 1:
+                moved = len(rows) - 1
+            assert len(rows) < 500
+    before, after = rows[moved - 1][0].state if moved else early[-1][0].state, rows[moved][0]
+    assert after.state["annotations"] != early[0][0].state["annotations"]
+    one.process.kill()
+    one.process.wait()
+    one = served()
+    wait(one, annotate(one, where={"annotated": "any"}, seed=9))  # one more generation behind the one that is asked for
+    with one.client() as client:
+        stream = subscribe(client, state=early[0][0].state, follow=False)
+        for lend, batch in early[1:]:
+            got_lend, got = stream.take(1)[0]
+            assert got_lend.step == lend.step and (got["x_t"] == batch["x_t"]).all() and (got["index"] == batch["index"]).all()
+    with one.client() as client:
+        moves = [{"step": after.step, "annotations": after.state["annotations"]}]
+        stream = subscribe(client, state=before, follow=False, moves=moves)
+        for lend, batch in rows[moved:moved + 4]:
+            got_lend, got = stream.take(1)[0]
+            assert got_lend.step == lend.step and (got["x_t"] == batch["x_t"]).all()
+    assert "annotations.recalled" in one.log()
+
+
+def test_state_of_unknown_annotations_is_refused_with_what_is_gone(served):
+    one = served()
+    with one.client() as client:
+        state = subscribe(client).take(1)[0][0].state
+    state["annotations"] = "0" * 31 + "1"
+    with one.client() as client, pytest.raises(wire.Refused, match="no annotations with fingerprint") as refused:
+        subscribe(client, state=state)
+    assert refused.value.code == "not-found"
+
+
+def test_generation_is_restored_at_restart_and_what_came_later_is_the_next(served):
+    one = served()
+    wait(one, annotate(one, where={"label": 1}))
+    assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2, 60)
+    with one.client() as client:
+        minted = client.call(wire.GENERATIONS, {})["annotations"][-1]
+    id = annotate(one, model="fake:slow=5")
+    assert one.wait_for(lambda _: 0 < job(one, id)["done"] < N - 12, 60)  # deposited, but not minted
+    one.process.kill()
+    one.process.wait()
+    one = served()
+    with one.client() as client:
+        rows = client.call(wire.GENERATIONS, {})["annotations"]
+    assert any(row["fingerprint"] == minted["fingerprint"] and row["number"] == minted["number"] for row in rows)
+    assert rows[-1]["current"] and rows[-1]["number"] == minted["number"] + 1
+    act(one, id, "cancel")
+
+
+def test_export_is_read_back(served, tmp_path):
+    one = served()
+    wait(one, annotate(one))
+    whole = columns(one)
+    assert f"{N} lines written" in ctl(one, "annotations", "export", tmp_path / "out.jsonl").stdout
+    other = served(state="other")
+    ctl(other, "annotations", "import", tmp_path / "out.jsonl")
+    got = columns(other)
+    assert (got["sigma_min"] == whole["sigma_min"]).all() and (got["sigma_max"] == whole["sigma_max"]).all()
+    ctl(one, "annotations", "export", tmp_path / "toolbox.jsonl", "--toolbox")
+    assert all(isinstance(json.loads(line)["sigma_min"], float | int) for line in open(tmp_path / "toolbox.jsonl"))
+
+
+def test_watcher_hears_of_progress_until_the_job_ends(served):
+    one = served()
+    with one.client() as client:
+        assert client.call(wire.WATCH, {}) == {}
+        id, states = annotate(one, model="fake:slow=2"), []
+        while not states or states[-1] not in OVER:
+            got = client.read()
+            assert got.type == wire.EVENT and got.id == 2
+            states += [row["state"] for row in json.loads(got.payload)["jobs"] if row["id"] == id]
+    assert states[-1] == "done" and "running" in states
+
+
+def test_stats_and_status_say_who_is_annotated(served):
+    one = served()
+    wait(one, annotate(one, where={"label": 1}))
+    out = ctl(one, "annotations", "stats", "--by", "label").stdout
+    assert "label 1: 12 samples, 12 annotated, 0 not" in out and "label 2: 12 samples, 0 annotated, 12 not" in out
+    with one.client() as client:
+        groups = client.call(wire.STATS, {"bins": 8})["groups"]
+    assert groups[0]["annotated"] == 12 and sum(groups[0]["sigma_min"]["counts"]) + groups[0]["sigma_min"]["zero"] == N
+    assert "done" in ctl(one, "jobs").stdout and "12 samples set" in ctl(one, "status").stdout
+
+
+def test_verify_reports_damage_with_its_place(served, tmp_path):
+    one = served()
+    wait(one, annotate(one))
+    assert "every record is whole" in ctl(one, "annotations", "verify").stdout
+    one.stop()
+    journal = sorted((tmp_path / "state/annotations/main").glob("journal-*"))[0]
+    data = bytearray(journal.read_bytes())
+    at = data.rfind(b"job-") // 3
+    data[at] ^= 0x40
+    journal.write_bytes(data)
+    one = served()
+    done = ctl(one, "annotations", "verify", check=False)
+    assert done.returncode == 1 and "DAMAGED" in done.stdout and "offset" in done.stdout
+    assert "store.damaged" in one.log()
+    row = wait(one, annotate(one))  # what was lost is done again, the rest is served
+    assert row["state"] == "done" and (columns(one)["min_origin"] == 3).all()
+
+
+def test_full_disk_makes_the_job_wait_and_streams_go_on(daemon, tars, tmp_path):
+    """The state directory on a small file system of its own, filled up while a job runs."""
+    state = tmp_path / "small"
+    state.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)], capture_output=True).returncode != 0:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    try:
+        one = daemon(tars, "--state-dir", state)
+        ballast = state / "ballast"
+        with open(ballast, "wb") as file, pytest.raises(OSError):
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        id = annotate(one, curves=True, mode="dense", trials=1, grid=[0.01, 3, 1024])
+        row = wait(one, id, (*OVER, "waiting"))
+        assert row["state"] == "waiting" and "No space" in row["reason"]
+        with one.client() as client:
+            assert len(subscribe(client).take(5)) == 5
+        ballast.unlink()
+        row = wait(one, id)
+        assert (row["state"], row["done"]) == ("done", N)
+        assert (columns(one)["min_origin"] == 3).all()
+        one.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=False)
+
+
+def test_stop_during_a_job_is_clean_and_the_next_daemon_goes_on(served):
+    one = served()
+    id = annotate(one, model="fake:slow=5")
+    time.sleep(0.5)
+    assert one.stop(signal.SIGTERM) == 0
+    assert wait(served(), id)["state"] == "done"
