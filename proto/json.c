@@ -1,7 +1,8 @@
 /*
- * Json: what configuration, control messages and states share. cJSON parses; this file bounds and types it.
+ * Json: what configuration, control messages and states share. json-grammar.c lets in what is JSON and not too
+ * deep, cJSON makes a tree of it, this file types it.
  *
- * Depth is counted over the text before cJSON sees it, because cJSON recurses. Integers past 2^53 travel as
+ * Integers past 2^53 travel as
  * decimal strings, infinity as "inf": JSON numbers can carry neither.
  */
 #include "proto/json.h"
@@ -14,77 +15,21 @@
 #include <string.h>
 
 #include "base/suggest.h"
-
-static void json_locate(unsigned *line, unsigned *column, const char *text, const char *at) {
-    *line = 1;
-    *column = 1;
-    for (const char *p = text; p < at; p++) {
-        if (*p == '\n') {
-            (*line)++;
-            *column = 1;
-        } else {
-            (*column)++;
-        }
-    }
-}
-
-static int json_check_depth(const char *text, size_t bytes, unsigned depth_max, struct amb_error *err) {
-    unsigned depth = 0, line, column;
-    bool in_string = false;
-
-    for (size_t i = 0; i < bytes; i++) {
-        char c = text[i];
-
-        if (in_string) {
-            if (c == '\\') {
-                i++;
-            } else if (c == '"') {
-                in_string = false;
-            }
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > depth_max) {
-                json_locate(&line, &column, text, text + i);
-                return amb_fail(err, AMB_ERR_LIMIT, "line %u column %u: JSON nested deeper than %u", line, column,
-                                depth_max);
-            }
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
-        }
-    }
-    return 0;
-}
+#include "proto/json-grammar.h"
 
 int ambp_json_decode(cJSON **out, const char *text, size_t bytes, unsigned depth_max, struct amb_error *err) {
-    const char *end = NULL;
-    unsigned line, column;
     cJSON *json;
-    int r = json_check_depth(text, bytes, depth_max, err);
+    int r = ambp_json_check(text, bytes, depth_max, err);
 
     if (r < 0) {
         return r;
     }
-    json = cJSON_ParseWithLengthOpts(text, bytes, &end, false);
-    if (json != NULL) {
-        while (end < text + bytes && strchr(" \t\r\n", *end) != NULL && *end != '\0') {
-            end++;
-        }
-        if (end == text + bytes) {
-            *out = json;
-            return 0;
-        }
-        cJSON_Delete(json);
+    json = cJSON_ParseWithLength(text, bytes);
+    if (json == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %zu bytes of JSON", bytes);
     }
-    if (end == NULL || end < text || end > text + bytes) {
-        end = text;
-    }
-    json_locate(&line, &column, text, end);
-    if (end == text + bytes) {
-        return amb_fail(err, AMB_ERR_FORMAT, "line %u column %u: JSON ends too early", line, column);
-    }
-    return amb_fail(err, AMB_ERR_FORMAT, "line %u column %u: not JSON at '%.*s'", line, column,
-                    (int)(text + bytes - end < 16 ? text + bytes - end : 16), end);
+    *out = json;
+    return 0;
 }
 
 void ambp_json_deletep(cJSON **json) {

@@ -11,10 +11,10 @@
 #define AMBP_JSON_DEPTH_MAX 16u /* DESIGN section 9 */
 
 /**
- * Parse one JSON value that fills `bytes` (spaces around it apart).
+ * Parse one JSON value that fills `bytes` (spaces around it apart): strict RFC 8259 (proto/json-grammar.h).
  *
  * depth_max: nesting allowed; checked before cJSON recurses.
- * Errors:    AMB_ERR_FORMAT with line and column; AMB_ERR_LIMIT too deep.
+ * Errors:    AMB_ERR_FORMAT with line and column; AMB_ERR_LIMIT too deep; -ENOMEM.
  * Returns:   0 and *out, to be released by cJSON_Delete.
  */
 int ambp_json_decode(cJSON **out, const char *text, size_t bytes, unsigned depth_max, struct amb_error *err);

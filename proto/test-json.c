@@ -37,6 +37,36 @@ TEST(depth_is_bounded) {
     assert_ok(ambp_json_decode(&json, quoted, strlen(quoted), 2, &err), err);
 }
 
+static int decode(const char *text, size_t bytes) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    return ambp_json_decode(&json, text, bytes, 16, &err);
+}
+
+TEST(what_only_cjson_takes_is_refused) {
+    /* Each of these cJSON 1.7.15 reads without a word, the strings as shorter ones; Python's json takes the last two. */
+    static const char *const bad[] = {
+        "[01]",       "[1.]",     "[-.5]",     "[1.e5]",     "[\"\\u12g4\"]",         "[\"\n\"]",        "[\v1]",
+        "[\"\x01\"]", "[\"\xff\"]", "[\"\xc0\xaf\"]", "[\"\xed\xa0\x80\"]", "[\"\xf4\x90\x80\x80\"]", "[\"\xe2\x82\"]",
+        "{\"seed\\u0000x\": 1}",
+        "[1000000000000000000000000000000000000000000000000000000000000000]",
+    };
+    static const char *const good[] = {
+        "0",      "-0.5e+10", " [ ] ", "{}", "\"\\ud83d\\ude00\\/\"", "\"\xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"", "\xef\xbb\xbf{\"a\": [null, true]}",
+        "[100000000000000000000000000000000000000000000000000000000000000]",
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(decode(bad[i], strlen(bad[i])), AMB_ERR_FORMAT);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_int_equal(decode(good[i], strlen(good[i])), 0);
+    }
+    assert_int_equal(decode("[1]\0", 4), AMB_ERR_FORMAT);
+    assert_int_equal(decode("[1\0]", 4), AMB_ERR_FORMAT);
+}
+
 TEST(fields_are_typed) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
     struct amb_error err = AMB_ERROR_NULL;
@@ -81,6 +111,7 @@ TEST(unknown_and_repeated_keys_are_refused) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(errors_have_line_and_column),
     cmocka_unit_test(depth_is_bounded),
+    cmocka_unit_test(what_only_cjson_takes_is_refused),
     cmocka_unit_test(fields_are_typed),
     cmocka_unit_test(unknown_and_repeated_keys_are_refused),
 };

@@ -20,7 +20,7 @@ packages="gcc libc6-dev meson ninja-build pkg-config python3 python3-venv
     libseccomp-dev libcairo2-dev fonts-dejavu-core"
 if [ "$want_tests" = 1 ]; then
     packages="$packages libcmocka-dev clang libclang-rt-dev libasan8 libubsan1 libtsan2 valgrind libc6-dbg
-        gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user strace faketime systemd"
+        gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user strace faketime systemd libarchive-tools"
 fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -36,6 +36,7 @@
 #include "codec/decoder.h"
 #include "codec/exif.h"
 
+#define JPEG_SOS         0xDA
 #define JPEG_ROWS        4u  /* of one call; a library row group has at most 4 */
 #define JPEG_CHECK_CALLS 32u /* of the progress monitor between two looks at the clock; not tuned */
 #define JPEG_PIXEL_BYTES 8u  /* of coefficients: four components of 16 bits */
@@ -306,6 +307,41 @@ static void jpeg_set_input(struct amb_jpeg *jpeg, const uint8_t *data, size_t by
     jpeg_mem_src(&jpeg->cinfo, padded, bytes + JPEG_PAD_BYTES);
 }
 
+static size_t load_u16be(const uint8_t *p) {
+    return (size_t)p[0] << 8 | p[1];
+}
+
+/* Scans of a file, counted by its markers: a picture of many scans is refused before its first is decoded. */
+static unsigned jpeg_count_scans(const uint8_t *data, size_t bytes) {
+    const uint8_t *p = data, *end = data + bytes;
+    unsigned n = 0;
+
+    while (end - p >= 4) {
+        p = memchr(p, 0xFF, (size_t)(end - p - 3));
+        if (p == NULL || p[1] == JPEG_EOI) {
+            break;
+        }
+        if (p[1] == 0xFF) { /* a fill byte */
+            p++;
+        } else if (p[1] < 0xC0 || (p[1] >= JPEG_RST0 && p[1] <= 0xD8)) { /* inside a scan; SOI */
+            p += 2;
+        } else {
+            n += p[1] == JPEG_SOS;
+            p += 2;
+            p += amb_size_min(load_u16be(p), (size_t)(end - p));
+        }
+    }
+    return n;
+}
+
+static void jpeg_check_scans(struct amb_jpeg *jpeg, const uint8_t *data, size_t bytes) {
+    unsigned scans_max = jpeg->decoder->limits.scans_max, n = jpeg_count_scans(data, bytes);
+
+    if (n > scans_max) {
+        jpeg_stop(jpeg, amb_fail(jpeg->err, AMB_ERR_LIMIT, "JPEG of %u scans, allowed are %u", n, scans_max));
+    }
+}
+
 /* All scans have been read, up to an end marker: it must be the file's own. */
 static void jpeg_check_end(struct amb_jpeg *jpeg) {
     if (jpeg->cinfo.src->bytes_in_buffer < jpeg->n_left) {
@@ -331,6 +367,9 @@ static void jpeg_decode(struct amb_picture *out, struct amb_jpeg *jpeg, const ui
     /* Coefficients of a progressive picture, 2 bytes each; more than four full components are no picture. */
     cinfo->mem->max_memory_to_use =
         (long)amb_size_min(LONG_MAX, JPEG_PIXEL_BYTES * decoder->limits.pixels_max);
+    if (jpeg_has_multiple_scans(cinfo)) {
+        jpeg_check_scans(jpeg, data, bytes);
+    }
     jpeg_start_decompress(cinfo);
     if (jpeg_has_multiple_scans(cinfo)) {
         jpeg_check_end(jpeg);

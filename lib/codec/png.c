@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <setjmp.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <png.h>
@@ -22,6 +23,8 @@
 #define PNG_CHUNK_MAX                                                                                        \
     (8u << 20)             /* bytes that a chunk may claim in memory; image data apart (HAZARDS: bombs) */
 #define PNG_HEAD_BYTES 33u /* signature, IHDR with its length, name and CRC                             */
+#define PNG_SURPLUS_MAX                                                                                      \
+    (64u << 10) /* bytes of image data behind the last row; good files have 0 to 10; not tuned  */
 #define PNG_CHECK_BYTES                                                                                      \
     (1u << 20) /* of pixels between two looks at the clock; not tuned                        */
 
@@ -34,6 +37,8 @@ struct png_job {
     const uint8_t *data;
     size_t bytes, offset;
     uint32_t width, height;
+    int n_passes; /* while rows are read, else 0 */
+    size_t n_surplus;
     int code;
 };
 
@@ -76,9 +81,25 @@ static void png_on_free(png_structp png, png_voidp p) {
     }
 }
 
+/* With its last row libpng inflates whatever image data follow, a thousand bytes for each, only to drop them. */
+static void png_check_surplus(struct png_job *job, size_t bytes) {
+    bool is_done = job->n_passes == 1 ? png_get_current_row_number(job->png) >= job->height
+                                      : png_get_current_pass_number(job->png) >= job->n_passes;
+
+    job->n_surplus += is_done ? bytes : 0;
+    if (job->n_surplus > PNG_SURPLUS_MAX) {
+        png_stop(job, amb_fail(job->err, AMB_ERR_FORMAT,
+                               "PNG of %zu bytes with more than %u of image data behind its last row", job->bytes,
+                               PNG_SURPLUS_MAX));
+    }
+}
+
 static void png_on_read(png_structp png, png_bytep dst, size_t bytes) {
     struct png_job *job = png_get_io_ptr(png);
 
+    if (job->n_passes != 0) {
+        png_check_surplus(job, bytes);
+    }
     if (!amb_span_ok(job->offset, bytes, job->bytes)) {
         png_stop(job,
                  amb_fail(job->err, AMB_ERR_FORMAT, "PNG of %zu bytes is truncated: wants %zu at byte %zu",
@@ -144,11 +165,11 @@ static uint32_t png_set_output(struct png_job *job) {
     return type & PNG_COLOR_MASK_COLOR ? 3 : 1;
 }
 
-static void png_read_rows_of(struct png_job *job, int n_passes, size_t row_bytes) {
+static void png_read_rows_of(struct png_job *job, size_t row_bytes) {
     uint8_t *pixels = job->decoder->pixels.data;
     size_t n_unchecked = 0;
 
-    for (int pass = 0; pass < n_passes; pass++) {
+    for (int pass = 0; pass < job->n_passes; pass++) {
         for (uint32_t y = 0; y < job->height; y++) {
             png_read_row(job->png, pixels + y * row_bytes, NULL);
             n_unchecked += row_bytes;
@@ -179,7 +200,9 @@ static void png_decode(struct amb_picture *out, struct png_job *job) {
                  amb_fail(job->err, AMB_ERR_UNSUPPORTED, "PNG of colour type %d and %d bits",
                           png_get_color_type(job->png, job->info), png_get_bit_depth(job->png, job->info)));
     }
-    png_read_rows_of(job, n_passes, row_bytes);
+    job->n_passes = n_passes;
+    png_read_rows_of(job, row_bytes);
+    job->n_passes = 0;
     png_read_end(job->png, NULL); /* the CRC of the last image data, and that IEND is there */
 }
 

@@ -21,8 +21,9 @@ static int folder_load(struct amb_buf *out, void *opaque, const struct amb_membe
                        struct amb_error *err) {
     const struct amb_folder *folder = opaque;
 
-    return amb_folder_read(out, folder->fd, folder->path, member->name, member->name_bytes, member->place,
-                           err);
+    return member->bytes > AMB_SIDE_TEXT_MAX
+               ? AMB_INDEXER_E_LONG
+               : amb_folder_read(out, folder->fd, folder->path, member->name, member->name_bytes, member->place, err);
 }
 
 static int folder_pack(uint8_t record[AMB_INDEX_RECORD_BYTES], const struct amb_member *first,

@@ -83,8 +83,10 @@ static void indexer_note_bad(struct amb_indexer *indexer, const struct amb_membe
 /* text is filled; BAD where the member is too long to be a label. */
 static int indexer_load(bool *ok, struct amb_indexer *indexer, const struct amb_member *member,
                         struct amb_error *err) {
-    *ok = member->bytes <= AMB_SIDE_TEXT_MAX;
-    return *ok ? indexer->format->load(&indexer->text, indexer->opaque, member, err) : 0;
+    int r = indexer->format->load(&indexer->text, indexer->opaque, member, err);
+
+    *ok = r != AMB_INDEXER_E_LONG;
+    return *ok ? r : 0;
 }
 
 static int indexer_get_field(struct amb_label *out, struct amb_indexer *indexer,

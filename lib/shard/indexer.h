@@ -14,6 +14,10 @@
           */
 #define AMB_SIDE_TEXT_MAX (1u << 20) /* .cls and .json read while indexing; not tuned */
 
+enum amb_indexer_outcome {
+    AMB_INDEXER_E_LONG = 1, /* a text of more than AMB_SIDE_TEXT_MAX bytes */
+};
+
 /* Borrowed strings. */
 struct amb_index_options {
     const char *prefix;         /* before each key: "" or "base name of the shard/" */
@@ -23,7 +27,7 @@ struct amb_index_options {
 
 /* What the format adds: callbacks get the scanner's own state. */
 struct amb_indexer_format {
-    /* Read a small member whole. */
+    /* Read a member of at most AMB_SIDE_TEXT_MAX bytes whole, or AMB_INDEXER_E_LONG. */
     int (*load)(struct amb_buf *out, void *opaque, const struct amb_member *member, struct amb_error *err);
     /* Fill bytes 0-12 of the record of a sample. 0 or AMB_ERR_LIMIT. */
     int (*pack)(uint8_t record[AMB_INDEX_RECORD_BYTES], const struct amb_member *first,

@@ -236,18 +236,22 @@ bool amb_jsontext_skip(struct amb_jsontext *in) {
 
 bool amb_jsontext_field(struct amb_jsontext *in, struct amb_buf *scratch, const char *field) {
     size_t n = strlen(field);
+    const char *at;
 
     if (!amb_jsontext_take(in, '{') || amb_jsontext_peek(in) == '}') {
         return false;
     }
     do {
+        at = in->p - 1; /* before the field: a '}' behind half of one does not end the object */
         if (!amb_jsontext_string(scratch, in) || !amb_jsontext_take(in, ':')) {
+            in->p = at;
             return false;
         }
         if (scratch->n_bytes == n && memcmp(scratch->data, field, n) == 0) {
             return true;
         }
         if (!amb_jsontext_skip(in)) {
+            in->p = at;
             return false;
         }
     } while (amb_jsontext_take(in, ','));

@@ -27,7 +27,8 @@ bool amb_jsontext_string(struct amb_buf *out, struct amb_jsontext *in);
 bool amb_jsontext_number(double *out, struct amb_jsontext *in);
 /* Any value. */
 bool amb_jsontext_skip(struct amb_jsontext *in);
-/* Find the value of a field of the object that begins here; false if absent or the text is no object. */
+/* Find the value of a field of the object that begins here. False: if it is absent, then the '}' that ends the object
+ * comes next; anything else where the text is no object. */
 bool amb_jsontext_field(struct amb_jsontext *in, struct amb_buf *scratch, const char *field);
 /* Line of `p`, from 1. */
 size_t amb_jsontext_line(const struct amb_jsontext *in);

@@ -18,7 +18,9 @@ static int tar_load(struct amb_buf *out, void *opaque, const struct amb_member *
                     struct amb_error *err) {
     const struct amb_map *map = opaque;
 
-    return amb_payload_copy(out, map, member->payload, member->bytes, err);
+    return member->bytes > AMB_SIDE_TEXT_MAX
+               ? AMB_INDEXER_E_LONG
+               : amb_payload_copy(out, map, member->payload, member->bytes, err);
 }
 
 static int tar_pack(uint8_t record[AMB_INDEX_RECORD_BYTES], const struct amb_member *first,

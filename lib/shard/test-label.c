@@ -87,6 +87,21 @@ static int labels_of(struct amb_labels **out, const char *text, struct amb_error
     return amb_labels_new(out, (const uint8_t *)text, strlen(text), err);
 }
 
+TEST(half_an_object_is_no_object_without_labels) {
+    static const char *const bad[] = {"{\"a\"}", "{\"labels\"}", "{\"a\": }", "{\"a\": 1,}", "{\"a\": [}"};
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_labels *labels = NULL;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct amb_buf floats = AMB_BUF_NULL;
+
+        assert_int_equal(amb_labels_new(&labels, (const uint8_t *)bad[i], strlen(bad[i]), &err), AMB_ERR_FORMAT);
+        assert_int_equal(amb_label_decode_field(&floats, (const uint8_t *)bad[i], strlen(bad[i]), "label").kind,
+                         AMB_LABEL_KIND_BAD);
+        amb_buf_deinit(&floats);
+    }
+}
+
 TEST(dataset_json_gives_integers_by_name) {
     struct amb_error err = AMB_ERROR_NULL;
     struct amb_labels *labels;
@@ -132,6 +147,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cls_is_a_decimal_integer_or_bad),
     cmocka_unit_test(json_field_becomes_a_label_or_is_bad),
     cmocka_unit_test(damaged_json_is_survived),
+    cmocka_unit_test(half_an_object_is_no_object_without_labels),
     cmocka_unit_test(dataset_json_gives_integers_by_name),
     cmocka_unit_test(dataset_json_gives_vectors_by_name),
 };

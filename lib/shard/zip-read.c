@@ -19,7 +19,9 @@
 #include "shard/payload.h"
 #include "shard/zip.h"
 
-#define ZIP_PLACE_MAX (UINT64_C(1) << 40) /* bytes of the field in the record */
+#define ZIP_PLACE_MAX    (UINT64_C(1) << 40) /* bytes of the field in the record */
+#define ZIP_LABELS_SMALL (16u << 20)         /* a dataset.json up to this may be as dense as it likes; not tuned */
+#define ZIP_LABELS_RATIO 200u                /* lists of labels deflate 10 to 30 times; not tuned */
 
 /* One entry while scanning. */
 struct zip_row {
@@ -110,15 +112,72 @@ static int zip_load_rows(struct zip_row *rows, const struct amb_zip_end *end, co
     return 0;
 }
 
+/* The entry without its comment, copied and checked anew: the file may have changed. */
+static int zip_load_entry(struct amb_zip_entry *out, uint8_t *text, size_t text_bytes,
+                          const struct amb_map *map, uint64_t place, struct amb_error *err) {
+    size_t n;
+    int r = amb_map_copy(text, map, place, AMB_ZIP_ENTRY_BYTES, err);
+
+    if (r < 0) {
+        return r;
+    }
+    n = AMB_ZIP_ENTRY_BYTES + (size_t)ambp_load_u16le(text + 28) + ambp_load_u16le(text + 30);
+    if (n > text_bytes) {
+        return amb_fail(err, AMB_ERR_CHANGED, "%s: the entry at %llu is not the one that was indexed",
+                        map->path, (unsigned long long)place);
+    }
+    ambp_store_u16le(text + 32, 0);
+    r = amb_map_copy(text + AMB_ZIP_ENTRY_BYTES, map, place + AMB_ZIP_ENTRY_BYTES, n - AMB_ZIP_ENTRY_BYTES,
+                     err);
+    return r < 0 ? r : amb_zip_entry_decode(out, text, n, map, err);
+}
+
+/* AMB_INDEXER_E_LONG where it says that it inflates to more than bytes_max. */
+static int zip_read(struct amb_buf *payload, const struct amb_map *map, uint64_t place, uint64_t bytes_max,
+                    struct amb_error *err) {
+    uint8_t text[AMB_ZIP_ENTRY_BYTES + AMB_KEY_BYTES_MAX + AMB_ZIP_EXTRA_MAX];
+    struct amb_zip_entry e;
+    uint64_t at;
+    int r;
+
+    r = zip_load_entry(&e, text, sizeof text, map, place, err);
+    if (r == 0 && e.bytes > bytes_max) {
+        return AMB_INDEXER_E_LONG;
+    }
+    if (r == 0) {
+        r = amb_zip_local_load(&at, &e, (const char *)text + e.name, map, err);
+    }
+    if (r == 0) {
+        r = e.method == AMB_ZIP_STORED ? amb_payload_copy(payload, map, at, e.stored, err)
+                                       : amb_payload_inflate(payload, map, at, e.stored, e.bytes, err);
+    }
+    if (r < 0) {
+        return r;
+    }
+    if (crc32(0, payload->data, (unsigned)payload->n_bytes) != e.crc) {
+        return amb_fail(err, AMB_ERR_CHECKSUM, "%s: member '%.*s': CRC-32 is wrong, the bytes are damaged",
+                        map->path, (int)amb_size_min(e.name_bytes, 200), (const char *)text + e.name);
+    }
+    return 0;
+}
+
 static struct amb_member zip_member(const struct zip_row *row) {
     return (struct amb_member){row->name, row->name_bytes, row->place, 0, row->stored, row->crc};
 }
 
+/* A text of 250 KB may inflate to 256 MiB: what is read while indexing is bounded before it is inflated. */
 static int zip_load_labels(struct amb_zip_scan *scan, const struct zip_row *row, struct amb_error *err) {
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
+    uint64_t bytes_max = row->stored * ZIP_LABELS_RATIO > ZIP_LABELS_SMALL ? row->stored * ZIP_LABELS_RATIO
+                                                                          : ZIP_LABELS_SMALL;
     struct amb_error why;
-    int r = amb_zip_read(&text, scan->map, row->place, err);
+    int r = zip_read(&text, scan->map, row->place, bytes_max, err);
 
+    if (r == AMB_INDEXER_E_LONG) {
+        return amb_fail(err, AMB_ERR_LIMIT,
+                        "%s: its dataset.json of %llu bytes inflates to more than %llu, which no list of labels does",
+                        scan->map->path, (unsigned long long)row->stored, (unsigned long long)bytes_max);
+    }
     if (r < 0) {
         return r;
     }
@@ -188,7 +247,7 @@ static int zip_load(struct amb_buf *out, void *opaque, const struct amb_member *
                     struct amb_error *err) {
     const struct amb_zip_scan *scan = opaque;
 
-    return amb_zip_read(out, scan->map, member->place, err);
+    return zip_read(out, scan->map, member->place, AMB_SIDE_TEXT_MAX, err);
 }
 
 static int zip_pack(uint8_t record[AMB_INDEX_RECORD_BYTES], const struct amb_member *first,
@@ -219,46 +278,6 @@ uint64_t amb_zip_place(const uint8_t *record) {
     return (uint64_t)ambp_load_u32le(record) | (uint64_t)record[4] << 32;
 }
 
-/* The entry without its comment, copied and checked anew: the file may have changed. */
-static int zip_load_entry(struct amb_zip_entry *out, uint8_t *text, size_t text_bytes,
-                          const struct amb_map *map, uint64_t place, struct amb_error *err) {
-    size_t n;
-    int r = amb_map_copy(text, map, place, AMB_ZIP_ENTRY_BYTES, err);
-
-    if (r < 0) {
-        return r;
-    }
-    n = AMB_ZIP_ENTRY_BYTES + (size_t)ambp_load_u16le(text + 28) + ambp_load_u16le(text + 30);
-    if (n > text_bytes) {
-        return amb_fail(err, AMB_ERR_CHANGED, "%s: the entry at %llu is not the one that was indexed",
-                        map->path, (unsigned long long)place);
-    }
-    ambp_store_u16le(text + 32, 0);
-    r = amb_map_copy(text + AMB_ZIP_ENTRY_BYTES, map, place + AMB_ZIP_ENTRY_BYTES, n - AMB_ZIP_ENTRY_BYTES,
-                     err);
-    return r < 0 ? r : amb_zip_entry_decode(out, text, n, map, err);
-}
-
 int amb_zip_read(struct amb_buf *payload, const struct amb_map *map, uint64_t place, struct amb_error *err) {
-    uint8_t text[AMB_ZIP_ENTRY_BYTES + AMB_KEY_BYTES_MAX + AMB_ZIP_EXTRA_MAX];
-    struct amb_zip_entry e;
-    uint64_t at;
-    int r;
-
-    r = zip_load_entry(&e, text, sizeof text, map, place, err);
-    if (r == 0) {
-        r = amb_zip_local_load(&at, &e, (const char *)text + e.name, map, err);
-    }
-    if (r == 0) {
-        r = e.method == AMB_ZIP_STORED ? amb_payload_copy(payload, map, at, e.stored, err)
-                                       : amb_payload_inflate(payload, map, at, e.stored, e.bytes, err);
-    }
-    if (r < 0) {
-        return r;
-    }
-    if (crc32(0, payload->data, (unsigned)payload->n_bytes) != e.crc) {
-        return amb_fail(err, AMB_ERR_CHECKSUM, "%s: member '%.*s': CRC-32 is wrong, the bytes are damaged",
-                        map->path, (int)amb_size_min(e.name_bytes, 200), (const char *)text + e.name);
-    }
-    return 0;
+    return zip_read(payload, map, place, UINT64_MAX, err);
 }

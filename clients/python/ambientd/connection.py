@@ -131,7 +131,7 @@ class Connection:
         answer = self.call(wire.HELLO, wire.dumps(hello), raw=True)
         if answer.type != wire.WELCOME:
             raise ProtocolError(f"HELLO was answered by a frame of type {answer.type}")
-        self.peer = wire.loads(answer.payload)
+        self.peer = wire.loads_object(answer.payload, "WELCOME")
         if self.peer.get("version") != wire.VERSION:
             raise VersionError(f"the daemon chose protocol version {self.peer.get('version')!r}; "
                                f"this client speaks {wire.VERSION}")

@@ -5,6 +5,7 @@ such member (proto/README.md, section 2).
 """
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,12 +43,12 @@ class Field:
             field = Field(str(value["name"]), str(value["dtype"]), tuple(int(n) for n in value["shape"]),
                           int(value["offset"]), int(value["bytes"]), int(value["row_bytes"]),
                           bool(value.get("ragged", False)), bool(value.get("stacked", False)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ProtocolError(f"the daemon described a field as {value!r}: {error}") from None
         if field.dtype not in _DTYPES:
             raise ProtocolError(f"the daemon described {field.name} as {field.dtype}; known: {' '.join(_DTYPES)}")
         rows = batch_size * field.row_bytes + (8 * batch_size if field.has_lengths else 0)
-        elements = int(np.prod(field.shape, dtype=np.int64)) * field.numpy_dtype.itemsize
+        elements = math.prod(field.shape) * field.numpy_dtype.itemsize  # of any size: numpy's wraps, or raises
         if (field.shape[:1] != (batch_size,) or elements != batch_size * field.row_bytes or field.offset < 0
                 or field.offset + rows > slot_bytes):
             raise ProtocolError(f"field {field.name}, shape {field.shape}, offset {field.offset}, does not fit a slot "

@@ -48,7 +48,7 @@ class Session(Connection):
         answer = self.call(wire.SUBSCRIBE, wire.dumps(subscribe), raw=True)
         if answer.type != wire.SUBSCRIBED:
             raise ProtocolError(f"SUBSCRIBE was answered by a frame of type {answer.type}")
-        self.reply: dict[str, Any] = wire.loads(answer.payload)
+        self.reply: dict[str, Any] = wire.loads_object(answer.payload, "SUBSCRIBED")
         fd = self.take_fd()
         try:
             self.first_step = int(self.reply["state"]["step"])
@@ -57,7 +57,7 @@ class Session(Connection):
             slab = Slab(fd, self.n_slots, int(self.reply["slot_bytes"]))
             self.fields = {field["name"]: Field.from_json(field, self.batch_size, slab.slot_bytes)
                            for field in self.reply["fields"]}
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ProtocolError(f"the daemon's SUBSCRIBED lacks {error}") from None
         finally:
             os.close(fd)
@@ -85,7 +85,7 @@ class Session(Connection):
                     answer.value, answer.done = (lend, lease), True
             return True
         if type == wire.END:
-            self.end = wire.loads(payload)
+            self.end = wire.loads_object(payload, "END")
             return True
         return False
 

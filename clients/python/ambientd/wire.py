@@ -127,6 +127,16 @@ def loads(payload: bytes | bytearray) -> Any:
         return json.loads(payload.decode(), object_pairs_hook=_object)
     except (UnicodeDecodeError, ValueError) as error:
         raise ProtocolError(f"the daemon's answer is no JSON: {error}") from None
+    except RecursionError:
+        raise ProtocolError("the daemon's answer is JSON nested deeper than Python follows") from None
+
+
+def loads_object(payload: bytes | bytearray, what: str) -> dict[str, Any]:
+    """As loads, of a frame that carries an object; `what` names the frame."""
+    value = loads(payload)
+    if not isinstance(value, dict):
+        raise ProtocolError(f"the daemon's {what} is {type(value).__name__}, not an object")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
