@@ -81,7 +81,7 @@ class _Watching(Connection):
     def on_frame(self, type: int, flags: int, request_id: int, payload: bytes) -> bool:
         if type != wire.EVENT:
             return False
-        self._events.append(wire.loads(payload))
+        self._events.append(wire.loads_object(payload, "EVENT"))
         return True
 
     def next(self, timeout: float | None) -> dict[str, Any]:
