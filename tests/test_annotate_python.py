@@ -52,6 +52,84 @@ def test_progress_is_heard_live(client):
     assert "running" in states
 
 
+def test_job_is_estimated_paused_resumed_and_cancelled_by_its_handle(client):
+    cost = client.estimate("fake:edge", mode="dense", grid=(0.01, 3, 64))
+    assert cost["samples"] == N and cost["evaluations"] == N * 4 * 64 and client.jobs() == []
+    job = client.annotate("fake:slow=20", where={"label": 1}, priority=2)
+    assert client.job(job.id).facts["priority"] == 2
+    job.pause()
+    assert job.set_priority(3).facts["priority"] == 3 and job.resume().state in ("queued", "running")
+    assert job.cancel().refresh().over
+    with pytest.raises(ambientd.JobError, match="was cancelled") as error:
+        job.wait(60)
+    assert error.value.detail["state"] == "cancelled" and job.wait(60, check=False).state == "cancelled"
+    with pytest.raises(ambientd.AmbientError, match="cannot pause"):
+        job.pause()
+    with pytest.raises(ambientd.NotFoundError, match="no job 99"):
+        client.job(99)
+
+
+def test_wait_outlives_a_restart_of_the_daemon(daemon, tmp_path):
+    """Killed while it works and waited for: another daemon at the same socket ends the job."""
+    shards = datasets.tar_set(tmp_path / "tars", N, per_shard=30)
+    arguments = shards, "--state-dir", tmp_path / "state", "--socket", tmp_path / "s"
+    one = daemon(*arguments)
+    job = ambientd.Client(tmp_path / "s").annotate("fake:slow=10")
+    heard, restarted = [], []
+
+    def restart(facts):
+        heard.append(facts["done"])
+        if facts["done"] > 3 and not restarted:
+            one.process.kill()
+            one.process.wait()
+            restarted.append(daemon(*arguments))
+
+    assert job.wait(120, progress=restart).facts["done"] == N and restarted and len(heard) > 2
+
+
+def test_curves_pictures_and_statistics_come_as_arrays(client):
+    client.annotate("fake:edge", mode="dense", grid=(0.01, 3, 64), curves=True).wait(60)
+    table = client.annotations()
+    answer = client.curve(table.keys[3])
+    curve, threshold = answer["curve"], answer["threshold"]
+    assert curve["sigmas"].shape == curve["p"].shape == (64,) and (numpy.diff(curve["sigmas"]) > 0).all()
+    assert answer["annotation"]["sigma_min"] == pytest.approx(table.sigma_min[3]) and threshold == pytest.approx(0.55)
+    assert client.curve(index=3)["key"] == table.keys[3]
+    first, second = client.pictures([0, 59])
+    assert first["u8"].shape == (3, 16, 16) and first["u8"].dtype == numpy.uint8 and second["key"] == table.keys[59]
+    assert client.stats(by="label")["total"] == N and client.verify_annotations()["damaged"] == 0
+    assert (table.usable(4.0)).all() and not table.usable(1e-9).any()
+    assert client.annotations(start=50, count=30).keys == table.keys[50:]
+
+
+def test_jsonl_goes_there_and_back(client, tmp_path):
+    client.annotate("fake:edge", where={"label": 1}).wait(60)
+    minted = client.mint()
+    assert client.generations()["annotations"][-1]["fingerprint"] == minted["fingerprint"]
+    before = client.annotations()
+    assert client.export_annotations(tmp_path / "a.jsonl")["lines"] == N
+    client.export_annotations(tmp_path / "toolbox.jsonl", toolbox=True)
+    assert '"inf"' in (tmp_path / "a.jsonl").read_text() and "inf" not in (tmp_path / "toolbox.jsonl").read_text()
+    assert client.import_annotations(tmp_path / "a.jsonl")["matched"] == N
+    after = client.annotations()
+    assert (after.sigma_min == before.sigma_min).all() and (after.sigma_max == before.sigma_max).all()
+
+
+def test_parquet_sets_only_what_somebody_had_set(client, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    client.annotate("fake:edge", where={"label": 1}).wait(60)
+    before = client.annotations()
+    mine = before.label == 1
+    assert 0 < mine.sum() < N
+    client.annotations_to_parquet(tmp_path / "a.parquet")
+    assert client.annotations_from_parquet(tmp_path / "a.parquet")["lines"] == mine.sum()
+    after = client.annotations()
+    assert (after.origins()[mine] == "import").all() and (after.origins()[~mine] == "default").all()
+    assert (after.origins("sigma_max") == "default").all()
+    for side in ("sigma_min", "sigma_max"):
+        assert (after[side] == before[side]).all()
+
+
 def test_parquet_goes_there_and_back(client, tmp_path):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     client.annotate("fake:edge").wait(60)
@@ -114,3 +192,20 @@ def test_export_is_checked_against_torch(tmp_path):
 
     with pytest.raises(ambientd.ConfigError, match="logits"):
         ambientd.export_classifier(Picture(), tmp_path / "y.onnx", image_shape=(3, 16, 16))
+
+
+def test_train_classifier_streams_trains_exports_and_checks(tmp_path):
+    """A few steps: what is exported runs; how well it tells is the demo's matter."""
+    pytest.importorskip("torch", reason="torch is not installed; run.sh --with-torch")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    subprocess.run([sys.executable, ROOT / "clients/demo/make_images.py", tmp_path / "shards", "--images", "64", "--size", "32"],
+                   check=True, stderr=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, ROOT / "clients/python/examples/train_classifier.py", tmp_path / "shards/demo-*.tar",
+                           "-o", tmp_path / "c.onnx", "--size", "16", "--steps", "12", "--batch-size", "16", "--width", "4"],
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python")})
+    assert done.returncode == 0, done.stderr
+    assert "held-out samples" in done.stdout and "logits differ from torch by" in done.stdout
+    session = onnxruntime.InferenceSession(tmp_path / "c.onnx", providers=["CPUExecutionProvider"])
+    logits = session.run(None, {"x": numpy.zeros((3, 3, 16, 16), numpy.float32), "sigma": numpy.ones(3, numpy.float32)})[0]
+    assert logits.shape == (3,) and numpy.isfinite(logits).all()

@@ -7,25 +7,27 @@
             ...  # batch.x_t, batch["x_t"], batch.state
 """
 from ._version import __version__
-from .annotations import Annotations, Job
+from .annotations import Annotations
 from .batch import Batch
 from .classifier import export_classifier
 from .client import Client
 from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, BusyError, ChangedError, ChecksumError,
                      ConfigError, DaemonOSError, DeniedError, DisconnectedError, DuplicateError, ExhaustedError,
-                     ForkError, FormatError, GapError, HoardError, LimitError, NotFoundError, ProtocolError, QuotaError,
-                     ServerError, StateError, UnsupportedError, VersionError)
+                     ForkError, FormatError, GapError, HoardError, JobError, LimitError, NotFoundError, ProtocolError,
+                     QuotaError, ServerError, StateError, UnsupportedError, VersionError)
 from .fields import Keys, Members
+from .job import Job
 from .loader import Loader
 from .schedule import Constant, LogitNormal, LogNormal, LogUniform, Schedule, Table, Uniform
 from .server import Server, start
+from .watch import Watch
 from . import loss
 
 __all__ = [
-    "AmbientError", "AmbientTimeoutError", "AmbientWarning", "Annotations", "Batch", "BusyError", "ChangedError", "ChecksumError",
-    "Client", "ConfigError", "Constant", "DaemonOSError", "DeniedError", "DisconnectedError", "DuplicateError",
-    "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Job", "Keys", "LimitError", "Loader",
-    "LogNormal", "LogUniform", "LogitNormal", "Members", "NotFoundError", "ProtocolError", "QuotaError", "Schedule",
-    "Server", "ServerError", "StateError", "Table", "Uniform", "UnsupportedError", "VersionError", "__version__",
-    "export_classifier", "loss", "start",
+    "AmbientError", "AmbientTimeoutError", "AmbientWarning", "Annotations", "Batch", "BusyError", "ChangedError",
+    "ChecksumError", "Client", "ConfigError", "Constant", "DaemonOSError", "DeniedError", "DisconnectedError",
+    "DuplicateError", "ExhaustedError", "ForkError", "FormatError", "GapError", "HoardError", "Job", "JobError", "Keys",
+    "LimitError", "Loader", "LogNormal", "LogUniform", "LogitNormal", "Members", "NotFoundError", "ProtocolError",
+    "QuotaError", "Schedule", "Server", "ServerError", "StateError", "Table", "Uniform", "UnsupportedError",
+    "VersionError", "Watch", "__version__", "export_classifier", "loss", "start",
 ]

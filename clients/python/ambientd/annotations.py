@@ -1,243 +1,189 @@
-"""Annotations: what the daemon knows of its samples, as numpy arrays, Parquet and live progress of its jobs.
+"""Annotations: what the daemon knows of each sample, as numpy columns.
 
-Everything here asks; nothing is cached. Values are on the VE scale, in units of pictures in [-1, 1]: a sample may be used
-at sigma if sigma > sigma_min or sigma < sigma_max.
+A sample may be used at noise level s of the VE scale if s > sigma_min or s < sigma_max (sigma_min times the stream's
+buffer, where it has one). A row holds the values that count now, where each side came from, and what the annotator
+found: proto/README.md, ANNOTATIONS.
+
+Not here: the questions themselves (client.py), Parquet (parquet.py).
 """
 from __future__ import annotations
 
 import base64
-import dataclasses
-import json
-import os
-import tempfile
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+import binascii
+from dataclasses import dataclass, fields
+from typing import Any, Callable, Iterator, Sequence
 
-import numpy
+import numpy as np
 
-from . import wire
-from .connection import Connection
-from .errors import AmbientError, FormatError, ProtocolError, UnsupportedError
+from .errors import BusyError, ProtocolError
 
-if TYPE_CHECKING:
-    from .client import Client
+ORIGINS = ("default", "score", "crops", "classifier", "import", "fixed")  # who set a side; index = origin's number
+STATES = ("unknown", "annotated", "given up", "quarantined")  # index = state's number
+PAGE = 65536  # rows that one answer carries at most
 
-ORIGINS = ("default", "score", "crops", "classifier", "import", "fixed")  # by the numbers of min_origin and max_origin
-STATES = ("unknown", "annotated", "given up", "quarantined")  # by the numbers of state
-_DTYPES = {"f32": "<f4", "u32": "<u4", "u8": "u1", "u16": "<u2", "i64": "<i8"}
-_OVER = ("done", "failed", "cancelled")
+_WIRE_DTYPES = {"f32": "<f4", "u8": "u1", "u16": "<u2", "u32": "<u4", "i64": "<i8"}
+_TRIES = 5  # to read pages that all belong to one state of the dataset; not tuned
+
+Query = Callable[[int, int], "dict[str, Any]"]  # (start, count) -> an answer to ANNOTATIONS
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Annotations:
-    """Columns of N samples, in the order of their numbers in the dataset.
+    """n samples, in the order of the dataset; every column has one entry a sample and belongs to you.
 
-    keys         list of N str, without their source
-    sigma_min    f32 [N], effective; inf: closed
-    sigma_max    f32 [N], effective; 0: closed
-    lo, hi       f32 [N], interval of the side that was searched; NaN where there is none
-    evaluations  u32 [N], runs of the model that the sample took
-    min_origin   u8 [N], who set sigma_min: index into ORIGINS; max_origin alike
-    state        u8 [N], index into STATES
-    source       u16 [N], index into `sources`
-    model        u16 [N], 0: none, else models[model - 1] is the sha256
-    label        i64 [N], -1: none
-    generation   {"number", "fingerprint"} of the newest generation that was minted
+    keys         list of str, without their source; bytes that are no UTF-8 are lone surrogates, as in file names
+    index        i64[n]: the sample's number in the dataset
+    sigma_min    f32[n]: usable above it; inf: not from this side. VE scale, in units of pictures in [-1, 1]
+    sigma_max    f32[n]: usable below it; 0: not from this side, inf: everywhere
+    lo, hi       f32[n]: interval of the side that was searched, NaN where nobody searched
+    evaluations  u32[n]: what the annotator spent on it
+    min_origin, max_origin   u8[n]: who set the side, a number of ORIGINS; see origins()
+    state        u8[n]: a number of STATES
+    source       u16[n]: a number of `sources`
+    model        u16[n]: 0 for none, else one more than a number of `models`
+    label        i64[n], -1 if none
+
+    sources      names of the dataset's sources
+    models       SHA-256 of the models, hex
+    generation   {"number", "fingerprint"} of the annotations
+    total        samples of the whole dataset
+
+    `a["sigma_min"]` is `a.sigma_min`; `a[mask]`, `a[3:9]` and `a[indices]` are the Annotations of those rows.
     """
 
     keys: list[str]
-    sigma_min: numpy.ndarray
-    sigma_max: numpy.ndarray
-    lo: numpy.ndarray
-    hi: numpy.ndarray
-    evaluations: numpy.ndarray
-    min_origin: numpy.ndarray
-    max_origin: numpy.ndarray
-    state: numpy.ndarray
-    source: numpy.ndarray
-    model: numpy.ndarray
-    label: numpy.ndarray
+    index: np.ndarray
+    sigma_min: np.ndarray
+    sigma_max: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    evaluations: np.ndarray
+    min_origin: np.ndarray
+    max_origin: np.ndarray
+    state: np.ndarray
+    source: np.ndarray
+    model: np.ndarray
+    label: np.ndarray
     sources: list[str]
     models: list[str]
-    generation: Mapping[str, Any]
+    generation: dict[str, Any]
+    total: int
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.index)
 
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, str):
+            if which != "keys" and which not in COLUMNS:
+                raise KeyError(f"there is no column {which!r}; known: keys {' '.join(COLUMNS)}")
+            return getattr(self, which)
+        rows = np.arange(len(self))[which]
+        if rows.ndim != 1:
+            raise IndexError("Annotations take a column's name, a mask, a slice, or an array of row numbers")
+        return Annotations(keys=[self.keys[i] for i in rows], **{name: self[name][rows] for name in COLUMNS},
+                           sources=self.sources, models=self.models, generation=self.generation, total=self.total)
 
-COLUMNS = ("sigma_min", "sigma_max", "lo", "hi", "evaluations", "min_origin", "max_origin", "state", "source", "model", "label")
+    def columns(self) -> dict[str, Any]:
+        """Every column by its name, `keys` first: what pandas.DataFrame takes."""
+        return {"keys": self.keys, **{name: self[name] for name in COLUMNS}}
 
+    def origins(self, side: str = "sigma_min") -> np.ndarray:
+        """Who set the side, as str[n] out of ORIGINS."""
+        if side not in ("sigma_min", "sigma_max"):
+            raise ValueError(f"side is {side!r}; it is sigma_min or sigma_max")
+        return _names(ORIGINS, self.min_origin if side == "sigma_min" else self.max_origin)
 
-def load(query: Callable[..., dict[str, Any]], dataset: str | None, generation: str | None) -> Annotations:
-    """All columns, page by page."""
-    pages: list[dict[str, Any]] = []
-    start, total = 0, 1
-    while start < total:
-        page = query(wire.ANNOTATIONS, dataset=dataset, start=start, generation=generation)
-        total = page["total"]
-        pages.append(page)
-        if page["count"] == 0:
-            break
-        start += page["count"]
-    columns = {name: numpy.concatenate([_column(page, name) for page in pages]) for name in COLUMNS}
-    last = pages[-1]
-    return Annotations(keys=[key for page in pages for key in page["keys"]], sources=last["sources"],
-                       models=last["models"], generation=last["generation"], **columns)
+    def states(self) -> np.ndarray:
+        """STATES of the samples, as str[n]."""
+        return _names(STATES, self.state)
 
+    def source_names(self) -> np.ndarray:
+        """Names of the samples' sources, as str[n]."""
+        return _names(self.sources, self.source)
 
-def _column(page: Mapping[str, Any], name: str) -> numpy.ndarray:
-    try:
-        row = page["columns"][name]
-        array = numpy.frombuffer(base64.b64decode(row["data"], validate=True), _DTYPES[row["dtype"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"column {name!r} of ANNOTATIONS is malformed: {error!r}") from None
-    if len(array) != page["count"]:
-        raise ProtocolError(f"column {name!r} has {len(array)} values for {page['count']} samples")
-    return array
-
-
-class Job:
-    """An annotation job of the daemon; it goes on whether this object lives or not.
-
-    `facts` is what the daemon said of it last: state, done, total, evaluations, samples_per_s, eta_s, reason, ...
-    (proto/README.md "Jobs"); refresh() asks again.
-    """
-
-    def __init__(self, client: Client, facts: dict[str, Any]) -> None:
-        self.client = client
-        self.facts = facts
-
-    @property
-    def id(self) -> int:
-        return int(self.facts["id"])
-
-    @property
-    def state(self) -> str:
-        """"queued", "running", "paused", "waiting", "done", "failed" or "cancelled", as of the last refresh."""
-        return str(self.facts["state"])
-
-    def refresh(self) -> Job:
-        for facts in self.client._query(wire.JOBS)["jobs"]:
-            if facts["id"] == self.id:
-                self.facts = facts
-        return self
-
-    def wait(self, timeout: float | None = None, progress: Callable[[dict[str, Any]], None] | None = None) -> Job:
-        """Until the job has ended; `progress` is called with its facts some four times a second.
-
-        Raises AmbientError with the daemon's reason where it failed, TimeoutError after `timeout` seconds.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self.refresh().state not in _OVER:
-            if progress is not None:
-                progress(self.facts)
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {self.id} is {self.state} after {timeout} s, {self.facts['done']} of "
-                                   f"{self.facts['total']} samples done")
-            time.sleep(0.25)
-        if progress is not None:
-            progress(self.facts)
-        if self.state == "failed":
-            raise AmbientError(f"job {self.id} failed: {self.facts['reason']}")
-        return self
-
-    def pause(self) -> Job:
-        return self._act("pause")
-
-    def resume(self) -> Job:
-        return self._act("resume")
-
-    def cancel(self) -> Job:
-        return self._act("cancel")
-
-    def set_priority(self, priority: int) -> Job:
-        """The job of the highest priority of a dataset runs."""
-        return self._act("priority", priority=priority)
-
-    def _act(self, action: str, **keys: Any) -> Job:
-        self.facts = self.client._query(wire.JOB, id=self.id, action=action, **keys)
-        return self
+    def usable(self, sigma: float, buffer: float = 1.0) -> np.ndarray:
+        """Which samples admit this noise level of the VE scale, as bool[n]."""
+        return (sigma > self.sigma_min.astype(np.float64) * buffer) | (sigma < self.sigma_max)
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.state}, {self.facts['done']} of {self.facts['total']}>"
+        n_set = int(((self.min_origin > 0) | (self.max_origin > 0)).sum())
+        return f"<Annotations of {len(self)} samples, {n_set} set, generation {self.generation.get('number')}>"
 
 
-class _Watch(Connection):
-    """A connection that collects EVENTs."""
-
-    def __init__(self, address: str, timeout: float | None) -> None:
-        self.events: deque[bytes] = deque()
-        super().__init__(address, timeout)
-
-    def on_frame(self, type: int, flags: int, request_id: int, payload: bytes) -> bool:
-        if type == wire.EVENT:
-            self.events.append(payload)
-        return type == wire.EVENT
+_DTYPES: dict[str, Any] = {
+    "index": np.int64, "sigma_min": np.float32, "sigma_max": np.float32, "lo": np.float32, "hi": np.float32,
+    "evaluations": np.uint32, "min_origin": np.uint8, "max_origin": np.uint8, "state": np.uint8, "source": np.uint16,
+    "model": np.uint16, "label": np.int64,
+}
+COLUMNS = tuple(_DTYPES)  # those that are arrays
+assert {*COLUMNS} < {field.name for field in fields(Annotations)}
 
 
-def watch(address: str, dataset: str | None, timeout: float | None) -> Iterator[dict[str, Any]]:
-    """EVENTs of one WATCH, on a connection of its own, closed with the generator."""
-    connection = _Watch(address, timeout)
-    try:
-        connection.query(wire.WATCH, dataset=dataset)
-        while True:
-            connection.pump(lambda: bool(connection.events), timeout)
-            while connection.events:
-                yield wire.loads(connection.events.popleft())
-    finally:
-        connection.close()
+def _names(names: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+    """names[number], and the number itself where a newer daemon has one that we do not know."""
+    if len(numbers) == 0:
+        return np.array([], str)
+    known = [*names, *(str(i) for i in range(len(names), int(numbers.max()) + 1))]
+    return np.array(known)[numbers]
 
 
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UnsupportedError(f"pyarrow is needed for Parquet and cannot be imported ({error}); pip install pyarrow") from error
-    return pyarrow
+def read(query: Query, start: int = 0, count: int | None = None) -> Annotations:
+    """Samples [start, start + count), None: to the end; page by page.
 
-
-def to_parquet(annotations: Annotations, path: str | os.PathLike[str]) -> int:
-    """Write one row a sample; returns the number of rows. Names become text: source, state and origins."""
-    pyarrow = _pyarrow()
-    table = pyarrow.table({
-        "key": annotations.keys,
-        "source": [annotations.sources[i] for i in annotations.source],
-        "label": annotations.label,
-        "sigma_min": annotations.sigma_min,
-        "sigma_max": annotations.sigma_max,
-        "lo": annotations.lo,
-        "hi": annotations.hi,
-        "evaluations": annotations.evaluations,
-        "sigma_min_origin": [ORIGINS[i] for i in annotations.min_origin],
-        "sigma_max_origin": [ORIGINS[i] for i in annotations.max_origin],
-        "state": [STATES[i] for i in annotations.state],
-        "model": [annotations.models[i - 1] if i else None for i in annotations.model],
-    })
-    pyarrow.parquet.write_table(table, os.fspath(path))
-    return int(table.num_rows)
-
-
-def from_parquet(path: str | os.PathLike[str]) -> str:
-    """Rows of a Parquet file as a temporary annotations.jsonl, whose path is returned; the caller removes it.
-
-    Read are `key`, `source` (optional), `sigma_min` and `sigma_max` (null: not set); with a column `state` only rows
-    that say "annotated".
+    A reload between two pages renumbers samples: then all is read anew. BusyError where that goes on and on.
     """
-    pyarrow = _pyarrow()
-    table = pyarrow.parquet.read_table(os.fspath(path))
-    names = set(table.column_names)
-    if "key" not in names or not names & {"sigma_min", "sigma_max"}:
-        raise FormatError(f"{path} has the columns {', '.join(table.column_names)}; needed: key and sigma_min or sigma_max")
-    handle, out = tempfile.mkstemp(suffix=".jsonl")
-    with open(handle, "w") as file:
-        for row in table.to_pylist():
-            if row.get("state", "annotated") != "annotated":
-                continue
-            line: dict[str, Any] = {"key": f"{row['source']}/{row['key']}" if row.get("source") else row["key"]}
-            for side in ("sigma_min", "sigma_max"):
-                if row.get(side) is not None:
-                    line[side] = "inf" if row[side] == float("inf") else row[side]
-            file.write(json.dumps(line) + "\n")
-    return out
+    for _ in range(_TRIES):
+        pages = list(_pages(query, start, count))
+        if all(_dataset(page) == _dataset(pages[0]) for page in pages):
+            return _join(pages)
+    raise BusyError(f"the dataset changed under each of {_TRIES} readings; read again when reloads are over")
+
+
+def _dataset(page: dict[str, Any]) -> Any:
+    return page["total"], page["sources"]
+
+
+def _pages(query: Query, start: int, count: int | None) -> Iterator[dict[str, Any]]:
+    end = None if count is None else start + count
+    while True:
+        page = _decode(query(start, PAGE if end is None else min(PAGE, end - start)))
+        yield page
+        n_rows = len(page["keys"])
+        start += n_rows
+        if n_rows == 0 or start >= (page["total"] if end is None else end):
+            return
+
+
+def _decode(answer: dict[str, Any]) -> dict[str, Any]:
+    """One answer, with its columns as arrays; proves that all have one entry a sample."""
+    try:
+        page = {name: answer[name] for name in ("keys", "sources", "models", "generation", "total", "start")}
+        page["columns"] = {name: _column(name, column) for name, column in answer["columns"].items()}
+        missing = [name for name in COLUMNS if name != "index" and name not in page["columns"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ProtocolError(f"the daemon's ANNOTATIONS lacks {error}") from None
+    if missing:
+        raise ProtocolError(f"the daemon's ANNOTATIONS has no column {' '.join(missing)}")
+    for name, column in page["columns"].items():
+        if len(column) != len(page["keys"]):
+            raise ProtocolError(f"column {name} has {len(column)} entries for {len(page['keys'])} keys")
+    page["columns"]["index"] = page["start"] + np.arange(len(page["keys"]))
+    return page
+
+
+def _column(name: str, column: dict[str, Any]) -> np.ndarray:
+    dtype = _WIRE_DTYPES.get(column["dtype"])
+    if dtype is None:
+        raise ProtocolError(f"column {name} has dtype {column['dtype']!r}; known: {' '.join(_WIRE_DTYPES)}")
+    try:
+        return np.frombuffer(base64.b64decode(column["data"], validate=True), dtype)
+    except (binascii.Error, ValueError) as error:
+        raise ProtocolError(f"column {name} is no base64 of {column['dtype']}: {error}") from None
+
+
+def _join(pages: list[dict[str, Any]]) -> Annotations:
+    last = pages[-1]  # models are only ever appended, so its list names those of all pages
+    columns = {name: np.concatenate([page["columns"][name] for page in pages]).astype(dtype, copy=False)
+               for name, dtype in _DTYPES.items()}
+    return Annotations(keys=[key for page in pages for key in page["keys"]], **columns, sources=list(last["sources"]),
+                       models=list(last["models"]), generation=dict(last["generation"]), total=int(last["total"]))

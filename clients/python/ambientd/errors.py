@@ -163,6 +163,11 @@ class ServerError(AmbientError):
         self.stderr = stderr
 
 
+class JobError(AmbientError):
+    """A job that was waited for failed or was cancelled; `detail` is the job as it ended."""
+    code = "job"
+
+
 class AmbientWarning(UserWarning):
     """What the daemon warns of when a stream starts or moves."""
 

@@ -118,7 +118,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_SIGMA_KEYS = frozenset(("sigma_min", "sigma_max", "sigmas", "gap", "sigma"))
+_SIGMA_KEYS = frozenset(("sigma_min", "sigma_max", "sigmas", "gap", "sigma", "lo", "hi"))
 
 
 def loads(payload: bytes | bytearray) -> Any:

@@ -6,6 +6,7 @@ row i of step n has the number g = n * G + rank * B + i; index = g, s_t = g + 0.
 from __future__ import annotations
 
 import array
+import base64
 import fcntl
 import json
 import os
@@ -19,6 +20,10 @@ import numpy as np
 from ambientd import wire
 
 FP0, FP1 = "00" * 16, "11" * 16
+ORDERS = {getattr(wire, name): name for name in ("IMPORT", "ANNOTATE", "JOB", "MINT", "EXPORT", "MERGE")}
+COLUMNS = {"sigma_min": ("f32", "<f4"), "sigma_max": ("f32", "<f4"), "lo": ("f32", "<f4"), "hi": ("f32", "<f4"),
+           "evaluations": ("u32", "<u4"), "min_origin": ("u8", "u1"), "max_origin": ("u8", "u1"), "state": ("u8", "u1"),
+           "source": ("u16", "<u2"), "model": ("u16", "<u2"), "label": ("i64", "<i8")}
 DTYPES = {"f32": 4, "f64": 8, "i64": 8, "u8": 1, "u64": 8, "f16": 2, "bf16": 2}
 
 
@@ -38,6 +43,11 @@ class FakeDaemon:
         self.dribble = False        # send byte by byte
         self.refuse = None          # ERROR object that answers SUBSCRIBE
         self.warnings = []
+        self.table = {}             # total, and functions of an index for columns: what ANNOTATIONS answers from
+        self.jobs = []              # rows of JOBS
+        self.events = []            # what follows a WATCH, each a list of jobs; then silence
+        self.broken = {}            # keys of an answer to ANNOTATIONS, to be replaced
+        self.orders = []            # (name, object) of each request that changes something
         self.__dict__.update(knobs)
         self.subscribes = []        # SUBSCRIBE objects seen
         self.done = []              # slots given back
@@ -127,12 +137,12 @@ class _Session:
         else:
             self.sock.sendall(frame)
 
-    def _reply(self, request_id, value):
+    def _reply(self, request_id, value, part=1000):
         data = json.dumps(value).encode()
-        if len(data) <= 1000:
+        if len(data) <= part:
             self._send(wire.REPLY, request_id, data)
             return
-        parts = [data[i:i + 1000] for i in range(0, len(data), 1000)]
+        parts = [data[i:i + part] for i in range(0, len(data), part)]
         for i, part in enumerate(parts):
             self._send(wire.DATA, request_id, part, wire.FLAG_MORE if i + 1 < len(parts) else 0)
 
@@ -159,7 +169,39 @@ class _Session:
                                          "annotation": {"sigma_min": 0.5, "sigma_max": "inf"}})
         elif type_ == wire.GENERATIONS:
             self._reply(request_id, {"dataset": [{"number": 1, "fingerprint": FP0}], "annotations": []})
-        elif type_ in (wire.COVERAGE, wire.LIST, wire.QUARANTINE, wire.IMPORT):
+        elif type_ == wire.ANNOTATIONS:
+            self._annotations(request_id, json.loads(payload))
+        elif type_ == wire.CURVE:
+            key = json.loads(payload).get("key")
+            self._reply(request_id, {"index": 3, "key": key, "threshold": 0.55,
+                                     "records": [{"origin": "classifier", "sigma_min": "inf", "lo": 0.1, "hi": "inf"}],
+                                     "curve": {"sigmas": [0.1, 1], "p": [0.9, 0.5]} if key == "kept" else None})
+        elif type_ == wire.PICTURES:
+            index = json.loads(payload)["index"]
+            rows = [{"index": i, "key": str(i), "source": "main", "u8": base64.b64encode(bytes(range(i, i + 6))).decode(),
+                     "reason": None} if i != 9 else {"index": 9, "key": "9", "source": "main", "u8": None, "reason": "torn"}
+                    for i in index]
+            self._reply(request_id, {"channels": 1, "height": 2, "width": 3, "rows": rows})
+        elif type_ == wire.JOBS:
+            self._reply(request_id, {"jobs": self.daemon.jobs})
+        elif type_ == wire.WATCH:
+            self._reply(request_id, {})
+            while self.daemon.events:
+                event = {"jobs": self.daemon.events.pop(0), "generation": {"main": 1}}
+                if event["jobs"] == "die":
+                    raise EOFError
+                self._send(wire.EVENT, request_id, json.dumps(event).encode())
+        elif type_ in ORDERS:
+            asked = json.loads(payload)
+            self.daemon.orders.append((ORDERS[type_], asked))
+            if type_ == wire.IMPORT and os.path.exists(asked["path"]):
+                with open(asked["path"], encoding="utf-8") as file:
+                    self._reply(request_id, {"asked": asked, "lines": file.read()})
+                return
+            job = {"id": 7, "dataset": "main", "state": "paused" if asked.get("action") else "queued", "done": 0, "total": 9}
+            self._reply(request_id, job if type_ == wire.JOB else {
+                "job": job, "asked": asked, "generation": {"number": 2, "fingerprint": FP1, "changed": True}})
+        elif type_ in (wire.COVERAGE, wire.LIST, wire.QUARANTINE, wire.STATS, wire.VERIFY):
             self._reply(request_id, {"asked": json.loads(payload)})
         elif type_ == wire.SUBSCRIBE:
             self._subscribe(request_id, json.loads(payload))
@@ -178,6 +220,21 @@ class _Session:
             self._reply(request_id, {})
         else:
             raise AssertionError(f"type {type_}")
+
+    def _annotations(self, request_id, asked):
+        """Row i has the key k<i> and in column c the value table[c](i), 0 where c is not in the table."""
+        table = self.daemon.table
+        n = max(0, min(asked["count"], table["total"] - asked["start"]))
+        rows = range(asked["start"], asked["start"] + n)
+        columns = {name: {"dtype": wire_, "data": base64.b64encode(np.array(
+            [table[name](i) if name in table else 0 for i in rows], numpy_).tobytes()).decode()}
+                   for name, (wire_, numpy_) in COLUMNS.items()}
+        self._reply(request_id, {"total": table["total"], "start": asked["start"], "count": n, "columns": columns,
+                                 "generation": {"number": 1, "fingerprint": asked.get("generation", FP0)},
+                                 "keys": [f"k{i}" for i in rows], "sources": ["main", "web"], "models": ["ab" * 32],
+                                 **self.daemon.broken}, part=60_000)
+        if "then" in table:  # a reload
+            self.daemon.table = table["then"]
 
     def _advance(self, request_id, asked):
         assert self.stream["advances"], "ADVANCE of a stream with follow or moves"

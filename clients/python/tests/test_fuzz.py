@@ -163,7 +163,7 @@ def play(monkeypatch, rng):
         if data:
             stages[0 if i == 0 else 1 if i < 4 else 2].append((data, [fd] * rng.choice([1] * 19 + [2]) if with_fd else []))
     try:
-        monkeypatch.setattr(connection, "_connect", lambda address: ours)
+        monkeypatch.setattr(connection, "_connect", lambda *_: ours)
         session = Fed(theirs, stages)
         try:
             read(session)
