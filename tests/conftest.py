@@ -30,7 +30,11 @@ class Daemon:
         self.socket = folder / "s"
         self.log_path = folder / "log"
         if not any(str(a).startswith("--config") for a in arguments):
-            arguments = ("serve", *arguments, "--socket", self.socket, "--cache-dir", folder / "index")
+            if "--socket" in arguments:
+                self.socket = pathlib.Path(arguments[arguments.index("--socket") + 1])
+            else:
+                arguments = (*arguments, "--socket", self.socket)
+            arguments = ("serve", *arguments, "--cache-dir", folder / "index")
         ready, write = os.pipe()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([BIN, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
