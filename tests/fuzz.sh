@@ -6,7 +6,8 @@
 #   --keep        minimise what was new into tests/fuzz/corpus (-merge=1)
 #
 # Builds in build/fuzz. A target fails on any find, on an input that takes more than a second of CPU time, and above
-# 512 MiB; what failed lies in build/fuzz/finds. Exit status: the number of targets that failed.
+# 512 MiB; what failed lies in build/fuzz/finds, and belongs into tests/fuzz/finds with its fix. Exit status: the
+# number of targets that failed.
 set -u
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +18,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
     --jobs) jobs=${2:?--jobs needs a number}; shift ;;
     --keep) keep=1 ;;
-    -h | --help) sed -n '2,9p' "$0" | cut -c3-; exit 0 ;;
+    -h | --help) sed -n '2,10p' "$0" | cut -c3-; exit 0 ;;
     -*) echo "fuzz.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
     *) break ;;
     esac
@@ -51,12 +52,15 @@ cpu_ms() {
 # one TARGET: fuzz it and print its line
 one() {
     local name=$1 bin="$build/tests/fuzz/fuzz-$1" new="$build/new/$1" finds="$build/finds/$1" log="$build/$1.log" status dict=() bytes=4096
+    rm -rf "$finds"
     mkdir -p "$new" "$finds" "tests/fuzz/corpus/$name" "$build/seeds/$name"
+    local known=("tests/fuzz/corpus/$name" "$build/seeds/$name")
+    [ ! -d "tests/fuzz/finds/$name" ] || known+=("tests/fuzz/finds/$name")
     [ ! -f "$build/seeds/$name.dict" ] || dict=(-dict="$build/seeds/$name.dict")
     case "$name" in tar | zip) bytes=16384 ;; decode) bytes=8192 ;; esac
     local run=(-max_total_time="$seconds")
     [ "$seconds" != 0 ] || run=(-runs=0)
-    nice -n 19 "$bin" "$new" "tests/fuzz/corpus/$name" "$build/seeds/$name" "${run[@]}" "${dict[@]}" -max_len="$bytes" -timeout=20 -report_slow_units=1 \
+    nice -n 19 "$bin" "$new" "${known[@]}" "${run[@]}" "${dict[@]}" -max_len="$bytes" -timeout=20 -report_slow_units=1 \
         -rss_limit_mb=512 -malloc_limit_mb=512 -print_final_stats=1 -artifact_prefix="$finds/" -use_value_profile=0 >"$log" 2>&1
     status=$?
     for slow in "$finds"/slow-unit-*; do
@@ -71,7 +75,7 @@ one() {
     [ "$status" = 0 ] || { grep -m1 -A12 -E 'ERROR:|runtime error:|not so:|SUMMARY' "$log"; ls "$finds"; }
     if [ "$keep" = 1 ]; then
         mkdir -p "$build/merged/$name" && rm -f "$build/merged/$name"/*
-        nice -n 19 "$bin" -merge=1 -max_len="$bytes" "$build/merged/$name" "tests/fuzz/corpus/$name" "$build/seeds/$name" "$new" >>"$log" 2>&1 &&
+        nice -n 19 "$bin" -merge=1 -max_len="$bytes" "$build/merged/$name" "${known[@]}" "$new" >>"$log" 2>&1 &&
             rm -rf "tests/fuzz/corpus/$name" && cp -r "$build/merged/$name" "tests/fuzz/corpus/$name"
     fi
     return "$status"
