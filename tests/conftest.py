@@ -18,6 +18,7 @@ BIN = os.environ.get("AMBIENTD_BIN", str(ROOT / "build/daemon/ambientd"))
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background has it ignored, and children inherit that
     config.addinivalue_line("markers", "slow: takes long, or says nothing more under a sanitizer")
     config.addinivalue_line("markers", "threads: worth running under the thread sanitizer")
 

@@ -20,6 +20,8 @@ import ambientd
 import datasets
 from conftest import Daemon
 
+pytestmark = pytest.mark.slow  # many starts and waits; what the daemon does in them is covered elsewhere under sanitizers
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = pathlib.Path(os.environ.get("AMBIENTD_BUILD", ROOT / "build"))
 FIELDS = ["x_t", "x_tn", "sigma_t", "index"]
