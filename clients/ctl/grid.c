@@ -112,7 +112,7 @@ static int grid_store(struct grid *grid, const struct ctl_columns *columns, cons
 
         snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%", 100.0 * (double)lo / (double)grid->n,
                  100.0 * (double)(hi + 1) / (double)grid->n);
-        snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "%.3g to %.3g", (double)columns->sigma_min[grid->order[lo]],
+        snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "%.2g to %.2g", (double)columns->sigma_min[grid->order[lo]],
                  (double)columns->sigma_min[grid->order[hi]]);
     }
     if (page_store_grid(path, &page, &err) < 0) {

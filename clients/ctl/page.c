@@ -16,6 +16,7 @@
 #define BLUE      0.13, 0.34, 0.62
 #define TILE      88.0
 #define TILE_GAP  10.0
+#define CURVE_REACH 0.3 /* of log sigma: single answers vary by 0.2, a line through fewer would follow them */
 
 static void text_at(cairo_t *cr, double x, double y, double size, double align, const char *text) {
     cairo_text_extents_t extents;
@@ -164,7 +165,11 @@ static double curve_mean(const struct page_curve *curve, double z) {
         lo -= left;
         hi += !left;
     }
-    reach = fmax(fmax(z - log(curve->sigmas[lo]), log(curve->sigmas[hi - 1]) - z), 0.02) * 1.05;
+    reach = fmax(fmax(z - log(curve->sigmas[lo]), log(curve->sigmas[hi - 1]) - z) * 1.05, CURVE_REACH);
+    for (; lo > 0 && z - log(curve->sigmas[lo - 1]) < reach; lo--) {
+    }
+    for (; hi < curve->n && log(curve->sigmas[hi]) - z < reach; hi++) {
+    }
     for (size_t i = lo; i < hi; i++) {
         double d = (log(curve->sigmas[i]) - z) / reach, w = (1 - d * d) * (1 - d * d);
 
@@ -273,7 +278,7 @@ static void text_fit(cairo_t *cr, double x, double y, double size, double room, 
 }
 
 int page_store_grid(const char *path, const struct page_grid *grid, struct amb_error *err) {
-    const double left = 108, top = 72, row_high = TILE + 34;
+    const double left = 136, top = 72, row_high = TILE + 34;
     const double width = left + grid->n_columns * (TILE + TILE_GAP) + 14, height = top + grid->n_rows * row_high + 10;
     cairo_surface_t *surface;
     cairo_t *cr = page_begin(&surface, width, height);
