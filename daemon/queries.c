@@ -135,7 +135,7 @@ int ambd_query_list(struct ambd_session *session, uint32_t id, const cJSON *json
         ambd_query_free(query);
         return amb_fail(err, AMB_ERR_CONFIG, "'what' is '%.32s', allowed: samples, shards, sources", what);
     }
-    query->what = (enum list_what)i;
+    query->what = (int)(enum list_what)i;
     ambd_query_push(query, &session->server->clerk);
     return 0;
 }
