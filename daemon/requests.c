@@ -114,6 +114,8 @@ static void dry_run_next(struct ambd_task *task) {
         query->task.done(task);
         return;
     }
+    cJSON_free(query->text); /* of the first half: empty */
+    query->text = NULL;
     query->answer = dry_run_measure;
     ambd_desk_push(&query->session->server->builder, &query->task);
 }
