@@ -23,7 +23,8 @@
 
 #define BATCH_MAX      256u /* the last size that tune tries */
 #define TUNE_NS        UINT64_C(60000000) /* for each size; eight sizes: half a second */
-#define SUBJECTS_BATCH 2u   /* window: so many batches' worth, as an adaptive search asks for some 8 at once */
+#define SUBJECTS_MIN   32u  /* window: an adaptive search asks for some 8 at once, so these fill batches of 256 */
+#define SUBJECTS_DENSE 2u   /* one fills every batch by itself; the next is there when it ends */
 
 struct exam {
     struct amb_subject subject; /* pixels and label vector are not looked at after push */
@@ -122,7 +123,9 @@ int amb_examiner_new(struct amb_examiner **out, struct amb_model *model, const s
     examiner->key = amb_hash_words("annotate", &options->seed, 1);
     examiner->batch = options->batch == 0 ? 32 : options->batch < BATCH_MAX ? options->batch : BATCH_MAX;
     if (options->n_subjects == 0) {
-        examiner->options.n_subjects = SUBJECTS_BATCH * (examiner->batch < 32 ? 32 : examiner->batch);
+        examiner->options.n_subjects = options->search.mode == AMB_SEARCH_DENSE
+                                           ? SUBJECTS_DENSE
+                                           : SUBJECTS_MIN;
     }
     r = examiner_build(examiner, err);
     if (r < 0) {
