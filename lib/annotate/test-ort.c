@@ -1,275 +1,484 @@
-/* One release for each process: AMBIENTD_TEST_ORT names the library (the build passes what setup.sh installed). */
+/*
+ * Every slot that ort.h declares is called, and judged by what only that function does: a neighbour in the table would
+ * answer otherwise, crash, or leave memory or threads behind. Runs once for each release (AMBIENTD_TEST_ORT).
+ */
 #include "base/test.h"
 
-#include <errno.h>
-#include <glob.h>
+#include <malloc.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "annotate/model.h"
 #include "annotate/ort.h"
-#include "annotate/test-data.h"
+#include "annotate/test-onnx.h"
 
-#ifndef TEST_ROOT
-#define TEST_ROOT "."
+#define SLOT_NUMBER(slot, type, name, arguments) SLOT_##name = slot,
+enum { AMB_ORT_SLOTS(SLOT_NUMBER) SLOTS_END = 512 };
+
+static const struct amb_ort *ort;
+static bool called[SLOTS_END];
+#define CALL(name) (called[SLOT_##name] = true, ort->name)
+
+/* Sanitizers and valgrind bring an allocator of their own, and a leak check. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTS_HEAP false
+#else
+#define COUNTS_HEAP (mallinfo2().uordblks > 0)
 #endif
+#define MANY 2000
 
-/* y = Identity(x), x f32 [N, 2, 1]: the smallest model that runs; 83 bytes, as onnx.helper makes them. */
-static const uint8_t identity[] = {
-    0x08, 0x08, 0x3a, 0x49, 0x0a, 0x10, 0x0a, 0x01, 0x78, 0x12, 0x01, 0x79, 0x22, 0x08, 0x49, 0x64, 0x65, 0x6e,
-    0x74, 0x69, 0x74, 0x79, 0x12, 0x01, 0x67, 0x5a, 0x18, 0x0a, 0x01, 0x78, 0x12, 0x13, 0x0a, 0x11, 0x08, 0x01,
-    0x12, 0x0d, 0x0a, 0x03, 0x12, 0x01, 0x4e, 0x0a, 0x02, 0x08, 0x02, 0x0a, 0x02, 0x08, 0x01, 0x62, 0x18, 0x0a,
-    0x01, 0x79, 0x12, 0x13, 0x0a, 0x11, 0x08, 0x01, 0x12, 0x0d, 0x0a, 0x03, 0x12, 0x01, 0x4e, 0x0a, 0x02, 0x08,
-    0x02, 0x0a, 0x02, 0x08, 0x01, 0x42, 0x04, 0x0a, 0x00, 0x10, 0x0d};
-
-#define OK(call)                                                                                             \
-    do {                                                                                                     \
-        amb_ort_result result_ = (call);                                                                     \
-        if (result_ != NULL) {                                                                               \
-            fprintf(stderr, "%s: %s\n", #call, ort->GetErrorMessage(result_));                               \
-            _exit(1);                                                                                        \
-        }                                                                                                    \
-    } while (0)
-#define SURE(condition)                                                                                      \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);                                          \
-            _exit(1);                                                                                        \
-        }                                                                                                    \
-    } while (0)
-
-static void exercise_session(const struct amb_ort *ort, struct amb_ort_session *session, struct amb_ort_memory *memory) {
-    static const char *const inputs[] = {"x"}, *const outputs[] = {"y"};
-    const int64_t shape[] = {3, 2, 1};
-    float x[6] = {1, 2, 3, 4, 5, 6}, *y;
-    struct amb_ort_value *value = NULL, *result = NULL;
-    struct amb_ort_allocator *allocator = NULL;
-    const struct amb_ort_tensor *borrowed = NULL;
-    struct amb_ort_tensor *info = NULL;
-    struct amb_ort_type *type = NULL;
-    int64_t dims[3] = {0};
-    size_t n = 0;
-    int dtype = 0;
-    void *data = NULL;
-    char *name = NULL;
-
-    OK(ort->GetAllocatorWithDefaultOptions(&allocator));
-    OK(ort->SessionGetInputCount(session, &n));
-    SURE(n == 1);
-    OK(ort->SessionGetOutputCount(session, &n));
-    SURE(n == 1);
-    OK(ort->SessionGetInputName(session, 0, allocator, &name));
-    SURE(strcmp(name, "x") == 0);
-    OK(ort->AllocatorFree(allocator, name));
-    OK(ort->SessionGetOutputName(session, 0, allocator, &name));
-    SURE(strcmp(name, "y") == 0);
-    OK(ort->AllocatorFree(allocator, name));
-    OK(ort->SessionGetInputTypeInfo(session, 0, &type));
-    OK(ort->CastTypeInfoToTensorInfo(type, &borrowed));
-    OK(ort->GetTensorElementType(borrowed, &dtype));
-    OK(ort->GetDimensionsCount(borrowed, &n));
-    SURE(dtype == AMB_ORT_F32 && n == 3);
-    OK(ort->GetDimensions(borrowed, dims, 3));
-    SURE(dims[0] == -1 && dims[1] == 2 && dims[2] == 1);
-    ort->ReleaseTypeInfo(type);
-    OK(ort->SessionGetOutputTypeInfo(session, 0, &type));
-    ort->ReleaseTypeInfo(type);
-    OK(ort->CreateTensorWithDataAsOrtValue(memory, x, sizeof x, shape, 3, AMB_ORT_F32, &value));
-    OK(ort->Run(session, NULL, inputs, (const struct amb_ort_value *const *)&value, 1, outputs, 1, &result));
-    OK(ort->GetTensorTypeAndShape(result, &info));
-    OK(ort->GetDimensions(info, dims, 3));
-    SURE(dims[0] == 3);
-    ort->ReleaseTensorTypeAndShapeInfo(info);
-    OK(ort->GetTensorMutableData(result, &data));
-    y = data;
-    SURE(y[0] == 1 && y[5] == 6);
-    ort->ReleaseValue(value);
-    ort->ReleaseValue(result);
-}
-
-/* Of CUDA's library that is not there, of the build that lacks it, or of an option that only it has. */
-static bool says_cuda(const char *message) {
-    bool says = strcasestr(message, "cuda") != NULL || strstr(message, "external_data_loader_pinned") != NULL ||
-                strstr(message, "onnxruntime_providers_") != NULL; /* what a sanitizer makes of its loading */
-
-    if (!says) {
-        fprintf(stderr, "'%s' does not speak of CUDA\n", message);
-    }
-    return says;
-}
-
-static void exercise_providers(const struct amb_ort *ort, struct amb_ort_options *options) {
-    static const char *const keys[] = {"device_id"}, *const values[] = {"0"};
-    static _Alignas(16) uint8_t blank[4096]; /* in place of options that such a build cannot make */
-    struct amb_ort_cuda *cuda = NULL;
-    char **providers = NULL;
-    bool has_cpu = false, has_cuda = false;
-    amb_ort_result result;
-    int n = 0;
-
-    OK(ort->GetAvailableProviders(&providers, &n));
-    for (int i = 0; i < n; i++) {
-        has_cpu = has_cpu || strcmp(providers[i], "CPUExecutionProvider") == 0;
-        has_cuda = has_cuda || strcmp(providers[i], "CUDAExecutionProvider") == 0;
-    }
-    SURE(has_cpu);
-    OK(ort->ReleaseAvailableProviders(providers, n));
-    result = ort->CreateCUDAProviderOptions(&cuda);
-    if (result != NULL) { /* a CPU build: each slot but Release answers that CUDA is not in it */
-        SURE(!has_cuda && strstr(ort->GetErrorMessage(result), "CUDA") != NULL);
-        ort->ReleaseStatus(result);
-        result = ort->SessionOptionsAppendExecutionProvider_CUDA_V2(options, (const struct amb_ort_cuda *)(void *)blank);
-        SURE(result != NULL && says_cuda(ort->GetErrorMessage(result)));
-        ort->ReleaseStatus(result);
-        result = ort->UpdateCUDAProviderOptions((struct amb_ort_cuda *)(void *)blank, keys, values, 1);
-        SURE(result != NULL && says_cuda(ort->GetErrorMessage(result)));
-        ort->ReleaseStatus(result);
-        ort->ReleaseCUDAProviderOptions(NULL);
-        return;
-    }
-    printf("  this build makes options of CUDA: providers %s it\n", has_cuda ? "have" : "lack");
-    result = ort->SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda);
-    SURE(has_cuda || result != NULL);
-    if (result != NULL) {
-        ort->ReleaseStatus(result);
-    }
-    ort->ReleaseCUDAProviderOptions(cuda);
-}
-
-/* Every slot of the table once, in a process of its own. */
-static void exercise(const char *library) {
-    const struct amb_ort *ort = NULL;
+static void get_ort(void) {
     struct amb_error err = AMB_ERROR_NULL;
-    struct amb_ort_options *options = NULL;
-    struct amb_ort_session *session = NULL;
-    struct amb_ort_memory *memory = NULL;
-    struct amb_ort_env *env = NULL;
-    amb_ort_result result;
-    char path[] = "/tmp/test-ort-XXXXXX";
-    int fd;
 
-    if (amb_ort_get(&ort, library, &err) < 0) {
-        fprintf(stderr, "%s\n", err.message);
-        _exit(1);
-    }
-    printf("  %s: %s\n", ort->version, library);
-    OK(ort->CreateEnv(AMB_ORT_LOG_ERROR, "test", &env));
-    ort->ReleaseEnv(env);
-    OK(ort->CreateSessionOptions(&options));
-    OK(ort->SetIntraOpNumThreads(options, 1));
-    OK(ort->SetInterOpNumThreads(options, 1));
-    OK(ort->SetSessionExecutionMode(options, AMB_ORT_SEQUENTIAL));
-    OK(ort->SetSessionLogSeverityLevel(options, AMB_ORT_LOG_ERROR));
-    OK(ort->SetSessionGraphOptimizationLevel(options, AMB_ORT_OPTIMISE_ALL));
-    OK(ort->AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0"));
-    OK(ort->CreateCpuMemoryInfo(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &memory));
-    OK(ort->CreateSessionFromArray(ort->env, identity, sizeof identity, options, &session));
-    exercise_session(ort, session, memory);
-    ort->ReleaseSession(session);
-    fd = mkstemp(path);
-    SURE(fd >= 0 && write(fd, identity, sizeof identity) == (ssize_t)sizeof identity);
-    OK(ort->CreateSession(ort->env, path, options, &session));
-    exercise_session(ort, session, memory);
-    ort->ReleaseSession(session);
-    close(fd);
-    unlink(path);
-    result = ort->CreateSessionFromArray(ort->env, identity, 5, options, &session);
-    SURE(result != NULL && ort->GetErrorMessage(result)[0] != '\0');
-    ort->ReleaseStatus(result);
-    exercise_providers(ort, options);
-    ort->ReleaseMemoryInfo(memory);
-    ort->ReleaseSessionOptions(options);
-    fflush(stdout);
-    _exit(0);
+    assert_ok(amb_ort_get(&ort, test_ort_library(), &err), err);
 }
 
-static unsigned exercise_all(const char *pattern) {
-    unsigned n = 0;
-    glob_t found;
+/* The message of a result that must be a failure. */
+static const char *message_of(amb_ort_result result) {
+    static char text[512];
 
-    if (glob(pattern, 0, NULL, &found) != 0) {
-        return 0;
-    }
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        pid_t pid = fork();
-        int status = 0;
+    assert_non_null(result);
+    snprintf(text, sizeof text, "%s", CALL(GetErrorMessage)(result));
+    CALL(ReleaseStatus)(result);
+    return text;
+}
 
-        if (pid == 0) {
-            exercise(found.gl_pathv[i]);
-        }
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-            fail_msg("%s: status %d", found.gl_pathv[i], status);
-        }
+#define assert_says(result, part)                                                                            \
+    do {                                                                                                     \
+        const char *text_ = message_of(result);                                                              \
+        if (strcasestr(text_, part) == NULL) {                                                               \
+            fail_msg("'%s' says nothing of '%s'", text_, part);                                              \
+        }                                                                                                    \
+    } while (0)
+
+#define assert_went(call)                                                                                    \
+    do {                                                                                                     \
+        amb_ort_result went_ = (call);                                                                       \
+        if (went_ != NULL) {                                                                                 \
+            fail_msg("%s: %s", #call, message_of(went_));                                                    \
+        }                                                                                                    \
+    } while (0)
+
+static struct amb_ort_options *options_new(void) {
+    struct amb_ort_options *options = NULL;
+
+    assert_went(CALL(CreateSessionOptions)(&options));
+    assert_non_null(options);
+    assert_went(CALL(SetIntraOpNumThreads)(options, 1));
+    return options;
+}
+
+/* Sessions over made bytes. Takes the options. */
+static amb_ort_result session_create(struct amb_ort_session **out, const struct made *made,
+                                     struct amb_ort_options *options) {
+    struct amb_buf bytes = made_encode(made);
+    amb_ort_result result = CALL(CreateSessionFromArray)(ort->env, bytes.data, bytes.n_bytes, options, out);
+
+    amb_buf_deinit(&bytes);
+    CALL(ReleaseSessionOptions)(options);
+    return result;
+}
+
+static struct amb_ort_session *session_new(const struct made *made) {
+    struct amb_ort_session *session = NULL;
+
+    assert_went(session_create(&session, made, options_new()));
+    assert_non_null(session);
+    return session;
+}
+
+static int count_threads(void) {
+    int n = 0;
+    DIR *dir = opendir("/proc/self/task");
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
         n++;
     }
-    globfree(&found);
+    closedir(dir);
+    return n - 2;
+}
+
+TEST(version_is_one_that_is_allowed) {
+    unsigned major = 0, minor = 0;
+
+    get_ort();
+    assert_int_equal(sscanf(ort->version, "%u.%u", &major, &minor), 2);
+    assert_int_equal(major, 1);
+    assert_true(minor >= AMB_ORT_API_VERSION);
+    print_message("ONNX Runtime %s at %s\n", ort->version, ort->path);
+}
+
+/* Garbage makes a status; its text is the parser's. */
+TEST(status_has_a_message) {
+    struct amb_ort_options *options;
+    struct amb_ort_session *session = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    get_ort();
+    options = options_new();
+    assert_says(CALL(CreateSessionFromArray)(ort->env, "garbage", 7, options, &session), "protobuf");
+    assert_int_equal(amb_ort_fail(ort, CALL(CreateSessionFromArray)(ort->env, "garbage", 7, options, &session), -EIO,
+                                  "a model", &err),
+                     -EIO);
+    assert_non_null(strstr(err.message, "a model: "));
+    CALL(ReleaseSessionOptions)(options);
+}
+
+/* The environment is counted by the library: one more and one less leaves ours in use. */
+TEST(environment_is_created_and_released) {
+    struct amb_ort_env *env = NULL;
+    struct amb_ort_session *session;
+
+    get_ort();
+    assert_went(CALL(CreateEnv)(AMB_ORT_LOG_ERROR, "again", &env));
+    assert_non_null(env);
+    CALL(ReleaseEnv)(env);
+    session = session_new(&(struct made){0});
+    CALL(ReleaseSession)(session);
+}
+
+/* A file and its bytes make the same session; a path that is none names itself. */
+TEST(session_is_created_from_a_path) {
+    const struct made made = {.labels = AMB_MODEL_LABELS_INTEGER};
+    struct test_folder folder;
+    struct amb_ort_options *options;
+    struct amb_ort_session *session = NULL;
+    size_t n = 0;
+
+    get_ort();
+    folder = folder_new();
+    options = options_new();
+    assert_went(CALL(CreateSession)(ort->env, folder_store_made(&folder, "m.onnx", &made), options, &session));
+    assert_went(CALL(SessionGetInputCount)(session, &n));
+    assert_int_equal(n, 3);
+    CALL(ReleaseSession)(session);
+    assert_says(CALL(CreateSession)(ort->env, folder_path(&folder, "absent.onnx"), options, &session), "absent.onnx");
+    CALL(ReleaseSessionOptions)(options);
+    folder_free(&folder);
+}
+
+/* Counts of inputs and outputs differ, so that one cannot pass for the other. */
+TEST(inputs_and_outputs_are_counted_and_named) {
+    static const char *const inputs[] = {"sigma", "x", "labels"}, *const outputs[] = {"logits", "difference"};
+    struct amb_ort_allocator *allocator = NULL;
+    struct amb_ort_session *session;
+    size_t n_inputs = 0, n_outputs = 0;
+    char *name = NULL;
+
+    get_ort();
+    session = session_new(&(struct made){.labels = AMB_MODEL_LABELS_INTEGER});
+    assert_went(CALL(SessionGetInputCount)(session, &n_inputs));
+    assert_went(CALL(SessionGetOutputCount)(session, &n_outputs));
+    assert_int_equal(n_inputs, 3);
+    assert_int_equal(n_outputs, 2);
+    assert_went(CALL(GetAllocatorWithDefaultOptions)(&allocator));
+    for (size_t i = 0; i < 3; i++) {
+        assert_went(CALL(SessionGetInputName)(session, i, allocator, &name));
+        assert_string_equal(name, inputs[i]);
+        assert_went(CALL(AllocatorFree)(allocator, name));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_went(CALL(SessionGetOutputName)(session, i, allocator, &name));
+        assert_string_equal(name, outputs[i]);
+        assert_went(CALL(AllocatorFree)(allocator, name));
+    }
+    CALL(ReleaseSession)(session);
+}
+
+static void assert_type(struct amb_ort_type *type, int dtype, const int64_t *dims, size_t n_dims) {
+    const struct amb_ort_tensor *tensor = NULL;
+    int64_t got[8];
+    size_t n = 0;
+    int found = 0;
+
+    assert_went(CALL(CastTypeInfoToTensorInfo)(type, &tensor));
+    assert_non_null(tensor);
+    assert_went(CALL(GetTensorElementType)(tensor, &found));
+    assert_int_equal(found, dtype);
+    assert_went(CALL(GetDimensionsCount)(tensor, &n));
+    assert_int_equal(n, n_dims);
+    assert_went(CALL(GetDimensions)(tensor, got, n));
+    assert_memory_equal(got, dims, n * sizeof *dims);
+    CALL(ReleaseTypeInfo)(type);
+}
+
+TEST(types_and_shapes_are_told) {
+    static const int64_t x[] = {-1, 3, 4, 5}, row[] = {-1}, logits[] = {-1, 7};
+    struct amb_ort_session *session;
+    struct amb_ort_type *type = NULL;
+
+    get_ort();
+    session = session_new(&(struct made){.labels = AMB_MODEL_LABELS_INTEGER, .n_outputs = 7});
+    assert_went(CALL(SessionGetInputTypeInfo)(session, 1, &type));
+    assert_type(type, AMB_ORT_F32, x, 4);
+    assert_went(CALL(SessionGetInputTypeInfo)(session, 2, &type));
+    assert_type(type, AMB_ORT_I64, row, 1);
+    assert_went(CALL(SessionGetOutputTypeInfo)(session, 0, &type));
+    assert_type(type, AMB_ORT_F32, logits, 2);
+    CALL(ReleaseSession)(session);
+}
+
+/* The tensor is the memory that was given; a result is one of the library. */
+TEST(model_runs_on_borrowed_memory) {
+    static const char *const inputs[] = {"x", "sigma"}, *const outputs[] = {"logits"};
+    static const int64_t shape[] = {2, 3, 4, 5}, rows[] = {2};
+    float x[120], sigma[] = {0.25f, 0.5f}, *p = NULL;
+    struct amb_ort_value *values[2] = {NULL, NULL}, *result = NULL;
+    struct amb_ort_memory *memory = NULL;
+    struct amb_ort_tensor *tensor = NULL;
+    struct amb_ort_session *session;
+    void *data = NULL;
+    int64_t n_rows = 0;
+    size_t n = 0;
+
+    get_ort();
+    session = session_new(&(struct made){0});
+    for (size_t i = 0; i < 120; i++) {
+        x[i] = i < 60 ? 1 : -1;
+    }
+    assert_went(CALL(CreateCpuMemoryInfo)(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &memory));
+    assert_went(CALL(CreateTensorWithDataAsOrtValue)(memory, x, sizeof x, shape, 4, AMB_ORT_F32, &values[0]));
+    assert_went(CALL(CreateTensorWithDataAsOrtValue)(memory, sigma, sizeof sigma, rows, 1, AMB_ORT_F32, &values[1]));
+    assert_went(CALL(GetTensorMutableData)(values[0], &data));
+    assert_ptr_equal(data, x);
+    assert_says(CALL(CreateTensorWithDataAsOrtValue)(memory, x, 4, shape, 4, AMB_ORT_F32, &result), "expected 480");
+    assert_went(CALL(Run)(session, NULL, inputs, (const struct amb_ort_value *const *)values, 2, outputs, 1, &result));
+    assert_went(CALL(GetTensorTypeAndShape)(result, &tensor));
+    assert_went(CALL(GetDimensionsCount)(tensor, &n));
+    assert_int_equal(n, 1);
+    assert_went(CALL(GetDimensions)(tensor, &n_rows, 1));
+    assert_int_equal(n_rows, 2);
+    CALL(ReleaseTensorTypeAndShapeInfo)(tensor);
+    assert_went(CALL(GetTensorMutableData)(result, &data));
+    p = data;
+    assert_true(p[0] == 0.75f && p[1] == -1.5f);
+    CALL(ReleaseValue)(result);
+    CALL(ReleaseValue)(values[1]);
+    CALL(ReleaseValue)(values[0]);
+    CALL(ReleaseMemoryInfo)(memory);
+    CALL(ReleaseSession)(session);
+}
+
+/* Threads: n inside an operator are n - 1 more of the process; those between operators come in parallel mode only. */
+static int count_session_threads(int n_intra, int n_inter, int mode) {
+    struct amb_ort_session *session = NULL;
+    struct amb_ort_options *options = options_new();
+    int before = count_threads(), n;
+
+    assert_went(CALL(SetIntraOpNumThreads)(options, n_intra));
+    assert_went(CALL(SetInterOpNumThreads)(options, n_inter));
+    assert_went(CALL(SetSessionExecutionMode)(options, mode));
+    assert_went(session_create(&session, &(struct made){0}, options));
+    n = count_threads() - before;
+    CALL(ReleaseSession)(session);
+    for (int i = 0; i < 1000 && count_threads() != before; i++) {
+        usleep(1000); /* the kernel takes a thread off the list a moment after it was joined */
+    }
+    assert_int_equal(count_threads(), before);
     return n;
 }
 
-/* In the newest release and in 1.19.2, as tests/setup.sh installs them: a wrong index would call another function. */
-TEST(every_slot_answers_in_old_and_new_releases) {
-    unsigned n;
+TEST(threads_are_as_many_as_asked_for_and_end_with_the_session) {
+    int between;
 
-#ifdef __SANITIZE_THREAD__
-    printf("skipped: the runtime's threads are not known to the thread sanitizer\n");
-    skip();
-#endif
-    n = exercise_all(TEST_ROOT "/build/venv/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*");
+    get_ort();
+    assert_int_equal(count_session_threads(1, 1, AMB_ORT_SEQUENTIAL), 0);
+    assert_int_equal(count_session_threads(4, 1, AMB_ORT_SEQUENTIAL), 3);
+    assert_int_equal(count_session_threads(1, 5, AMB_ORT_SEQUENTIAL), 0);
+    between = count_session_threads(1, 5, 1);
+    assert_true(between == 4 || between == 5);
+}
 
-    n += exercise_all(TEST_ROOT "/build/onnxruntime-1.19.2/onnxruntime/capi/libonnxruntime.so.*");
-    n += exercise_all("/usr/lib/*-linux-gnu/libonnxruntime.so.1");
-    if (n == 0) {
-        printf("skipped: no libonnxruntime below build/ or in the system; tests/setup.sh --tests installs two\n");
-        skip();
+/* stderr is a file meanwhile. */
+static long session_log_bytes(int level) {
+    struct amb_ort_options *options = options_new();
+    struct amb_ort_session *session = NULL;
+    FILE *file = tmpfile();
+    int kept = dup(STDERR_FILENO);
+    amb_ort_result result;
+    long n;
+
+    assert_non_null(file);
+    assert_went(CALL(SetSessionLogSeverityLevel)(options, level));
+    fflush(stderr);
+    dup2(fileno(file), STDERR_FILENO);
+    result = session_create(&session, &(struct made){0}, options);
+    n = lseek(STDERR_FILENO, 0, SEEK_CUR); /* the offset is shared by the copies */
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    fclose(file);
+    assert_went(result);
+    CALL(ReleaseSession)(session);
+    return n;
+}
+
+TEST(log_is_silent_below_its_level) {
+    get_ort();
+    assert_int_equal(session_log_bytes(AMB_ORT_LOG_ERROR), 0);
+    assert_true(session_log_bytes(0) > 100);
+}
+
+TEST(levels_and_entries_of_options_are_checked_by_the_library) {
+    struct amb_ort_options *options;
+    struct amb_ort_session *session = NULL;
+
+    get_ort();
+    options = options_new();
+    assert_went(CALL(SetSessionGraphOptimizationLevel)(options, AMB_ORT_OPTIMISE_ALL));
+    assert_says(CALL(SetSessionGraphOptimizationLevel)(options, 12345), "optimization_level");
+    assert_says(CALL(SetSessionExecutionMode)(options, 12345), "execution_mode");
+    assert_went(CALL(AddSessionConfigEntry)(options, "session.intra_op.allow_spinning", "0"));
+    assert_says(CALL(AddSessionConfigEntry)(options, "", "0"), "key");
+    assert_went(CALL(AddSessionConfigEntry)(options, "session.load_model_format", "ORT"));
+    assert_non_null(message_of(session_create(&session, &(struct made){0}, options))); /* the entry took effect */
+}
+
+TEST(providers_are_listed) {
+    char **providers = NULL;
+    bool cpu = false;
+    int n = 0;
+
+    get_ort();
+    assert_went(CALL(GetAvailableProviders)(&providers, &n));
+    assert_true(n >= 1);
+    for (int i = 0; i < n; i++) {
+        cpu = cpu || strcmp(providers[i], "CPUExecutionProvider") == 0;
     }
-    printf("  %u releases\n", n);
+    assert_true(cpu);
+    assert_went(CALL(ReleaseAvailableProviders)(providers, n));
 }
 
-static void open_in_child(const char *path, uint32_t side, int expected, const char *text) {
-    pid_t pid = fork();
-    int status = 0;
+static void cuda_options(struct amb_ort_options *options, struct amb_ort_cuda *cuda) {
+    static const char *const keys[] = {"device_id"}, *const values[] = {"0"}, *const bad[] = {"no_such_option"};
+    amb_ort_result result;
 
-    if (pid == 0) {
-        const struct amb_model_options options = {.path = path, .channels = 3, .height = side, .width = side};
-        struct amb_model *model = NULL;
-        struct amb_error err = AMB_ERROR_NULL;
-        int r = amb_model_open(&model, &options, &err);
-
-        if (r != expected || strstr(err.message, text) == NULL) {
-            fprintf(stderr, "%d, expected %d: %s\n", r, expected, err.message);
-            _exit(1);
-        }
-        _exit(0);
+    assert_non_null(cuda);
+    assert_went(CALL(UpdateCUDAProviderOptions)(cuda, keys, values, 1));
+    assert_says(CALL(UpdateCUDAProviderOptions)(cuda, bad, values, 1), "no_such_option");
+    result = CALL(SessionOptionsAppendExecutionProvider_CUDA_V2)(options, cuda);
+    if (result != NULL) {
+        assert_says(result, "CUDA"); /* built with it, but no driver */
     }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CALL(ReleaseCUDAProviderOptions)(cuda);
 }
 
-TEST(bad_models_and_libraries_are_named) {
-    char path[] = "/tmp/test-ort-XXXXXX";
-    int fd = mkstemp(path);
+/* A build without CUDA answers in words of its own; appending reads the options first, so they are a block of zeros. */
+static void cuda_options_absent(struct amb_ort_options *options, amb_ort_result result) {
+    static const char *const keys[] = {"device_id"}, *const values[] = {"0"};
+    static _Alignas(16) uint8_t zeros[4096];
+    const char *text;
 
-    assert_true(fd >= 0);
-    open_in_child("/nonexistent.onnx", 8, -ENOENT, "/nonexistent.onnx");
-    open_in_child("/", 8, AMB_ERR_FORMAT, "no regular file");
-    open_in_child(path, 8, AMB_ERR_FORMAT, "no graph");
-    assert_int_equal(write(fd, identity, 40), 40);
-    open_in_child(path, 8, AMB_ERR_FORMAT, "cut off");
-    setenv("AMBIENTD_ONNXRUNTIME", "/nonexistent.so", 1);
-    assert_int_equal(pwrite(fd, identity, sizeof identity, 0), (ssize_t)sizeof identity);
-    open_in_child(path, 8, AMB_ERR_NOT_FOUND, "AMBIENTD_ONNXRUNTIME");
-    unsetenv("AMBIENTD_ONNXRUNTIME");
-    close(fd);
-    unlink(path);
+    assert_says(result, "CUDA execution provider is not enabled");
+    assert_says(CALL(UpdateCUDAProviderOptions)(NULL, keys, values, 1), "CUDA execution provider is not enabled");
+    text = message_of(CALL(SessionOptionsAppendExecutionProvider_CUDA_V2)(options, (const struct amb_ort_cuda *)zeros));
+    assert_null(strstr(text, "not enabled"));
+    assert_true(strstr(text, "providers_cuda") != NULL || strstr(text, "must be") != NULL);
+    CALL(ReleaseCUDAProviderOptions)(NULL);
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(every_slot_answers_in_old_and_new_releases),
-    cmocka_unit_test(bad_models_and_libraries_are_named),
-};
+TEST(cuda_slots_speak_of_cuda) {
+    struct amb_ort_options *options;
+    struct amb_ort_cuda *cuda = NULL;
+    amb_ort_result result;
 
-TEST_MAIN(tests)
+    get_ort();
+    options = options_new();
+    result = CALL(CreateCUDAProviderOptions)(&cuda);
+    if (result == NULL) {
+        cuda_options(options, cuda);
+    } else {
+        cuda_options_absent(options, result);
+    }
+    CALL(ReleaseSessionOptions)(options);
+}
+
+static void one_round(void) {
+    static const int64_t rows[] = {1};
+    float sigma = 1;
+    struct amb_ort_options *options = NULL;
+    struct amb_ort_memory *memory = NULL;
+    struct amb_ort_value *value = NULL;
+    struct amb_ort_tensor *tensor = NULL;
+
+    assert_went(ort->CreateSessionOptions(&options));
+    assert_says(ort->SetSessionExecutionMode(options, 12345), "execution_mode");
+    assert_went(ort->CreateCpuMemoryInfo(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &memory));
+    assert_went(ort->CreateTensorWithDataAsOrtValue(memory, &sigma, sizeof sigma, rows, 1, AMB_ORT_F32, &value));
+    assert_went(ort->GetTensorTypeAndShape(value, &tensor));
+    ort->ReleaseTensorTypeAndShapeInfo(tensor);
+    ort->ReleaseValue(value);
+    ort->ReleaseMemoryInfo(memory);
+    ort->ReleaseSessionOptions(options);
+}
+
+static void many_rounds(struct amb_ort_session *session) {
+    struct amb_ort_allocator *allocator = NULL;
+
+    assert_went(ort->GetAllocatorWithDefaultOptions(&allocator));
+    for (int i = 0; i < MANY; i++) {
+        struct amb_ort_type *type = NULL;
+        char **providers = NULL, *name = NULL;
+        int n = 0;
+
+        one_round();
+        assert_went(ort->SessionGetInputTypeInfo(session, 0, &type));
+        ort->ReleaseTypeInfo(type);
+        assert_went(ort->SessionGetInputName(session, 0, allocator, &name));
+        assert_went(ort->AllocatorFree(allocator, name));
+        assert_went(ort->GetAvailableProviders(&providers, &n));
+        assert_went(ort->ReleaseAvailableProviders(providers, n));
+    }
+}
+
+/* What each Release is for: thousands of objects leave no memory behind (eight bytes each would show). */
+TEST(releases_give_memory_back) {
+    struct amb_ort_session *session;
+    size_t before, after;
+
+    get_ort();
+    session = session_new(&(struct made){0});
+    many_rounds(session);
+    before = mallinfo2().uordblks;
+    many_rounds(session);
+    after = mallinfo2().uordblks;
+    CALL(ReleaseSession)(session);
+    if (COUNTS_HEAP && after > before + MANY * 8) {
+        fail_msg("%zu bytes in use before %d rounds, %zu after", before, MANY, after);
+    }
+}
+
+/* Last: a slot that somebody declares and nobody tests fails here. */
+TEST(every_declared_slot_was_called) {
+    get_ort();
+#define WAS_CALLED(slot, type, name, arguments)                                                              \
+    if (!called[slot]) {                                                                                     \
+        fail_msg("slot %d, %s, was not called", slot, #name);                                                \
+    }
+    AMB_ORT_SLOTS(WAS_CALLED)
+}
+
+int main(int argc, char **argv) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(version_is_one_that_is_allowed),
+        cmocka_unit_test(status_has_a_message),
+        cmocka_unit_test(environment_is_created_and_released),
+        cmocka_unit_test(session_is_created_from_a_path),
+        cmocka_unit_test(inputs_and_outputs_are_counted_and_named),
+        cmocka_unit_test(types_and_shapes_are_told),
+        cmocka_unit_test(model_runs_on_borrowed_memory),
+        cmocka_unit_test(threads_are_as_many_as_asked_for_and_end_with_the_session),
+        cmocka_unit_test(log_is_silent_below_its_level),
+        cmocka_unit_test(levels_and_entries_of_options_are_checked_by_the_library),
+        cmocka_unit_test(providers_are_listed),
+        cmocka_unit_test(cuda_slots_speak_of_cuda),
+        cmocka_unit_test(releases_give_memory_back),
+        cmocka_unit_test(every_declared_slot_was_called),
+    };
+
+    if (test_ort_find() == NULL) {
+        return 77;
+    }
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
+}
