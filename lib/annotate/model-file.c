@@ -22,7 +22,8 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 
-#define CHUNK_BYTES (1u << 20)
+#define CHUNK_BYTES     (1u << 20)
+#define RUNTIME_ADDRESS "_ORT_MEM_ADDR_" /* in a name: the runtime reads its own memory at the tensor's offset */
 
 void amb_model_file_deinit(struct amb_model_file *file) {
     amb_buf_deinit(&file->bytes);
@@ -137,6 +138,10 @@ static int externals_visit(void *opaque, const char *location, size_t bytes, str
         if (strcmp(externals->seen[i], name) == 0) {
             return 0;
         }
+    }
+    if (strstr(name, RUNTIME_ADDRESS) != NULL) {
+        return amb_fail(err, AMB_ERR_FORMAT, "external data '%.100s' of %s means an address, allowed: a file's name", name,
+                        externals->path);
     }
     fd = strlen(name) == bytes && bytes > 0 ? externals_open(externals->folder_fd, name) : -1;
     if (fd < 0) {

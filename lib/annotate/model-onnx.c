@@ -322,6 +322,8 @@ static int onnx_create(struct onnx *onnx, const struct amb_model_options *option
     result = result != NULL ? result : ort->SetSessionLogSeverityLevel(session, AMB_ORT_LOG_ERROR);
     result = result != NULL ? result : ort->SetSessionGraphOptimizationLevel(session, AMB_ORT_OPTIMISE_ALL);
     result = result != NULL ? result : ort->AddSessionConfigEntry(session, "session.intra_op.allow_spinning", "0");
+    /* its own format would else be guessed from four bytes, and nobody has looked through that */
+    result = result != NULL ? result : ort->AddSessionConfigEntry(session, "session.load_model_format", "ONNX");
     if (result == NULL) {
         r = options_push_providers(ort, session, options, &onnx->base.info, err);
     }

@@ -4,8 +4,10 @@
  */
 #include "base/test.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdbool.h>
+#include <unistd.h>
 
 #include "annotate/ort.h"
 #include "annotate/test-onnx.h"
