@@ -1,244 +1,497 @@
 #include "base/test.h"
 
+#include <errno.h>
 #include <math.h>
-#include <string.h>
 
-#include "annotate/crops.h"
 #include "annotate/examiner.h"
-#include "annotate/onnx-scan.h"
-#include "base/alloc.h"
+#include "annotate/rule.h"
+#include "annotate/test-spy.h"
+#include "noise/normal.h"
+#include "proto/wire.h"
 
-#define SIDE 8u
+#define CHANNELS 2u
+#define HEIGHT 3u
+#define WIDTH 5u
+#define ELEMENTS (CHANNELS * HEIGHT * WIDTH)
+#define N_SUBJECTS 20u
+#define SEED 77u
 
-static struct amb_model *fake_new(const char *path) {
-    const struct amb_model_options options = {.path = path, .channels = 3, .height = SIDE, .width = SIDE};
-    struct amb_model *model = NULL;
-    struct amb_error err = AMB_ERROR_NULL;
+static double grid_sigmas[128];
+static const struct amb_grid grid = {grid_sigmas, 128};
 
-    assert_ok(amb_model_open(&model, &options, &err), err);
-    return model;
+static struct amb_examiner_options options_of(enum amb_search_mode mode) {
+    for (size_t i = 0; i < grid.n; i++) {
+        grid_sigmas[i] = 0.02 * pow(1.05, (double)i); /* to some 10 */
+    }
+    return (struct amb_examiner_options){
+        .search = {mode, &grid, AMB_SEARCH_TRIALS, 8, AMB_RULE_EPSILON, false},
+        .channels = CHANNELS, .height = HEIGHT, .width = WIDTH, .seed = SEED};
 }
 
-static double sigmas[64];
+static float mean_of(const struct amb_model_info *info, const float *x) {
+    const size_t n = (size_t)info->channels * info->height * info->width;
+    double sum = 0;
 
-static struct amb_examiner *examiner_new(struct amb_model *model, size_t batch, size_t n_subjects) {
-    static struct amb_grid grid = {sigmas, 64};
-    const struct amb_examiner_options options = {
-        .search = {AMB_SEARCH_ADAPTIVE, &grid, 4, 8, 0.05, true},
-        .channels = 3,
-        .height = SIDE,
-        .width = SIDE,
-        .seed = 5,
-        .batch = batch,
-        .n_subjects = n_subjects,
-    };
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+    }
+    return (float)(sum / (double)n);
+}
+
+/* Falls through 1/2 at a sigma that the picture decides; the noise itself moves it. */
+static float answer_picture(const struct amb_model_info *info, const float *x, float sigma, const void *label) {
+    const double own = 0.3 + 0.25 * (double)tanhf(mean_of(info, x));
+
+    (void)label;
+    return (float)(1 / (1 + pow((double)sigma / own, 4)));
+}
+
+/* Of sigma alone. */
+static float answer_sigma(const struct amb_model_info *info, const float *x, float sigma, const void *label) {
+    (void)info;
+    (void)x;
+    (void)label;
+    return (float)(1 / (1 + pow((double)sigma / 0.5, 4)));
+}
+
+/* No answer for dark pictures at high sigma; the noise has mean 0 and cannot make one of the others dark. */
+static float answer_nan(const struct amb_model_info *info, const float *x, float sigma, const void *label) {
+    return x[0] < -50 ? (sigma > 0.1f ? NAN : 0.9f) : x[0] > 50 ? 1.5f : answer_sigma(info, x, sigma, label);
+}
+
+static struct amb_subject subject_of(uint32_t i, const uint8_t *pixels) {
+    struct amb_subject subject = {.i_sample = i, .version = i % 3, .label = -1, .u8 = pixels};
+
+    subject.uid.bytes[0] = (uint8_t)i;
+    subject.uid.bytes[9] = (uint8_t)(i * 7);
+    return subject;
+}
+
+static void pixels_fill(uint8_t pixels[ELEMENTS], uint32_t i) {
+    for (size_t k = 0; k < ELEMENTS; k++) {
+        pixels[k] = (uint8_t)(i * 12 + k * 3);
+    }
+}
+
+/* Examine all, in the order given, with the window always full. */
+static void examine(struct amb_verdict out[N_SUBJECTS], struct amb_model *model,
+                    const struct amb_examiner_options *options, bool reverse) {
     struct amb_examiner *examiner = NULL;
     struct amb_error err = AMB_ERROR_NULL;
+    uint32_t n_in = 0, n_out = 0;
 
-    for (size_t i = 0; i < 64; i++) {
-        sigmas[i] = 0.01 * pow(1.1, (double)i);
-    }
-    assert_ok(amb_examiner_new(&examiner, model, &options, &err), err);
-    return examiner;
-}
-
-static void subject_push(struct amb_examiner *examiner, uint32_t i) {
-    uint8_t pixels[3 * SIDE * SIDE];
-    struct amb_subject subject = {.i_sample = i, .u8 = pixels};
-    struct amb_error err = AMB_ERROR_NULL;
-
-    for (size_t k = 0; k < sizeof pixels; k++) {
-        pixels[k] = (uint8_t)(128 + (int)(i % 7) * 3 * ((int)(k % 3) - 1)); /* rougher with i % 7 */
-    }
-    subject.uid.bytes[0] = (uint8_t)i;
-    assert_ok(amb_examiner_push(examiner, &subject, &err), err);
-}
-
-/* sigma_min of n subjects, by sample number. */
-static void examine_all(double *out, struct amb_examiner *examiner, uint32_t n) {
-    struct amb_error err = AMB_ERROR_NULL;
-    uint32_t next = 0, n_done = 0;
-
-    while (n_done < n) {
+    assert_ok(amb_examiner_new(&examiner, model, options, &err), err);
+    for (unsigned guard = 0; n_out < N_SUBJECTS; guard++) {
         struct amb_verdict verdict;
 
-        while (next < n && amb_examiner_has_room(examiner)) {
-            subject_push(examiner, next++);
+        assert_true(guard < 1000000);
+        while (n_in < N_SUBJECTS && amb_examiner_has_room(examiner)) {
+            uint8_t pixels[ELEMENTS];
+            uint32_t i = reverse ? N_SUBJECTS - 1 - n_in : n_in;
+            struct amb_subject subject = subject_of(i, pixels);
+
+            pixels_fill(pixels, i);
+            assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+            memset(pixels, 0, sizeof pixels); /* they were copied */
+            n_in++;
         }
+        assert_int_equal(amb_examiner_count(examiner), n_in - n_out);
         assert_ok(amb_examiner_step(examiner, &err), err);
         while (amb_examiner_pop(&verdict, examiner) == 0) {
-            assert_int_equal(verdict.error.code, 0);
-            assert_true(verdict.n_curve > 0);
-            out[verdict.i_sample] = verdict.result.sigma_min;
-            n_done++;
+            assert_true(verdict.i_sample < N_SUBJECTS);
+            assert_int_equal(verdict.version, verdict.i_sample % 3);
+            out[verdict.i_sample] = verdict;
+            n_out++;
         }
     }
     assert_int_equal(amb_examiner_count(examiner), 0);
-}
-
-/* Batches of 1, 5 and 256, a window of one and of many: the same verdict for each subject. */
-TEST(verdicts_do_not_depend_on_batch_or_window) {
-    struct amb_model *model = fake_new("fake:edge");
-    static const size_t shapes[][2] = {{1, 1}, {5, 3}, {256, 40}, {32, 0}};
-    double first[30], again[30];
-
-    for (size_t i = 0; i < 4; i++) {
-        struct amb_examiner *examiner = examiner_new(model, shapes[i][0], shapes[i][1]);
-
-        examine_all(i == 0 ? first : again, examiner, 30);
-        if (i > 0) {
-            assert_memory_equal(first, again, sizeof first);
-        }
-        amb_examiner_free(examiner);
-    }
-    assert_true(first[0] > first[6]); /* the flat one needs more noise than the rough one */
-    amb_model_close(model);
-}
-
-TEST(nan_gives_one_subject_up_and_the_others_go_on) {
-    struct amb_model *model = fake_new("fake:nan=0.3");
-    struct amb_examiner *examiner = examiner_new(model, 16, 8);
-    struct amb_error err = AMB_ERROR_NULL;
-    unsigned n_given_up = 0, n = 0;
-
-    for (uint32_t i = 0; i < 8; i++) {
-        subject_push(examiner, i);
-    }
-    while (n < 8) {
-        struct amb_verdict verdict;
-
-        assert_ok(amb_examiner_step(examiner, &err), err);
-        for (; amb_examiner_pop(&verdict, examiner) == 0; n++) {
-            n_given_up += verdict.error.code != 0;
-            assert_true(verdict.error.code == 0 || strstr(verdict.error.message, "nan at sigma") != NULL);
-        }
-    }
-    assert_true(n_given_up > 0);
     amb_examiner_free(examiner);
-    amb_model_close(model);
 }
 
-TEST(model_of_another_size_is_refused_with_both) {
-    struct amb_model *model = fake_new("fake:edge");
-    struct amb_grid grid = {sigmas, 64};
-    const struct amb_examiner_options options = {
-        .search = {AMB_SEARCH_DENSE, &grid, 4, 8, 0.05, false}, .channels = 3, .height = 16, .width = 16};
+/* Bit for bit the same for batches of one, of an odd number and of all, for other windows, and backwards. */
+static void assert_independent(enum amb_search_mode mode) {
+    static const struct {
+        size_t batch, n_subjects;
+        bool reverse;
+    } ways[] = {{1, 1, false}, {7, 5, false}, {7, 5, true}, {256, 20, false}, {32, 3, true}, {0, 0, false}};
+    struct amb_examiner_options options = options_of(mode);
+    struct amb_verdict first[N_SUBJECTS], other[N_SUBJECTS];
+    unsigned n_different = 0;
+
+    for (size_t k = 0; k < sizeof ways / sizeof ways[0]; k++) {
+        struct spy *spy = spy_new(answer_picture, CHANNELS, HEIGHT, WIDTH, false);
+
+        options.batch = ways[k].batch;
+        options.n_subjects = ways[k].n_subjects;
+        examine(k == 0 ? first : other, &spy->base, &options, ways[k].reverse);
+        assert_true(options.batch == 0 || spy->n_max <= options.batch);
+        amb_model_close(&spy->base);
+        for (uint32_t i = 0; i < N_SUBJECTS && k > 0; i++) {
+            assert_int_equal(other[i].error.code, 0);
+            assert_int_equal(other[i].result.n_evaluations, first[i].result.n_evaluations);
+            assert_true(other[i].result.sigma_min == first[i].result.sigma_min);
+            assert_true(other[i].result.lo == first[i].result.lo && other[i].result.hi == first[i].result.hi);
+        }
+    }
+    for (uint32_t i = 1; i < N_SUBJECTS; i++) { /* and not all alike */
+        n_different += first[i].result.sigma_min != first[0].result.sigma_min;
+    }
+    assert_true(n_different > N_SUBJECTS / 2);
+}
+
+TEST(dense_answers_depend_on_the_sample_alone) {
+    assert_independent(AMB_SEARCH_DENSE);
+}
+
+TEST(adaptive_answers_depend_on_the_sample_alone) {
+    assert_independent(AMB_SEARCH_ADAPTIVE);
+}
+
+TEST(seed_decides_the_noise) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_picture, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_verdict first[N_SUBJECTS], other[N_SUBJECTS];
+    unsigned n_different = 0;
+
+    examine(first, &spy->base, &options, false);
+    options.seed++;
+    examine(other, &spy->base, &options, false);
+    for (uint32_t i = 0; i < N_SUBJECTS; i++) {
+        n_different += other[i].result.lo != first[i].result.lo || other[i].result.sigma_min != first[i].result.sigma_min;
+    }
+    assert_true(n_different > 0);
+    amb_model_close(&spy->base);
+}
+
+/* One subject alone, every row of it kept by the spy. */
+static struct spy *examine_one(const struct amb_subject *subject, const struct amb_examiner_options *options) {
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, true);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_verdict verdict;
+
+    assert_ok(amb_examiner_new(&examiner, &spy->base, options, &err), err);
+    assert_int_equal(amb_examiner_pop(&verdict, examiner), AMB_EXAMINER_E_NONE);
+    assert_ok(amb_examiner_push(examiner, subject, &err), err);
+    while (amb_examiner_pop(&verdict, examiner) == AMB_EXAMINER_E_NONE) {
+        assert_ok(amb_examiner_step(examiner, &err), err);
+    }
+    amb_examiner_free(examiner);
+    return spy;
+}
+
+/* n of draw number `draw`, by the rule as it is written. */
+static void noise_of(float n[ELEMENTS], const struct amb_subject *subject, uint64_t draw) {
+    const uint64_t seed = SEED;
+    const uint64_t words[] = {ambp_load_u64le(subject->uid.bytes), ambp_load_u64le(subject->uid.bytes + 8),
+                              subject->version, draw};
+
+    amb_normal_fill(n, 0, ELEMENTS, amb_hash_words("annotate", &seed, 1), amb_hash_words("annotate draw", words, 4));
+}
+
+/* Row of base + sigma n, or of base - sigma n, for one of the first draws; counts which. */
+static void assert_row(const struct spy *spy, size_t i_row, const struct amb_subject *subject, const float *base,
+                       unsigned *n_plus, unsigned *n_minus) {
+    const float *x = spy->x + i_row * ELEMENTS, sigma = spy->sigma[i_row];
+
+    for (uint64_t draw = 0; draw < 1024; draw++) {
+        float n[ELEMENTS];
+        bool plus = true, minus = true;
+
+        noise_of(n, subject, draw);
+        for (size_t i = 0; i < ELEMENTS && (plus || minus); i++) {
+            plus = plus && x[i] == fmaf(sigma, n[i], base[i]);
+            minus = minus && x[i] == fmaf(-sigma, n[i], base[i]);
+        }
+        if (plus || minus) {
+            *n_plus += plus;
+            *n_minus += minus;
+            return;
+        }
+    }
+    fail_msg("row %zu at sigma %g is no draw of the sample", i_row, (double)sigma);
+}
+
+TEST(pictures_are_noised_by_the_written_rule) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
+    uint8_t pixels[ELEMENTS];
+    float base[ELEMENTS];
+    struct amb_subject subject = subject_of(5, pixels);
+    unsigned n_plus = 0, n_minus = 0;
+    struct spy *spy;
+
+    pixels_fill(pixels, 5);
+    pixels[0] = 0;
+    pixels[1] = 255;
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        base[i] = (float)pixels[i] / 127.5f - 1.0f;
+    }
+    assert_true(base[0] == -1 && base[1] == 1);
+    spy = examine_one(&subject, &options);
+    assert_true(spy->n_rows > 8);
+    for (size_t i = 0; i < spy->n_rows; i++) {
+        assert_row(spy, i, &subject, base, &n_plus, &n_minus);
+    }
+    assert_int_equal(n_plus + n_minus, spy->n_rows);
+    amb_model_close(&spy->base);
+}
+
+TEST(latents_are_noised_as_they_are) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
+    float latent[ELEMENTS];
+    struct amb_subject subject = subject_of(9, NULL);
+    unsigned n_plus = 0, n_minus = 0;
+    struct spy *spy;
+
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        latent[i] = (float)i * 1.75f - 20;
+    }
+    subject.x = latent;
+    spy = examine_one(&subject, &options);
+    for (size_t i = 0; i < spy->n_rows; i++) {
+        assert_row(spy, i, &subject, latent, &n_plus, &n_minus);
+    }
+    amb_model_close(&spy->base);
+}
+
+/* The published rule over every grid sigma, by hand; and the curve that is handed out. */
+TEST(dense_verdict_is_the_published_rule) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_verdict verdict;
+    uint8_t pixels[ELEMENTS] = {0};
+    struct amb_subject subject = subject_of(1, pixels);
+    double p[128];
+
+    options.search.keep_curve = true;
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    while (amb_examiner_pop(&verdict, examiner) == AMB_EXAMINER_E_NONE) {
+        assert_ok(amb_examiner_step(examiner, &err), err);
+    }
+    for (size_t i = 0; i < grid.n; i++) {
+        p[i] = (double)answer_sigma(NULL, NULL, (float)grid_sigmas[i], NULL);
+    }
+    assert_int_equal(verdict.n_curve, grid.n);
+    assert_memory_equal(verdict.curve_sigmas, grid_sigmas, sizeof grid_sigmas);
+    assert_memory_equal(verdict.curve_p, p, sizeof p);
+    amb_rule_smooth(p, grid.n, 8);
+    assert_true(verdict.result.sigma_min == amb_rule_sigma_min(p, grid_sigmas, grid.n, AMB_RULE_EPSILON));
+    assert_int_equal(verdict.result.n_evaluations, grid.n * AMB_SEARCH_TRIALS);
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
+}
+
+/* Of four latents one gets NaN and one a p of 1.5: those two leave with a reason, the others with a result. */
+TEST(sample_without_an_answer_is_given_up_and_the_others_go_on) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_nan, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_verdict verdict;
+    unsigned n_good = 0, n_bad = 0;
+
+    options.batch = 16;
+    options.n_subjects = 4;
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    for (uint32_t i = 0; i < 4; i++) {
+        float x[ELEMENTS];
+        struct amb_subject subject = subject_of(i, NULL);
+
+        for (size_t k = 0; k < ELEMENTS; k++) {
+            x[k] = i == 1 ? -1000 : i == 2 ? 1000 : 0;
+        }
+        subject.x = x;
+        assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    }
+    assert_false(amb_examiner_has_room(examiner));
+    while (n_good + n_bad < 4) {
+        assert_ok(amb_examiner_step(examiner, &err), err);
+        while (amb_examiner_pop(&verdict, examiner) == 0) {
+            if (verdict.i_sample == 1 || verdict.i_sample == 2) {
+                assert_int_equal(verdict.error.code, AMB_ERR_FORMAT);
+                assert_non_null(strstr(verdict.error.message, verdict.i_sample == 1 ? "nan at sigma 0.1" : "1.5 at sigma"));
+                assert_non_null(strstr(verdict.error.message, "allowed: a probability"));
+                assert_int_equal(verdict.n_curve, 0);
+                n_bad++;
+            } else {
+                assert_int_equal(verdict.error.code, 0);
+                assert_true(verdict.result.sigma_min > 0.4 && verdict.result.sigma_min < 0.6);
+                n_good++;
+            }
+        }
+    }
+    assert_true(n_good == 2 && n_bad == 2);
+    assert_true(amb_examiner_has_room(examiner));
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
+}
+
+static float answer_vector(const struct amb_model_info *info, const float *x, float sigma, const void *label) {
+    const float *vector = label;
+    float sum = 0;
+
+    for (size_t i = 0; i < info->label_width; i++) {
+        sum += vector[i] * (float)(i + 1);
+    }
+    (void)x;
+    (void)sigma;
+    return sum / 100;
+}
+
+/* p of the first answer, for a label given so or so; the model has 4 classes. */
+static int vector_p(double *p, int64_t label, const float *vector, struct amb_error *err) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_vector, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_examiner *examiner = NULL;
+    struct amb_subject subject = subject_of(0, NULL);
+    struct amb_verdict verdict;
+    float x[ELEMENTS] = {0};
+    int r;
+
+    spy->base.info.labels = AMB_MODEL_LABELS_VECTOR;
+    spy->base.info.label_width = 4;
+    options.search.keep_curve = true;
+    subject.x = x;
+    subject.label = label;
+    subject.label_vector = vector;
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, err), *err);
+    r = amb_examiner_push(examiner, &subject, err);
+    while (r == 0 && amb_examiner_pop(&verdict, examiner) == AMB_EXAMINER_E_NONE) {
+        assert_ok(amb_examiner_step(examiner, err), *err);
+    }
+    *p = r == 0 ? verdict.curve_p[0] : -1;
+    assert_int_equal(amb_examiner_count(examiner), 0);
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
+    return r;
+}
+
+TEST(label_vectors_are_one_hot_or_as_stored) {
+    static const float stored[] = {1, 1, 0, 2};
+    struct amb_error err = AMB_ERROR_NULL;
+    double p;
+
+    assert_ok(vector_p(&p, 2, NULL, &err), err);
+    assert_true(fabs(p - 0.03) < 1e-6);
+    assert_ok(vector_p(&p, -1, NULL, &err), err);
+    assert_true(p == 0);
+    assert_ok(vector_p(&p, 0, stored, &err), err);
+    assert_true(fabs(p - 0.11) < 1e-6);
+    assert_int_equal(vector_p(&p, 4, NULL, &err), AMB_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "label 4"));
+    assert_non_null(strstr(err.message, "0 to 3"));
+}
+
+TEST(integer_labels_reach_the_model) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, true);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    uint8_t pixels[ELEMENTS] = {0};
+
+    spy->base.info.labels = AMB_MODEL_LABELS_INTEGER;
+    options.batch = 64;
+    options.n_subjects = 2;
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct amb_subject subject = subject_of(i, pixels);
+
+        subject.label = 100 + i;
+        assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    }
+    for (unsigned i = 0; i < 16 && amb_examiner_count(examiner) == 2; i++) {
+        assert_ok(amb_examiner_step(examiner, &err), err);
+    }
+    assert_true(spy->n_rows > 64);
+    for (size_t i = 0, n_seen[2] = {0, 0}; i < spy->n_rows; i++) {
+        assert_true(spy->labels[i] == 100 || spy->labels[i] == 101);
+        n_seen[spy->labels[i] - 100]++;
+        assert_true(i + 1 < spy->n_rows || (n_seen[0] > 0 && n_seen[1] > 0)); /* each has its turn */
+    }
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
+}
+
+TEST(model_of_another_size_is_refused_with_both_named) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH + 1, false);
     struct amb_examiner *examiner = NULL;
     struct amb_error err = AMB_ERROR_NULL;
 
-    assert_int_equal(amb_examiner_new(&examiner, model, &options, &err), AMB_ERR_CONFIG);
-    assert_non_null(strstr(err.message, "3 x 8 x 8"));
-    assert_non_null(strstr(err.message, "3 x 16 x 16"));
-    amb_model_close(model);
+    assert_int_equal(amb_examiner_new(&examiner, &spy->base, &options, &err), AMB_ERR_CONFIG);
+    assert_null(examiner);
+    assert_non_null(strstr(err.message, "takes 2 x 3 x 6"));
+    assert_non_null(strstr(err.message, "samples are 2 x 3 x 5"));
+    assert_null(amb_examiner_free(NULL));
+    amb_model_close(&spy->base);
 }
 
-TEST(tune_takes_a_batch_and_says_its_rate) {
-    struct amb_model *model = fake_new("fake:edge");
-    struct amb_examiner *examiner = examiner_new(model, 0, 0);
+TEST(failure_of_the_model_is_forwarded) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_examiner *examiner = NULL;
     struct amb_error err = AMB_ERROR_NULL;
+    uint8_t pixels[ELEMENTS] = {0};
+    struct amb_subject subject = subject_of(0, pixels);
+    double rate;
+    size_t batch;
+
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    assert_ok(amb_examiner_step(examiner, &err), err); /* nobody there: nothing is run */
+    assert_int_equal(spy->n_runs, 0);
+    assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    spy->fail = -EIO;
+    assert_int_equal(amb_examiner_step(examiner, &err), -EIO);
+    assert_string_equal(err.message, "the spy fails");
+    assert_int_equal(amb_examiner_tune(&batch, &rate, examiner, &err), -EIO);
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
+}
+
+/* The batch is one of those tried, and steps then have that many; who names a batch has it measured alone. */
+TEST(tuned_batch_is_used) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, false);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    uint8_t pixels[ELEMENTS] = {0};
+    struct amb_subject subject = subject_of(0, pixels);
     double rate = 0;
     size_t batch = 0;
 
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
     assert_ok(amb_examiner_tune(&batch, &rate, examiner, &err), err);
-    assert_true(batch >= 1 && batch <= 256 && rate > 0);
+    assert_true(batch >= 1 && batch <= 256 && (batch & (batch - 1)) == 0 && rate > 0);
+    spy->n_max = 0;
+    assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    assert_ok(amb_examiner_step(examiner, &err), err);
+    assert_int_equal(spy->n_max, batch); /* the grid has more questions than any batch has room */
     amb_examiner_free(examiner);
-    amb_model_close(model);
-}
-
-/* A constant model: q of each size is 1 - p, whatever lies at the border; sizes not asked stay NaN. */
-TEST(crops_average_over_all_tiles_of_each_size) {
-    struct amb_model *model = fake_new("fake:constant=0.25");
-    struct amb_model *models[AMB_RULE_CROPS_N] = {NULL, model, NULL, NULL, NULL, model};
-    uint8_t pixels[3 * SIDE * SIDE] = {0};
-    const struct amb_subject subject = {.u8 = pixels};
-    struct amb_crops *crops = NULL;
-    struct amb_error err = AMB_ERROR_NULL;
-    double q[AMB_RULE_CROPS_N];
-
-    assert_ok(amb_crops_new(&crops, models, 3, SIDE, SIDE, &err), err);
-    assert_int_equal(amb_crops_count(crops), 4 + 1); /* 8 x 8: four tiles of 4, one of 32 cut at the border */
-    assert_ok(amb_crops_run(q, crops, &subject, &err), err);
-    assert_true(q[1] == 0.75 && q[5] == 0.75 && isnan(q[0]) && isnan(q[7]));
-    assert_true(amb_rule_sigma_max(q, NULL, 0.25) == 0.55);
-    amb_crops_free(crops);
-    amb_model_close(model);
-}
-
-TEST(unknown_fake_is_refused_with_the_known) {
-    const struct amb_model_options options = {.path = "fake:what"};
-    struct amb_model *model = NULL;
-    struct amb_error err = AMB_ERROR_NULL;
-
-    assert_int_equal(amb_model_open(&model, &options, &err), AMB_ERR_CONFIG);
-    assert_non_null(strstr(err.message, "fake:edge"));
-}
-
-/* External data */
-
-static int scan_visit(void *opaque, const char *location, size_t bytes, struct amb_error *err) {
-    (void)err;
-    assert_true(bytes < 64);
-    memcpy(opaque, location, bytes);
-    ((char *)opaque)[bytes] = '\0';
-    return 0;
-}
-
-/* model.graph(7).initializer(5).external_data(13) {key(1)="location", value(2)="w.bin"} */
-static const uint8_t external[] = {0x3A, 23,  0x2A, 21,  0x6A, 19,  0x0A, 8,    'l', 'o', 'c', 'a',  't',
-                                   'i',  'o', 'n',  0x12, 5,    'w', '.',  'b', 'i',  'n', 0x10, 0x01};
-
-TEST(external_data_is_seen_and_every_prefix_is_cut_off) {
-    char seen[64] = "";
-    struct amb_error err = AMB_ERROR_NULL;
-
-    assert_ok(amb_onnx_scan(external, sizeof external, scan_visit, seen, &err), err);
-    assert_string_equal(seen, "w.bin");
-    for (size_t n = 0; n < sizeof external; n++) {
-        uint8_t *copy = amb_malloc(n); /* so that a byte too far is seen by a sanitizer */
-        int r;
-
-        if (n > 0) {
-            memcpy(copy, external, n);
-        }
-        r = amb_onnx_scan(copy, n, scan_visit, seen, &err);
-        assert_true(r == AMB_ERR_FORMAT || (r == 0 && n == 25 - 0));
-        amb_free(copy);
-    }
-}
-
-/* Graphs in attributes of nodes of graphs: refused behind 64 levels, not by the stack. */
-TEST(deep_nesting_is_refused) {
-    uint8_t data[4096];
-    size_t begin = sizeof data;
-    struct amb_error err = AMB_ERROR_NULL;
-
-    for (int level = 0; level < 201 && begin > 32; level++) {
-        static const uint8_t tags[] = {0x0A, 0x2A, 0x32}; /* node, attribute, graph */
-        size_t length = sizeof data - begin;
-
-        data[--begin] = (uint8_t)(length >> 7);
-        data[--begin] = (uint8_t)((length & 127) | 128);
-        data[--begin] = tags[2 - level % 3];
-    }
-    {
-        size_t length = sizeof data - begin;
-
-        data[--begin] = (uint8_t)(length >> 7);
-        data[--begin] = (uint8_t)((length & 127) | 128);
-        data[--begin] = 0x3A;
-    }
-    assert_int_equal(amb_onnx_scan(data + begin, sizeof data - begin, scan_visit, NULL, &err), AMB_ERR_LIMIT);
+    options.batch = 24;
+    spy->n_max = 0;
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    assert_ok(amb_examiner_tune(&batch, &rate, examiner, &err), err);
+    assert_true(batch == 24 && spy->n_max == 24);
+    amb_examiner_free(examiner);
+    amb_model_close(&spy->base);
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(verdicts_do_not_depend_on_batch_or_window),
-    cmocka_unit_test(nan_gives_one_subject_up_and_the_others_go_on),
-    cmocka_unit_test(model_of_another_size_is_refused_with_both),
-    cmocka_unit_test(tune_takes_a_batch_and_says_its_rate),
-    cmocka_unit_test(crops_average_over_all_tiles_of_each_size),
-    cmocka_unit_test(unknown_fake_is_refused_with_the_known),
-    cmocka_unit_test(external_data_is_seen_and_every_prefix_is_cut_off),
-    cmocka_unit_test(deep_nesting_is_refused),
+    cmocka_unit_test(dense_answers_depend_on_the_sample_alone),
+    cmocka_unit_test(adaptive_answers_depend_on_the_sample_alone),
+    cmocka_unit_test(seed_decides_the_noise),
+    cmocka_unit_test(pictures_are_noised_by_the_written_rule),
+    cmocka_unit_test(latents_are_noised_as_they_are),
+    cmocka_unit_test(dense_verdict_is_the_published_rule),
+    cmocka_unit_test(sample_without_an_answer_is_given_up_and_the_others_go_on),
+    cmocka_unit_test(label_vectors_are_one_hot_or_as_stored),
+    cmocka_unit_test(integer_labels_reach_the_model),
+    cmocka_unit_test(model_of_another_size_is_refused_with_both_named),
+    cmocka_unit_test(failure_of_the_model_is_forwarded),
+    cmocka_unit_test(tuned_batch_is_used),
 };
 
 TEST_MAIN(tests)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdbool.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "annotate/ort.h"
@@ -136,6 +137,24 @@ TEST(environment_is_created_and_released) {
     CALL(ReleaseEnv)(env);
     session = session_new(&(struct made){0});
     CALL(ReleaseSession)(session);
+}
+
+/* In a child, whose environment nobody needs: the last release frees what the first creation made. */
+TEST(last_release_frees_the_environment) {
+    int status = 0;
+    pid_t child;
+
+    get_ort();
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        size_t before = mallinfo2().uordblks;
+
+        CALL(ReleaseEnv)(ort->env);
+        _exit(COUNTS_HEAP && mallinfo2().uordblks >= before ? 1 : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
 }
 
 /* A file and its bytes make the same session; a path that is none names itself. */
@@ -463,6 +482,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(version_is_one_that_is_allowed),
         cmocka_unit_test(status_has_a_message),
         cmocka_unit_test(environment_is_created_and_released),
+        cmocka_unit_test(last_release_frees_the_environment),
         cmocka_unit_test(session_is_created_from_a_path),
         cmocka_unit_test(inputs_and_outputs_are_counted_and_named),
         cmocka_unit_test(types_and_shapes_are_told),
