@@ -392,7 +392,9 @@ static void cuda_options_absent(struct amb_ort_options *options, amb_ort_result 
     assert_says(CALL(UpdateCUDAProviderOptions)(NULL, keys, values, 1), "CUDA execution provider is not enabled");
     text = message_of(CALL(SessionOptionsAppendExecutionProvider_CUDA_V2)(options, (const struct amb_ort_cuda *)zeros));
     assert_null(strstr(text, "not enabled"));
-    assert_true(strstr(text, "providers_cuda") != NULL || strstr(text, "must be") != NULL);
+    if (strstr(text, "libonnxruntime_providers_") == NULL && strstr(text, "must be") == NULL) {
+        fail_msg("%s", text);
+    }
     CALL(ReleaseCUDAProviderOptions)(NULL);
 }
 
