@@ -8,13 +8,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sha256.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "annotate/model-private.h"
@@ -82,13 +80,33 @@ struct externals {
     size_t n_seen;
 };
 
-static int externals_open(int folder_fd, const char *name) {
-    struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
+/* Folder by folder, so that no kernel, container or tool without openat2 opens less or more: what is a link fails. */
+static int externals_open(int folder_fd, char *name) {
+    AMB_CLEANUP(amb_fd_closep) int folder = -1;
+    char *part = name;
 
-    return (int)syscall(SYS_openat2, folder_fd, name, &how, sizeof how);
+    for (char *slash = strchr(part, '/'); slash != NULL; slash = strchr(part, '/')) {
+        int next = -1;
+
+        *slash = '\0';
+        if (part[0] != '\0' && strcmp(part, "..") != 0) {
+            next = openat(folder >= 0 ? folder : folder_fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        } else {
+            errno = EACCES; /* of the root, or upwards */
+        }
+        *slash = '/';
+        if (next < 0) {
+            return -1;
+        }
+        amb_fd_closep(&folder);
+        folder = next;
+        part = slash + 1;
+    }
+    if (part[0] == '\0' || strcmp(part, "..") == 0) {
+        errno = EACCES;
+        return -1;
+    }
+    return openat(folder >= 0 ? folder : folder_fd, part, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 }
 
 static int externals_hash(struct externals *externals, int fd, const char *name, struct amb_error *err) {

@@ -144,6 +144,12 @@ TEST(external_data_outside_is_refused) {
     assert_refused(store_with_table(&folder, "/etc/passwd"), 0, AMB_ERR_FORMAT, "/etc/passwd", "below the model's own");
     assert_refused(store_with_table(&folder, "absent.bin"), 0, AMB_ERR_FORMAT, "absent.bin", "No such file");
     assert_refused(store_with_table(&folder, ""), 0, AMB_ERR_FORMAT, "no name", "allowed:");
+    assert_int_equal(mkdir(folder_path(&folder, "sub"), 0700), 0);
+    assert_refused(store_with_table(&folder, ".."), 0, AMB_ERR_FORMAT, "Permission denied", "allowed:");
+    assert_refused(store_with_table(&folder, "sub/.."), 0, AMB_ERR_FORMAT, "Permission denied", "allowed:");
+    assert_refused(store_with_table(&folder, "sub/../m.onnx"), 0, AMB_ERR_FORMAT, "Permission denied", "allowed:");
+    assert_refused(store_with_table(&folder, "sub//m.onnx"), 0, AMB_ERR_FORMAT, "Permission denied", "allowed:");
+    assert_refused(store_with_table(&folder, "m.onnx/x"), 0, AMB_ERR_FORMAT, "Not a directory", "allowed:");
     assert_refused(store_with_table(&folder, "."), 0, AMB_ERR_FORMAT, "regular file", "");
     assert_refused(store_with_table(&folder, "/proc/self/environ"), 0, AMB_ERR_FORMAT, "external data", "allowed:");
     folder_free(&folder);
