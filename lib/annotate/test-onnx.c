@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/test.h"
@@ -317,4 +318,15 @@ const char *test_ort_library(void) {
         skip();
     }
     return library;
+}
+
+static void *thread_main(void *argument) {
+    return argument;
+}
+
+void test_thread_once(void) {
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, thread_main, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
 }

@@ -57,6 +57,9 @@ const char *folder_path(const struct test_folder *folder, const char *name);
 const char *folder_store(const struct test_folder *folder, const char *name, const void *data, size_t n);
 const char *folder_store_made(const struct test_folder *folder, const char *name, const struct made *made);
 
+/* Begin a thread and wait for its end: with a process's first, sanitizers begin one of their own, which counts too. */
+void test_thread_once(void);
+
 /*
  * Library that the environment's AMBIENTD_TEST_ORT names: a path, "newest" (the wheel in build/venv; the default),
  * "1.19.2" (the oldest allowed, in build/onnxruntime-1.19.2) or "system" (libonnxruntime.so.1). NULL, and said why: absent.

@@ -302,6 +302,7 @@ TEST(threads_are_as_many_as_asked_for_and_end_with_the_session) {
     int between;
 
     get_ort();
+    test_thread_once();
     assert_int_equal(count_session_threads(1, 1, AMB_ORT_SEQUENTIAL), 0);
     assert_int_equal(count_session_threads(4, 1, AMB_ORT_SEQUENTIAL), 3);
     assert_int_equal(count_session_threads(1, 5, AMB_ORT_SEQUENTIAL), 0);
