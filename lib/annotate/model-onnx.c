@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@
 #include "base/cleanup.h"
 #include "noise/fpenv.h"
 
-#define DIMS_MAX 8u
+#define DIMS_MAX    8u
+#define THREADS_MAX 1024 /* not tuned */
 
 enum input { INPUT_X, INPUT_SIGMA, INPUT_LABELS, INPUT_N };
 static const char *const input_names[INPUT_N] = {"x", "sigma", "labels"};
@@ -308,6 +310,16 @@ static int options_push_providers(const struct amb_ort *ort, struct amb_ort_opti
     return 0;
 }
 
+/* The runtime's own default counts the machine's cores, of which a container or taskset may leave us few. */
+static int threads_count(const struct amb_model_options *options) {
+    cpu_set_t cores;
+
+    if (options->n_threads != 0) {
+        return options->n_threads < THREADS_MAX ? (int)options->n_threads : THREADS_MAX;
+    }
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+}
+
 static int onnx_create(struct onnx *onnx, const struct amb_model_options *options, const struct amb_model_file *file,
                        struct amb_error *err) {
     const struct amb_ort *ort = onnx->ort;
@@ -316,7 +328,7 @@ static int onnx_create(struct onnx *onnx, const struct amb_model_options *option
     amb_ort_result result = ort->CreateSessionOptions(&session);
     int r = 0;
 
-    result = result != NULL ? result : ort->SetIntraOpNumThreads(session, (int)options->n_threads);
+    result = result != NULL ? result : ort->SetIntraOpNumThreads(session, threads_count(options));
     result = result != NULL ? result : ort->SetInterOpNumThreads(session, 1);
     result = result != NULL ? result : ort->SetSessionExecutionMode(session, AMB_ORT_SEQUENTIAL);
     result = result != NULL ? result : ort->SetSessionLogSeverityLevel(session, AMB_ORT_LOG_ERROR);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "annotate/model.h"
@@ -211,6 +212,44 @@ TEST(floating_point_environment_is_as_it_was) {
     amb_fpenv_put(plain);
 #endif
     amb_model_close(model);
+}
+
+static int count_threads(void) {
+    DIR *dir = opendir("/proc/self/task");
+    int n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    closedir(dir);
+    return n - 2;
+}
+
+/* One core for us: no thread beside our own, however many the machine has. */
+TEST(threads_by_default_are_the_cores_that_we_may_use) {
+    struct amb_model_options options = {.library = test_ort_library()};
+    struct test_folder folder = folder_new();
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_model *model = NULL;
+    cpu_set_t kept, one;
+    int first, n_threads;
+
+    test_thread_once();
+    assert_int_equal(sched_getaffinity(0, sizeof kept, &kept), 0);
+    for (first = 0; !CPU_ISSET((size_t)first, &kept); first++) {
+    }
+    CPU_ZERO(&one);
+    CPU_SET((size_t)first, &one);
+    options.path = folder_store_made(&folder, "m.onnx", &(struct made){0});
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    n_threads = count_threads();
+    assert_ok(amb_model_open(&model, &options, &err), err);
+    n_threads = count_threads() - n_threads;
+    assert_int_equal(sched_setaffinity(0, sizeof kept, &kept), 0);
+    assert_int_equal(n_threads, 0);
+    amb_model_close(model);
+    folder_free(&folder);
 }
 
 /* The caller's nice value is that of the threads that a session makes. */
@@ -432,6 +471,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(graph_that_the_runtime_refuses_is_named_with_its_release),
         cmocka_unit_test(provider_that_is_absent_is_named_with_what_there_is),
         cmocka_unit_test(external_data_inside_the_folder_is_read),
+        cmocka_unit_test(threads_by_default_are_the_cores_that_we_may_use),
         cmocka_unit_test(threads_inherit_the_nice_value_and_end), /* last: niceness cannot be taken back */
     };
 
