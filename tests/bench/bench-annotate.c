@@ -1,8 +1,11 @@
 /*
  * Bench annotate: evaluations a second of the examiner, beside the bare model at the same batch.
  *
- * bench-annotate [--quick] [--model FILE] [--threads N]: without a model the stand-in, which tells what everything but
- * the model costs. tests/bench/annotate.py puts the Python loop beside it.
+ * bench-annotate [--quick] [--seconds S] [--model FILE] [--threads N]: without a model the stand-in, which tells what
+ * everything but the model costs. tests/bench/annotate.py puts the Python loop beside it.
+ *
+ * Subjects of one age end together, so that a window begun and left would count little of its work: when the time is
+ * up no more are taken in, and those that are there are finished.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +16,6 @@
 #include "base/alloc.h"
 
 #define SIDE 32u
-#define WAVE 32u /* subjects under examination at once */
 
 static double now_s(void) {
     struct timespec now;
@@ -36,11 +38,11 @@ static int run(struct amb_examiner *examiner, double seconds, struct amb_error *
     for (size_t i = 0; i < sizeof pixels; i++) {
         pixels[i] = (uint8_t)(i * 2654435761u >> 13);
     }
-    while (now_s() - began < seconds || n_samples < 2 * WAVE) { /* whole waves: what is under way is not counted */
+    do {
         struct amb_verdict verdict;
         int r = 0;
 
-        while (amb_examiner_has_room(examiner) && r == 0) {
+        while (now_s() - began < seconds && amb_examiner_has_room(examiner) && r == 0) {
             subject.uid.bytes[0]++;
             subject.i_sample++;
             r = amb_examiner_push(examiner, &subject, err);
@@ -53,7 +55,7 @@ static int run(struct amb_examiner *examiner, double seconds, struct amb_error *
             n_evaluations += verdict.result.n_evaluations;
             n_samples++;
         }
-    }
+    } while (amb_examiner_count(examiner) > 0);
     printf("examiner: %.0f evaluations/s, %.1f samples/s, %.1f evaluations a sample\n",
            (double)n_evaluations / (now_s() - began), (double)n_samples / (now_s() - began),
            (double)n_evaluations / (double)n_samples);
@@ -74,12 +76,14 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0) {
             seconds = 0.3;
+        } else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+            seconds = atof(argv[++i]);
         } else if (strcmp(argv[i], "--model") == 0 && i + 1 < argc) {
             options.path = argv[++i];
         } else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) {
             options.n_threads = (unsigned)atoi(argv[++i]);
         } else {
-            fprintf(stderr, "usage: bench-annotate [--quick] [--model FILE] [--threads N]\n");
+            fprintf(stderr, "usage: bench-annotate [--quick] [--seconds S] [--model FILE] [--threads N]\n");
             return 2;
         }
     }
