@@ -79,7 +79,8 @@ install_oldest_runtime() {
     [ ! -e "$target/onnxruntime/capi" ] || return 0
     say "installing ONNX Runtime 1.19.2 into build/onnxruntime-1.19.2"
     "$root/build/venv/bin/python" -m pip install -q --disable-pip-version-check --target "$target" --no-deps \
-        --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 onnxruntime==1.19.2
+        --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 onnxruntime==1.19.2 ||
+        say "onnxruntime 1.19.2 cannot be had: its tests are skipped"
 }
 
 mkdir -p "$root/build"
