@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "annotate/crops.h"
@@ -39,13 +38,6 @@ struct bench { /* everything the thread has open */
     struct ambd_deposit *deposit;     /* being filled */
     uint64_t deposit_ns;
 };
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 static void thread_give_way(void) {
     const struct sched_param param = {0};
@@ -111,7 +103,7 @@ static struct ambd_deposit *bench_deposit(struct bench *bench) {
         pthread_mutex_unlock(&examination->lock);
         if (bench->deposit != NULL) {
             deposit_clear(bench->deposit);
-            bench->deposit_ns = now_ns();
+            bench->deposit_ns = amb_load_now_ns();
         }
     }
     return bench->deposit;
@@ -318,7 +310,7 @@ static int classifier_run(struct bench *bench, struct amb_error *err) {
         while (r == 0 && amb_examiner_pop(&verdict, bench->examiner) == 0) {
             bench_push_verdict(bench, &verdict);
         }
-        if (bench->deposit != NULL && now_ns() - bench->deposit_ns > DEPOSIT_NS) {
+        if (bench->deposit != NULL && amb_load_now_ns() - bench->deposit_ns > DEPOSIT_NS) {
             bench_hand_over(bench);
         }
     }
@@ -351,7 +343,7 @@ static int crops_run(struct bench *bench, struct amb_error *err) {
         record.uid = subject.uid;
         record.n_evaluations = (uint32_t)amb_crops_count(bench->crops);
         bench_push_record(bench, &record, i_sample);
-        if (bench->deposit != NULL && now_ns() - bench->deposit_ns > DEPOSIT_NS) {
+        if (bench->deposit != NULL && amb_load_now_ns() - bench->deposit_ns > DEPOSIT_NS) {
             bench_hand_over(bench);
         }
     }

@@ -44,7 +44,6 @@ struct ambd_job {
     double samples_per_s, evaluations_per_s;
     unsigned n_tasks;           /* on the clerk's desk, or waiting to be */
     void *waiting_put;          /* a deposit that found no room; jobs.c */
-    bool selecting;
 };
 
 /* JSON of an ANNOTATE request is taken on success. Errors: those of ambd_spec_load. */

@@ -337,7 +337,6 @@ static void select_done(struct ambd_task *task) {
 
     job->n_tasks--;
     jobs->n_running--;
-    job->selecting = false;
     if (select->error.code == 0) {
         job->n_total = select->selection.n_selected + select->selection.n_own;
         job->n_done = select->selection.n_own;
@@ -375,7 +374,6 @@ static void job_start(struct ambd_jobs *jobs, struct ambd_job *job) {
     select->job = job;
     job->reason = AMB_ERROR_NULL;
     job->started_unix_s = job->started_unix_s != 0 ? job->started_unix_s : unix_s();
-    job->selecting = true;
     job->n_tasks++;
     jobs->n_running++;
     job_set_state(jobs, job, AMBD_JOB_RUNNING);

@@ -189,16 +189,5 @@ static int curve_answer(cJSON *out, struct ambd_query *query, struct amb_error *
 }
 
 int ambd_query_curve(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
-    static const char *const keys[] = {"dataset", "key", "index"};
-    struct ambd_query *query = ambd_query_new(session, id, json, "CURVE", keys, COUNT(keys), curve_answer, err);
-
-    if (query == NULL) {
-        return err->code;
-    }
-    if (ambd_query_load_sample(query, json, err) < 0) {
-        ambd_query_free(query);
-        return err->code;
-    }
-    ambd_query_push(query, &session->server->clerk);
-    return 0;
+    return ambd_query_push_sample(session, id, json, "CURVE", curve_answer, err);
 }

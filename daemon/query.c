@@ -148,7 +148,7 @@ int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_
                           query->name, query->dataset->name);
 }
 
-int ambd_query_load_sample(struct ambd_query *query, const cJSON *json, struct amb_error *err) {
+static int query_load_sample(struct ambd_query *query, const cJSON *json, struct amb_error *err) {
     const cJSON *index = cJSON_GetObjectItemCaseSensitive(json, "index");
     const char *key = NULL;
     int r = ambp_json_get_string(&key, json, "key", false, err);
@@ -162,5 +162,22 @@ int ambd_query_load_sample(struct ambd_query *query, const cJSON *json, struct a
     if (query->by_index == (key != NULL) || query->name == NULL) {
         return amb_fail(err, AMB_ERR_CONFIG, "allowed: either 'key' or 'index'");
     }
+    return 0;
+}
+
+int ambd_query_push_sample(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,
+                           int (*answer)(cJSON *, struct ambd_query *, struct amb_error *), struct amb_error *err) {
+    static const char *const keys[] = {"dataset", "key", "index"};
+    struct ambd_query *query =
+        ambd_query_new(session, id, json, what, keys, sizeof keys / sizeof keys[0], answer, err);
+
+    if (query == NULL) {
+        return err->code;
+    }
+    if (query_load_sample(query, json, err) < 0) {
+        ambd_query_free(query);
+        return err->code;
+    }
+    ambd_query_push(query, &session->server->clerk);
     return 0;
 }

@@ -56,8 +56,9 @@ int ambd_query_load_range(struct ambd_query *query, const cJSON *json, struct am
 /* "key", "source" and "shard" of a sample. Thread: any. */
 void ambd_query_add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info);
 
-/* "key" or "index" of a request that means one sample. */
-int ambd_query_load_sample(struct ambd_query *query, const cJSON *json, struct amb_error *err);
+/* A whole request that means one sample, by "key" or "index", answered by the clerk's desk. Thread: loop. */
+int ambd_query_push_sample(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,
+                           int (*answer)(cJSON *, struct ambd_query *, struct amb_error *), struct amb_error *err);
 
 /* Find it. AMB_ERR_NOT_FOUND. Thread: desk. */
 int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err);

@@ -208,7 +208,6 @@ static int load_numbers(struct ambd_spec *spec, struct amb_error *err) {
     r = r < 0 ? r : ambp_json_get_u64(&spec->seed, spec->json, "seed", 0, UINT64_MAX, false, err);
     r = r < 0 ? r : ambp_json_get_u64(&spec->batch, spec->json, "batch", 0, 256, false, err);
     r = r < 0 ? r : ambp_json_get_bool(&spec->curves, spec->json, "curves", false, err);
-    r = r < 0 ? r : ambp_json_get_bool(&spec->dry_run, spec->json, "dry_run", false, err);
     if (r == 0 && !(spec->epsilon > -0.5 && spec->epsilon < 0.5)) {
         r = amb_fail(err, AMB_ERR_CONFIG, "'epsilon' is %g, allowed: between -0.5 and 0.5", spec->epsilon);
     }

@@ -33,7 +33,7 @@ struct ambd_spec {
     int64_t priority; /* higher first */
     double epsilon, crop_threshold;
     double crop_sigmas[AMB_RULE_CROPS_N];
-    bool curves, dry_run;
+    bool curves;
     enum amb_resample resample; /* to the model's own size */
     const char *providers[AMBD_PROVIDERS_MAX];
     size_t n_providers; /* 0: those of the configuration */
