@@ -40,13 +40,13 @@ static void facts_push_text(struct amb_hasher *hasher, const char *text) {
 }
 
 static void facts_hash_shard(struct amb_hasher *hasher, const struct catalog_shard *shard) {
-    const struct amb_identity *id = &shard->shard.key.identity;
+    const struct amb_identity *id = &shard->shard->key.identity;
     const uint64_t words[] = {shard->i_source, id->dev, id->ino, id->size, id->mtime_ns, id->ctime_ns};
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         facts_push_u64(hasher, words[i]);
     }
-    amb_hasher_push(hasher, shard->shard.key.options.bytes, 16);
+    amb_hasher_push(hasher, shard->shard->key.options.bytes, 16);
 }
 
 static int facts_name(struct amb_hash128 *out, const struct amb_catalog *cat,
@@ -107,9 +107,9 @@ static int facts_find_excluded(struct catalog_facts *facts, const struct amb_cat
     for (size_t s = 0; uids != NULL && s < cat->n_shards; s++) {
         const struct catalog_shard *shard = &cat->shards[s];
 
-        for (uint32_t i = 0; i < shard->shard.index.n_samples; i++) {
+        for (uint32_t i = 0; i < shard->shard->index.n_samples; i++) {
             size_t bytes;
-            const char *key = amb_shard_key(&shard->shard, i, &bytes);
+            const char *key = amb_shard_key(shard->shard, i, &bytes);
             struct amb_hash128 uid = amb_hash128_uid(cat->sources[shard->i_source].name, key, bytes);
             uint32_t pair[2] = {(uint32_t)s, i};
 
@@ -140,7 +140,7 @@ static int facts_apply_excluded(struct amb_catalog *cat, const struct catalog_fa
         while (from + n < facts->n_excluded && facts->excluded[from + n][0] == s) {
             n++;
         }
-        if (s >= cat->n_shards || n > cat->shards[s].shard.index.n_samples) {
+        if (s >= cat->n_shards || n > cat->shards[s].shard->index.n_samples) {
             return amb_fail(err, AMB_ERR_FORMAT, "catalog cache: shard %u", s);
         }
         shard = &cat->shards[s];
@@ -242,7 +242,7 @@ static void facts_store(const struct catalog_facts *facts, const char *dir, cons
  */
 static bool facts_may_store(const struct amb_catalog *cat) {
     for (size_t i = 0; i < cat->n_shards; i++) {
-        if (!cat->shards[i].shard.index.is_mapped) {
+        if (!cat->shards[i].shard->index.is_mapped) {
             return false;
         }
     }

@@ -27,7 +27,7 @@ enum find_rule {
 static const struct amb_shard *find_shard(uint32_t *i, const struct amb_catalog *cat, uint32_t i_sample) {
     size_t i_shard;
 
-    return &catalog_locate(&i_shard, i, cat, i_sample)->shard;
+    return catalog_locate(&i_shard, i, cat, i_sample)->shard;
 }
 
 static struct find_text find_path(const struct amb_catalog *cat, uint32_t i_sample) {

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,10 +21,18 @@
 #define INDEX_THREADS_MAX 64u        /* not tuned */
 #define INDEX_PROGRESS_NS 100000000L /* ten times a second: the contract of amb_catalog_progress */
 
+struct index_result {
+    struct amb_shard *shard; /* NULL where bad */
+    bool kept;
+};
+
 struct index_work {
     const struct catalog_job *jobs;
-    struct amb_shard *shards; /* one for each job; null where bad */
+    const struct amb_catalog_options *options;
+    struct index_result *results; /* one for each job */
     size_t n_jobs;
+    struct amb_shard **known; /* of the catalog before, sorted by path */
+    size_t n_known;
     _Atomic size_t next;
     _Atomic bool stop;
 
@@ -43,7 +52,7 @@ static bool index_may_skip(const struct catalog_job *job, int code) {
 static void index_note_locked(struct index_work *work, size_t i, int r, const struct amb_error *why) {
     work->n_done++;
     if (r == 0) {
-        work->n_samples += work->shards[i].index.n_samples;
+        work->n_samples += work->results[i].shard->index.n_samples;
     } else if (index_may_skip(&work->jobs[i], r)) {
         work->n_bad++;
         if (i < work->i_bad) {
@@ -51,12 +60,64 @@ static void index_note_locked(struct index_work *work, size_t i, int r, const st
             work->bad = *why;
         }
     } else {
-        work->stop = true;
+        work->stop = work->options->problem == NULL;
+        if (!work->stop) {
+            work->options->problem(work->options->problem_opaque, why);
+        }
         if (i < work->i_failed) {
             work->i_failed = i;
             work->failed = *why;
         }
     }
+}
+
+static int known_compare(const void *a, const void *b) {
+    return strcmp((*(struct amb_shard *const *)a)->path, (*(struct amb_shard *const *)b)->path);
+}
+
+static int known_find(const void *path, const void *shard) {
+    return strcmp(path, (*(struct amb_shard *const *)shard)->path);
+}
+
+static int known_init(struct index_work *work, struct amb_error *err) {
+    const struct amb_catalog *before = work->options->before;
+
+    if (before == NULL) {
+        return 0;
+    }
+    work->known = amb_malloc(before->n_shards * sizeof *work->known);
+    if (work->known == NULL) {
+        return amb_fail(err, -ENOMEM, "catalog: no memory for %zu shards", before->n_shards);
+    }
+    work->n_known = before->n_shards;
+    for (size_t i = 0; i < work->n_known; i++) {
+        work->known[i] = before->shards[i].shard;
+    }
+    qsort(work->known, work->n_known, sizeof *work->known, known_compare);
+    return 0;
+}
+
+/* All known shards of one path: several sources may name it. */
+static struct amb_shard *const *known_get(size_t *n, const struct index_work *work, const char *path) {
+    struct amb_shard **end = work->known + work->n_known, **found, **last;
+
+    *n = 0;
+    if (work->n_known == 0) {
+        return NULL;
+    }
+    found = bsearch(path, work->known, work->n_known, sizeof *work->known, known_find);
+    if (found == NULL) {
+        return NULL;
+    }
+    while (found > work->known && strcmp(found[-1]->path, path) == 0) {
+        found--;
+    }
+    last = found;
+    while (last < end && strcmp((*last)->path, path) == 0) {
+        last++;
+    }
+    *n = (size_t)(last - found);
+    return found;
 }
 
 static void *index_run(void *opaque) {
@@ -65,12 +126,16 @@ static void *index_run(void *opaque) {
     for (;;) {
         size_t i = atomic_fetch_add(&work->next, 1);
         struct amb_error why = AMB_ERROR_NULL;
+        struct amb_shard *const *known;
+        size_t n_known;
         int r;
 
         if (i >= work->n_jobs || work->stop) {
             break;
         }
-        r = amb_shard_init(&work->shards[i], work->jobs[i].path, &work->jobs[i].options, &why);
+        known = known_get(&n_known, work, work->jobs[i].path);
+        r = amb_shard_open(&work->results[i].shard, &work->results[i].kept, work->jobs[i].path,
+                           &work->jobs[i].options, known, n_known, &why);
         pthread_mutex_lock(&work->lock);
         index_note_locked(work, i, r, &why);
         pthread_mutex_unlock(&work->lock);
@@ -145,12 +210,14 @@ static void index_note_text(char out[256], const struct amb_shard *shard, const 
     }
 }
 
-static void index_report(struct amb_catalog_report *report, const struct amb_shard *shard) {
+static void index_report(struct amb_catalog_report *report, const struct index_result *result) {
+    const struct amb_shard *shard = result->shard;
     const struct amb_index *index = &shard->index;
     uint64_t names_bytes = amb_index_names_bytes(index);
 
-    report->n_cached += shard->is_cached;
-    report->n_indexed += !shard->is_cached;
+    report->n_kept += result->kept;
+    report->n_cached += shard->is_cached && !result->kept;
+    report->n_indexed += !shard->is_cached && !result->kept;
     report->n_without_image += index->n_without_image;
     report->n_bad_labels += index->n_bad_labels;
     report->n_hidden += index->n_hidden;
@@ -175,18 +242,17 @@ static int index_adopt(struct amb_catalog *cat, struct index_work *work, struct 
         return amb_fail(err, -ENOMEM, "catalog: out of memory");
     }
     for (size_t i = 0; i < work->n_jobs; i++) {
-        struct amb_shard *shard = &work->shards[i];
+        struct index_result *result = &work->results[i];
 
-        if (shard->path == NULL) {
+        if (result->shard == NULL) {
             continue;
         }
-        index_report(report, shard);
-        if (shard->index.key_bytes_max > cat->key_bytes_max) {
-            cat->key_bytes_max = shard->index.key_bytes_max;
+        index_report(report, result);
+        if (result->shard->index.key_bytes_max > cat->key_bytes_max) {
+            cat->key_bytes_max = result->shard->index.key_bytes_max;
         }
         cat->shards[cat->n_shards++] =
-            (struct catalog_shard){.shard = *shard, .i_source = work->jobs[i].i_source};
-        *shard = AMB_SHARD_NULL;
+            (struct catalog_shard){.shard = amb_steal_ptr(result->shard), .i_source = work->jobs[i].i_source};
     }
     report->n_bad_shards = work->n_bad;
     if (work->n_bad != 0) {
@@ -198,16 +264,19 @@ static int index_adopt(struct amb_catalog *cat, struct index_work *work, struct 
 int catalog_index(struct amb_catalog *cat, const struct catalog_job *jobs, size_t n_jobs,
                   const struct amb_catalog_options *options, struct amb_catalog_report *report,
                   struct amb_error *err) {
-    struct index_work work = {.jobs = jobs, .n_jobs = n_jobs, .i_failed = SIZE_MAX, .i_bad = SIZE_MAX};
+    struct index_work work = {
+        .jobs = jobs, .options = options, .n_jobs = n_jobs, .i_failed = SIZE_MAX, .i_bad = SIZE_MAX};
     pthread_condattr_t clock;
     int r;
 
-    work.shards = amb_malloc(n_jobs * sizeof *work.shards);
-    if (work.shards == NULL) {
+    work.results = amb_calloc(n_jobs, sizeof *work.results);
+    if (work.results == NULL) {
         return amb_fail(err, -ENOMEM, "catalog: no memory for %zu shards", n_jobs);
     }
-    for (size_t i = 0; i < n_jobs; i++) {
-        work.shards[i] = AMB_SHARD_NULL;
+    r = known_init(&work, err);
+    if (r < 0) {
+        amb_free(work.results);
+        return r;
     }
     pthread_mutex_init(&work.lock, NULL);
     pthread_condattr_init(&clock);
@@ -220,11 +289,12 @@ int catalog_index(struct amb_catalog *cat, const struct catalog_job *jobs, size_
         r = index_adopt(cat, &work, report, err);
     }
     for (size_t i = 0; i < n_jobs; i++) {
-        amb_shard_deinit(&work.shards[i]);
+        amb_shard_unref(work.results[i].shard);
     }
     pthread_cond_destroy(&work.changed);
     pthread_condattr_destroy(&clock);
     pthread_mutex_destroy(&work.lock);
-    amb_free(work.shards);
+    amb_free(work.known);
+    amb_free(work.results);
     return r;
 }

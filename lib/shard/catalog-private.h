@@ -17,7 +17,7 @@ struct catalog_source {
 };
 
 struct catalog_shard {
-    struct amb_shard shard;
+    struct amb_shard *shard; /* a reference: unchanged ones are shared with the catalog before */
     uint32_t i_source;
     uint32_t *excluded; /* owned; numbers in the shard, ascending */
     uint32_t n_excluded;

@@ -27,7 +27,7 @@ static int read_fail_repeated(const struct amb_catalog *cat, uint32_t i_sample, 
     amb_catalog_get(&info, cat, i_sample);
     return amb_fail(err, AMB_ERR_DUPLICATE,
                     "%s: key '%.*s' was there before; the first sample of this key counts",
-                    cat->shards[info.i_shard].shard.path, (int)amb_size_min(info.key_bytes, 200), info.key);
+                    cat->shards[info.i_shard].shard->path, (int)amb_size_min(info.key_bytes, 200), info.key);
 }
 
 int amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
@@ -39,7 +39,7 @@ int amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uin
     if (cat->facts.n_repeated != 0 && read_is_repeated(cat, i_sample)) {
         return read_fail_repeated(cat, i_sample, err);
     }
-    return amb_shard_read(payload, &shard->shard, i, err);
+    return amb_shard_read(payload, shard->shard, i, err);
 }
 
 int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
@@ -48,7 +48,7 @@ int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *c
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
 
-    return amb_shard_read_member(payload, &shard->shard, i, ext, err);
+    return amb_shard_read_member(payload, shard->shard, i, ext, err);
 }
 
 int amb_catalog_get_members(char *out, size_t out_bytes, const struct amb_catalog *cat, uint32_t i_sample,
@@ -57,5 +57,5 @@ int amb_catalog_get_members(char *out, size_t out_bytes, const struct amb_catalo
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
 
-    return amb_shard_list_members(out, out_bytes, &shard->shard, i, err);
+    return amb_shard_list_members(out, out_bytes, shard->shard, i, err);
 }

@@ -72,7 +72,7 @@ static int facts_fail_repeated(const struct amb_catalog *cat, uint32_t a, uint32
         "keys are repeated: give each sample a key of its own, put one of them into another source, or set "
         "key_scope: shard",
         cat->sources[p.i_source].name, (int)amb_size_min(p.key_bytes, 100), p.key,
-        cat->shards[p.i_shard].shard.path, p.i_in_shard, cat->shards[q.i_shard].shard.path, q.i_in_shard,
+        cat->shards[p.i_shard].shard->path, p.i_in_shard, cat->shards[q.i_shard].shard->path, q.i_in_shard,
         (unsigned long long)n);
 }
 

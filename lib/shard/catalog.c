@@ -20,7 +20,7 @@
 
 static void catalog_free(struct amb_catalog *cat) {
     for (size_t i = 0; i < cat->n_shards; i++) {
-        amb_shard_deinit(&cat->shards[i].shard);
+        amb_shard_unref(cat->shards[i].shard);
         amb_free(cat->shards[i].excluded);
     }
     for (size_t i = 0; i < cat->n_sources; i++) {
@@ -105,21 +105,29 @@ static int catalog_init_sources(struct amb_catalog *cat, const struct amb_source
 
 /* All paths of all sources; counts[i] of them belong to source i. */
 static int catalog_expand(struct amb_paths *paths, size_t *counts, const struct amb_source_options *sources,
-                          size_t n, struct amb_error *err) {
+                          size_t n, const struct amb_catalog_options *options, struct amb_error *err) {
+    int code = 0;
+
     for (size_t i = 0; i < n; i++) {
         size_t before = paths->n;
 
         for (size_t k = 0; k < sources[i].n_patterns; k++) {
-            struct amb_error why;
+            struct amb_error why, told;
             int r = amb_paths_push_pattern(paths, sources[i].patterns[k], &why);
 
-            if (r < 0) {
-                return amb_fail(err, r, "source '%s': %s", sources[i].name, why.message);
+            if (r == 0) {
+                continue;
             }
+            amb_fail(&told, r, "source '%s': %s", sources[i].name, why.message);
+            code = code < 0 ? code : amb_fail(err, r, "%s", told.message);
+            if (options->problem == NULL) {
+                return code;
+            }
+            options->problem(options->problem_opaque, &told);
         }
         counts[i] = paths->n - before;
     }
-    return 0;
+    return code;
 }
 
 static struct catalog_job *catalog_list_jobs(const struct amb_paths *paths, const size_t *counts,
@@ -147,7 +155,7 @@ static int catalog_join_labels(struct amb_catalog *cat, struct amb_error *err) {
     const struct amb_shard *with = NULL;
 
     for (size_t i = 0; i < cat->n_shards; i++) {
-        const struct amb_shard *shard = &cat->shards[i].shard;
+        const struct amb_shard *shard = cat->shards[i].shard;
         uint32_t width = shard->index.label_width;
 
         if (width == 0) {
@@ -162,7 +170,7 @@ static int catalog_join_labels(struct amb_catalog *cat, struct amb_error *err) {
         cat->label_width = width;
     }
     for (size_t i = 0; i < cat->n_shards && with != NULL; i++) {
-        const struct amb_shard *shard = &cat->shards[i].shard;
+        const struct amb_shard *shard = cat->shards[i].shard;
 
         if (shard->index.label_width == 0 && shard->index.has_integers) {
             return amb_fail(err, AMB_ERR_FORMAT,
@@ -186,17 +194,14 @@ static int catalog_open(struct amb_catalog *cat, const struct amb_source_options
     AMB_CLEANUP(amb_paths_deinit) struct amb_paths paths = AMB_PATHS_NULL;
     AMB_CLEANUP(amb_freep) struct catalog_job *jobs = NULL;
     AMB_CLEANUP(amb_freep) size_t *counts = amb_calloc(n_sources, sizeof *counts);
-    int r = counts == NULL ? amb_fail(err, -ENOMEM, "catalog: out of memory") : 0;
+    int expanded = 0, r = counts == NULL ? amb_fail(err, -ENOMEM, "catalog: out of memory") : 0;
 
+    r = r < 0 ? r : catalog_init_sources(cat, sources, n_sources, err);
     if (r == 0) {
-        r = catalog_init_sources(cat, sources, n_sources, err);
+        expanded = catalog_expand(&paths, counts, sources, n_sources, options, err);
+        r = options->problem == NULL ? expanded : 0; /* else the shards that there are may be bad too */
     }
-    if (r == 0) {
-        r = catalog_expand(&paths, counts, sources, n_sources, err);
-    }
-    if (r == 0) {
-        r = amb_map_allow_files(paths.n, err);
-    }
+    r = r < 0 ? r : amb_map_allow_files(paths.n, err);
     if (r == 0 && options->cache_dir != NULL) {
         r = amb_shelf_init(options->cache_dir, err);
     }
@@ -204,10 +209,13 @@ static int catalog_open(struct amb_catalog *cat, const struct amb_source_options
         return r;
     }
     jobs = catalog_list_jobs(&paths, counts, sources, n_sources, options);
-    if (jobs == NULL) {
+    if (jobs == NULL && paths.n > 0) {
         return amb_fail(err, -ENOMEM, "catalog: out of memory");
     }
-    r = catalog_index(cat, jobs, paths.n, options, report, err);
+    r = paths.n > 0 ? catalog_index(cat, jobs, paths.n, options, report, expanded < 0 ? NULL : err) : 0;
+    if (expanded < 0) {
+        return expanded;
+    }
     if (r == 0) {
         r = catalog_join_labels(cat, err);
     }
@@ -268,11 +276,11 @@ int catalog_number(struct amb_catalog *cat, struct amb_error *err) {
     for (size_t i = 0; i < cat->n_shards; i++) {
         const struct catalog_shard *shard = &cat->shards[i];
         struct catalog_source *source = &cat->sources[shard->i_source];
-        uint32_t count = shard->shard.index.n_samples - shard->n_excluded;
+        uint32_t count = shard->shard->index.n_samples - shard->n_excluded;
 
         if (n + count > UINT32_MAX) {
             return amb_fail(err, AMB_ERR_LIMIT, "more than %u samples, at %s; use fewer shards", UINT32_MAX,
-                            shard->shard.path);
+                            shard->shard->path);
         }
         if (source->n_shards == 0) {
             source->first = (uint32_t)n;
@@ -359,7 +367,7 @@ const char *amb_catalog_shard(const struct amb_catalog *cat, size_t i_shard, enu
 
     assert(i_shard < cat->n_shards);
     if (format != NULL) {
-        *format = shard->shard.format;
+        *format = shard->shard->format;
     }
     if (first != NULL) {
         *first = cat->firsts[i_shard];
@@ -367,7 +375,7 @@ const char *amb_catalog_shard(const struct amb_catalog *cat, size_t i_shard, enu
     if (count != NULL) {
         *count = cat->firsts[i_shard + 1] - cat->firsts[i_shard];
     }
-    return shard->shard.path;
+    return shard->shard->path;
 }
 
 size_t amb_catalog_key_bytes_max(const struct amb_catalog *cat) {
@@ -382,18 +390,18 @@ void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat,
     size_t i_shard;
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
-    const struct amb_index *index = &shard->shard.index;
+    const struct amb_index *index = &shard->shard->index;
     int64_t corruption = amb_index_corruption(index, i, AMB_LABEL_NONE);
 
     out->i_source = shard->i_source;
     out->i_shard = (uint32_t)i_shard;
     out->i_in_shard = i;
     out->group = shard->i_source;
-    out->key = amb_shard_key(&shard->shard, i, &out->key_bytes);
+    out->key = amb_shard_key(shard->shard, i, &out->key_bytes);
     out->label = amb_index_label(index, i);
     out->corruption_label =
         corruption != AMB_LABEL_NONE ? corruption : cat->sources[shard->i_source].corruption_label;
-    out->offset = amb_shard_offset(&shard->shard, i);
+    out->offset = amb_shard_offset(shard->shard, i);
     out->payload_bytes = amb_index_payload_bytes(index, i);
     out->checksum = amb_index_checksum(index, i);
 }
@@ -402,7 +410,7 @@ struct amb_hash128 amb_catalog_uid(const struct amb_catalog *cat, uint32_t i_sam
     size_t i_shard, key_bytes;
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
-    const char *key = amb_shard_key(&shard->shard, i, &key_bytes);
+    const char *key = amb_shard_key(shard->shard, i, &key_bytes);
 
     return amb_hash128_uid(cat->sources[shard->i_source].name, key, key_bytes);
 }
@@ -412,11 +420,11 @@ void amb_catalog_get_label(float *out, const struct amb_catalog *cat, uint32_t i
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
 
-    if (shard->shard.index.label_width == 0) {
+    if (shard->shard->index.label_width == 0) {
         memset(out, 0, cat->label_width * sizeof *out);
         return;
     }
-    amb_index_vector(out, &shard->shard.index, i);
+    amb_index_vector(out, &shard->shard->index, i);
 }
 
 uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample) {
@@ -424,7 +432,7 @@ uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample) 
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
 
-    return amb_shard_sample_identity(&shard->shard, i);
+    return amb_shard_sample_identity(shard->shard, i);
 }
 
 struct amb_hash128 amb_catalog_digest(struct amb_catalog *cat) {

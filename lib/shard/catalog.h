@@ -46,6 +46,10 @@ struct amb_catalog_options {
     size_t n_excludes;
     amb_catalog_progress progress;     /* NULL ok */
     void *opaque;
+    const struct amb_catalog *before;  /* its shards serve again where file and options are the same; NULL: none */
+    void (*problem)(void *problem_opaque, const struct amb_error *why); /* each pattern and shard that is bad, under
+                                          a lock; then open goes on looking and fails at the end. NULL: the first ends it */
+    void *problem_opaque;
 };
 
 /* What was found while indexing and is worth telling a person. */
@@ -54,6 +58,7 @@ struct amb_catalog_report {
     uint64_t n_without_image;          /* runs of members that hold no picture or array: not samples          */
     uint64_t n_bad_shards;             /* left out by skip_bad_shards                                         */
     uint64_t n_indexed, n_cached;      /* shards scanned now, shards taken from the index cache               */
+    uint64_t n_kept;                   /* shards of the catalog before that serve again                       */
     uint64_t index_bytes, names_bytes; /* of all shards                                                       */
     char first_without_image[256];     /* "" if none: shard and key                                           */
     char first_bad_shard[256];

@@ -46,7 +46,7 @@ static void dump_sample(struct amb_buf *buf, const struct amb_catalog *cat, uint
     size_t i_shard, bytes;
     uint32_t i_in_shard;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i_in_shard, cat, i);
-    const char *path = amb_shard_picture(&shard->shard, i_in_shard, &bytes);
+    const char *path = amb_shard_picture(shard->shard, i_in_shard, &bytes);
     int r = amb_catalog_read(buf, cat, i, &err);
 
     amb_catalog_get(&info, cat, i);

@@ -23,6 +23,10 @@ static void shard_deinitp(struct amb_shard *shard) {
     amb_shard_deinit(shard);
 }
 
+static void shard_unrefp(struct amb_shard **shard) {
+    *shard = amb_shard_unref(*shard);
+}
+
 void amb_shard_deinit(struct amb_shard *shard) {
     amb_index_deinit(&shard->index);
     amb_map_deinit(&shard->map);
@@ -204,53 +208,127 @@ static void shard_store(struct amb_shard *shard, const char *dir) {
     }
 }
 
-static int shard_index(struct amb_shard *shard, struct amb_folder *folder,
+/* What of the shard's name goes before each key. */
+static void shard_prefix(char prefix[AMB_KEY_BYTES_MAX], const struct amb_shard *shard,
+                         const struct amb_shard_options *options) {
+    size_t n;
+    const char *base = shard_base_name(shard->path, &n);
+
+    prefix[0] = '\0';
+    if (options->prefix_keys) {
+        snprintf(prefix, AMB_KEY_BYTES_MAX, "%.*s/", (int)amb_size_min(n, AMB_KEY_BYTES_MAX - 2), base);
+    }
+}
+
+/* Open the file or walk the folder, and say what an index of it is made of. */
+static int shard_begin(struct amb_shard *shard, struct amb_folder *folder, const char *path,
                        const struct amb_shard_options *options, struct amb_error *err) {
-    char prefix[AMB_KEY_BYTES_MAX] = "";
+    char prefix[AMB_KEY_BYTES_MAX];
     struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key};
-    bool is_folder = shard->format == AMB_SHARD_FOLDER;
+    bool is_folder;
     int r;
 
-    if (options->prefix_keys) {
-        size_t n;
-        const char *base = shard_base_name(shard->path, &n);
-
-        snprintf(prefix, sizeof prefix, "%.*s/", (int)amb_size_min(n, sizeof prefix - 2), base);
+    shard->path = amb_strdup(path);
+    if (shard->path == NULL) {
+        return amb_fail(err, -ENOMEM, "%s: out of memory", path);
     }
+    r = shard_open(shard, folder, options, err);
+    if (r < 0) {
+        return r;
+    }
+    is_folder = shard->format == AMB_SHARD_FOLDER;
+    shard_prefix(prefix, shard, options);
     shard->key.identity = is_folder ? folder->identity : shard->map.identity;
     shard->key.options = shard_hash_options(shard->format, &index_options);
     shard->identity = amb_identity_hash(&shard->key.identity);
+    shard->pread = options->pread;
+    shard->is_fresh = amb_identity_fresh(is_folder ? folder->newest_ns : shard->map.identity.mtime_ns);
+    return 0;
+}
+
+static int shard_index(struct amb_shard *shard, struct amb_folder *folder,
+                       const struct amb_shard_options *options, struct amb_error *err) {
+    char prefix[AMB_KEY_BYTES_MAX];
+    struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key};
+    int r;
+
+    shard_prefix(prefix, shard, options);
     if (options->cache_dir != NULL && shard_load_cached(shard, options->cache_dir) == 0) {
         shard->is_cached = true;
-        return 0;
+    } else {
+        r = shard_scan(shard, folder, &index_options, err);
+        if (r < 0) {
+            return r;
+        }
+        if (options->cache_dir != NULL && !shard->is_fresh) {
+            shard_store(shard, options->cache_dir);
+        }
     }
-    r = shard_scan(shard, folder, &index_options, err);
-    if (r == 0 && options->cache_dir != NULL &&
-        !amb_identity_fresh(is_folder ? folder->newest_ns : shard->map.identity.mtime_ns)) {
-        shard_store(shard, options->cache_dir);
-    }
-    return r;
+    shard->folder_fd = amb_steal_fd(&folder->fd);
+    return 0;
 }
 
 int amb_shard_init(struct amb_shard *out, const char *path, const struct amb_shard_options *options,
                    struct amb_error *err) {
     AMB_CLEANUP(shard_deinitp) struct amb_shard shard = AMB_SHARD_NULL;
     AMB_CLEANUP(amb_folder_deinit) struct amb_folder folder = AMB_FOLDER_NULL;
-    int r;
+    int r = shard_begin(&shard, &folder, path, options, err);
 
-    shard.path = amb_strdup(path);
-    if (shard.path == NULL) {
-        return amb_fail(err, -ENOMEM, "%s: out of memory", path);
-    }
-    r = shard_open(&shard, &folder, options, err);
-    if (r == 0) {
-        r = shard_index(&shard, &folder, options, err);
-    }
+    r = r < 0 ? r : shard_index(&shard, &folder, options, err);
     if (r < 0) {
         return r;
     }
-    shard.folder_fd = amb_steal_fd(&folder.fd);
     *out = shard;
     shard = AMB_SHARD_NULL;
     return 0;
+}
+
+/* A file that was replaced by rename is another inode while we hold the first one open, so equal means the same. */
+static bool shard_same(const struct amb_shard *a, const struct amb_shard *b) {
+    const struct amb_identity *x = &a->key.identity, *y = &b->key.identity;
+
+    return a->format == b->format && a->pread == b->pread && x->dev == y->dev && x->ino == y->ino &&
+           x->size == y->size && x->mtime_ns == y->mtime_ns && x->ctime_ns == y->ctime_ns &&
+           amb_hash128_equal(&a->key.options, &b->key.options);
+}
+
+int amb_shard_open(struct amb_shard **out, bool *kept, const char *path, const struct amb_shard_options *options,
+                   struct amb_shard *const *known, size_t n_known, struct amb_error *err) {
+    AMB_CLEANUP(shard_unrefp) struct amb_shard *shard = amb_malloc(sizeof *shard);
+    AMB_CLEANUP(amb_folder_deinit) struct amb_folder folder = AMB_FOLDER_NULL;
+    int r;
+
+    if (shard == NULL) {
+        return amb_fail(err, -ENOMEM, "%s: out of memory", path);
+    }
+    *shard = AMB_SHARD_NULL;
+    shard->n_refs = 1;
+    r = shard_begin(shard, &folder, path, options, err);
+    for (size_t i = 0; i < n_known && r == 0; i++) {
+        if (!known[i]->is_fresh && shard_same(known[i], shard)) {
+            *out = amb_shard_ref(known[i]);
+            *kept = true;
+            return 0;
+        }
+    }
+    r = r < 0 ? r : shard_index(shard, &folder, options, err);
+    if (r < 0) {
+        return r;
+    }
+    *out = amb_steal_ptr(shard);
+    *kept = false;
+    return 0;
+}
+
+struct amb_shard *amb_shard_ref(struct amb_shard *shard) {
+    atomic_fetch_add_explicit(&shard->n_refs, 1, memory_order_relaxed);
+    return shard;
+}
+
+struct amb_shard *amb_shard_unref(struct amb_shard *shard) {
+    if (shard != NULL && atomic_fetch_sub_explicit(&shard->n_refs, 1, memory_order_acq_rel) == 1) {
+        amb_shard_deinit(shard);
+        amb_free(shard);
+    }
+    return NULL;
 }

@@ -1,5 +1,6 @@
 #pragma once
 /* Shard: one file or folder of samples, its index and its reads; the one place that knows all formats. */
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,9 @@ struct amb_shard {
     uint64_t identity; /* hash of key.identity */
     bool is_cached;    /* the index came from the cache */
     int cache_code;    /* 0, or why it could not be put there */
+    bool pread;
+    bool is_fresh;     /* written so shortly before that a second write could look the same: not to be kept */
+    _Atomic int n_refs; /* of those that amb_shard_open made */
 };
 #define AMB_SHARD_NULL ((struct amb_shard){.map = {.fd = -1}, .folder_fd = -1})
 
@@ -39,6 +43,17 @@ struct amb_shard {
 int amb_shard_init(struct amb_shard *out, const char *path, const struct amb_shard_options *options,
                    struct amb_error *err);
 void amb_shard_deinit(struct amb_shard *shard); /* idempotent */
+
+/**
+ * The same on the heap and counted, or one more reference to the one of `known` that is made of the same bytes and
+ * options: its file, map and index are shared.
+ *
+ * known: n_known shards of amb_shard_open with this path; may be NULL. *kept: one of them serves.
+ */
+int amb_shard_open(struct amb_shard **out, bool *kept, const char *path, const struct amb_shard_options *options,
+                   struct amb_shard *const *known, size_t n_known, struct amb_error *err);
+struct amb_shard *amb_shard_ref(struct amb_shard *shard);   /* Thread: any. */
+struct amb_shard *amb_shard_unref(struct amb_shard *shard); /* NULL ok; returns NULL. Thread: any. */
 
 /* Path of the picture inside the shard, without prefix. Borrowed. */
 const char *amb_shard_picture(const struct amb_shard *shard, uint32_t i, size_t *bytes);

@@ -90,6 +90,102 @@ TEST(samples_are_numbered_in_the_order_of_patterns) {
     test_folder_free(folder);
 }
 
+static int open_after(struct amb_catalog **cat, const char *pattern, const struct amb_catalog *before,
+                      struct amb_catalog_report *report, struct amb_error *err) {
+    struct amb_source_options source = {.name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+    struct amb_catalog_options options = {.n_threads = 2, .before = before};
+
+    return amb_catalog_open(cat, &source, 1, &options, report, err);
+}
+
+/* Of four shards one stays, one is replaced by rename, one grows in place and one goes; a fifth comes. Only the first
+ * keeps its map, and both catalogs read their own bytes to the end, whichever of them is freed first. */
+TEST(unchanged_shards_are_shared_with_the_catalog_before) {
+    const char *folder = test_folder_new(), *pattern = test_path(folder, "*.tar");
+    struct amb_catalog *old, *cat;
+    struct amb_catalog_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+    uint32_t i;
+    size_t i_shard;
+
+    write_pair(test_path(folder, "a.tar"), "a0", "a1");
+    write_pair(test_path(folder, "b.tar"), "b0", "b1");
+    write_pair(test_path(folder, "c.tar"), "c0", "c1");
+    write_pair(test_path(folder, "d.tar"), "d0", "d1");
+    assert_ok(open_after(&old, pattern, NULL, &report, &err), err);
+    assert_int_equal(report.n_kept, 0);
+    write_pair(test_path(folder, "tmp"), "b2", "b3");
+    assert_int_equal(rename(test_path(folder, "tmp"), test_path(folder, "b.tar")), 0);
+    assert_int_equal(truncate(test_path(folder, "c.tar"), 16384), 0);
+    assert_int_equal(unlink(test_path(folder, "d.tar")), 0);
+    write_pair(test_path(folder, "e.tar"), "e0", "e1");
+    assert_ok(open_after(&cat, pattern, old, &report, &err), err);
+    assert_int_equal(report.n_kept, 1);
+    assert_int_equal(report.n_indexed, 3);
+    assert_ptr_equal(catalog_locate(&i_shard, &i, old, 0)->shard, catalog_locate(&i_shard, &i, cat, 0)->shard);
+    assert_ptr_not_equal(catalog_locate(&i_shard, &i, old, 2)->shard, catalog_locate(&i_shard, &i, cat, 2)->shard);
+    assert_ptr_not_equal(catalog_locate(&i_shard, &i, old, 4)->shard, catalog_locate(&i_shard, &i, cat, 4)->shard);
+    assert_read(old, 2, "b0");
+    assert_read(cat, 2, "b2");
+    assert_read(old, 7, "d1");
+    amb_catalog_unref(old);
+    assert_read(cat, 0, "a0");
+    assert_read(cat, 7, "e1");
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+/* What was written a moment ago could be written again without a trace in its times: it is looked at again. */
+TEST(a_shard_of_this_moment_is_not_kept) {
+    const char *folder = test_folder_new(), *pattern = test_path(folder, "a.tar");
+    struct amb_catalog *old, *cat;
+    struct amb_catalog_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(pattern, "a0", "a1");
+    assert_int_equal(utimensat(AT_FDCWD, pattern, NULL, 0), 0);
+    assert_ok(open_after(&old, pattern, NULL, NULL, &err), err);
+    assert_ok(open_after(&cat, pattern, old, &report, &err), err);
+    assert_int_equal(report.n_kept, 0);
+    amb_catalog_unref(old);
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
+struct told {
+    char text[8][AMB_ERROR_MESSAGE_BYTES];
+    size_t n;
+};
+
+static void tell(void *opaque, const struct amb_error *why) {
+    struct told *told = opaque;
+
+    assert_true(told->n < 8);
+    snprintf(told->text[told->n++], sizeof told->text[0], "%s", why->message);
+}
+
+/* With a listener every bad pattern and shard is told, and open fails all the same. */
+TEST(every_problem_is_told_at_once) {
+    const char *folder = test_folder_new();
+    const char *patterns[] = {test_path(folder, "gone-*.tar"), test_path(folder, "{a,b,c}.tar"), test_path(folder, "no.tar")};
+    struct amb_source_options source = {.name = "main", .patterns = patterns, .n_patterns = 3, .repeat = 1};
+    struct told told = {.n = 0};
+    struct amb_catalog_options options = {.n_threads = 1, .problem = tell, .problem_opaque = &told};
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(test_path(folder, "a.tar"), "a0", "a1");
+    test_write(test_path(folder, "b.tar"), "short", 5);
+    test_write(test_path(folder, "c.tar"), "", 0);
+    assert_int_equal(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), -ENOENT);
+    assert_int_equal(told.n, 4);
+    assert_non_null(strstr(told.text[0], "gone-"));
+    assert_non_null(strstr(told.text[1], "no.tar"));
+    assert_non_null(strstr(told.text[2], "b.tar"));
+    assert_non_null(strstr(told.text[3], "c.tar"));
+    test_folder_free(folder);
+}
+
 /* The same bytes with and without cache, and from a cache that was damaged at every byte of the header and
  * more. */
 TEST(damaged_cache_is_rebuilt) {
@@ -234,14 +330,14 @@ TEST(truncation_under_the_map_is_caught) {
     test_tar_end(&tar);
     test_write_buf(path, &tar);
     assert_ok(open_one(&cat, path, &err), err);
-    assert_non_null(catalog_locate(&i_shard, &i, cat, 1)->shard.map.base);
+    assert_non_null(catalog_locate(&i_shard, &i, cat, 1)->shard->map.base);
     assert_int_equal(truncate(path, 4096), 0);
     assert_int_equal(amb_catalog_read(&buf, cat, 1, &err), AMB_ERR_CHANGED);
     assert_int_equal(amb_guard_count(), before); /* fstat saw it first */
     /* straight to the map, as if the file were cut between fstat and copy */
     assert_int_equal(amb_buf_reserve(&buf, 50000), 0);
     assert_int_equal(
-        amb_map_copy(buf.data, &catalog_locate(&i_shard, &i, cat, 1)->shard.map, 2048, 50000, &err),
+        amb_map_copy(buf.data, &catalog_locate(&i_shard, &i, cat, 1)->shard->map, 2048, 50000, &err),
         AMB_ERR_CHANGED);
     assert_int_equal(amb_guard_count(), before + 1);
     amb_buf_deinit(&buf);
@@ -616,6 +712,9 @@ TEST(index_costs_16_bytes_a_sample) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(samples_are_numbered_in_the_order_of_patterns),
+    cmocka_unit_test(unchanged_shards_are_shared_with_the_catalog_before),
+    cmocka_unit_test(a_shard_of_this_moment_is_not_kept),
+    cmocka_unit_test(every_problem_is_told_at_once),
     cmocka_unit_test(damaged_cache_is_rebuilt),
     cmocka_unit_test(repeated_key_names_both_places),
     cmocka_unit_test(key_scope_shard_tells_equal_keys_apart),
