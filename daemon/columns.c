@@ -83,7 +83,7 @@ static void row_fill(struct table *table, size_t row, const struct ambd_dataset 
     enum amb_origin min_origin, max_origin;
     struct amb_annotation value = amb_ledger_get(&min_origin, &max_origin, dataset->ledger, i_sample);
     struct amb_sample_info info;
-    struct amb_hash128 uid = amb_catalog_uid(dataset->fill.catalog, i_sample);
+    struct amb_hash128 uid = amb_catalog_uid(dataset->filed->fill.catalog, i_sample);
     const uint8_t origins[2] = {(uint8_t)min_origin, (uint8_t)max_origin};
     uint8_t state = min_origin != AMB_ORIGIN_DEFAULT || max_origin != AMB_ORIGIN_DEFAULT ? STATE_ANNOTATED : STATE_UNKNOWN;
     uint32_t n_evaluations;
@@ -96,9 +96,9 @@ static void row_fill(struct table *table, size_t row, const struct ambd_dataset 
         best = records_best(records, n);
     }
     value = generation != NULL ? generation->values[i_sample] : value;
-    amb_catalog_get(&info, dataset->fill.catalog, i_sample);
+    amb_catalog_get(&info, dataset->filed->fill.catalog, i_sample);
     state = state == STATE_UNKNOWN && best != NULL && best->sides == 0 ? STATE_GIVEN_UP : state;
-    state = amb_quarantine_peek(dataset->fill.quarantine, i_sample) == 1 ? STATE_QUARANTINED : state;
+    state = amb_quarantine_peek(dataset->filed->fill.quarantine, i_sample) == 1 ? STATE_QUARANTINED : state;
     lo = best != NULL && best->sides != 0 && best->hi > 0 ? best->lo : NAN;
     hi = best != NULL && best->sides != 0 && best->hi > 0 ? best->hi : NAN;
     n_evaluations = best != NULL ? best->n_evaluations : 0;
@@ -136,12 +136,12 @@ static void add_names(cJSON *out, const struct ambd_query *query, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct amb_sample_info info;
 
-        amb_catalog_get(&info, dataset->fill.catalog, (uint32_t)(query->start + i));
+        amb_catalog_get(&info, dataset->filed->fill.catalog, (uint32_t)(query->start + i));
         ambd_json_add_text(keys, NULL, info.key, info.key_bytes);
     }
     sources = cJSON_AddArrayToObject(out, "sources");
-    for (size_t i = 0; i < dataset->n_sources; i++) {
-        const char *name = amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL);
+    for (size_t i = 0; i < dataset->filed->n_sources; i++) {
+        const char *name = amb_catalog_source(dataset->filed->fill.catalog, i, NULL, NULL, NULL);
 
         ambd_json_add_text(sources, NULL, name, strlen(name));
     }
@@ -154,13 +154,15 @@ static void add_names(cJSON *out, const struct ambd_query *query, size_t n) {
 static int annotations_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     const struct ambd_dataset *dataset = query->dataset;
     const struct amb_annotations *generation = query->by_index ? query->generation->annotations : NULL;
-    const uint32_t total = amb_catalog_count(dataset->fill.catalog);
+    const uint32_t total = amb_catalog_count(dataset->filed->fill.catalog);
     const size_t left = query->start < total ? total - (size_t)query->start : 0;
     const size_t n = query->count < left ? (size_t)query->count : left;
     AMB_CLEANUP(table_deinit) struct table table = {0};
     char text[AMB_HASH128_TEXT_BYTES];
     cJSON *object;
-    int r = table_init(&table, n, err);
+    int r = query->generation->edition != dataset->filed && query->by_index
+                ? amb_fail(err, AMB_ERR_NOT_FOUND, "these annotations are of samples before a reload; ask for those of now")
+                : table_init(&table, n, err);
 
     for (size_t i = 0; i < n && r == 0; i++) {
         row_fill(&table, i, dataset, (uint32_t)(query->start + i), generation);
@@ -172,8 +174,8 @@ static int annotations_answer(cJSON *out, struct ambd_query *query, struct amb_e
     ambp_json_add_u64(out, "start", query->start);
     ambp_json_add_u64(out, "count", n);
     object = cJSON_AddObjectToObject(out, "generation");
-    ambp_json_add_u64(object, "number", query->generation->number);
-    amb_hash128_text(text, &query->generation->annotations->fingerprint);
+    ambp_json_add_u64(object, "number", generation != NULL ? generation->number : dataset->last_number);
+    amb_hash128_text(text, generation != NULL ? &generation->fingerprint : &dataset->last_fingerprint);
     cJSON_AddStringToObject(object, "fingerprint", text);
     object = cJSON_AddObjectToObject(out, "columns");
     for (int c = 0; c < COLUMN_N; c++) {
@@ -207,7 +209,9 @@ int ambd_query_annotations(struct ambd_session *session, uint32_t id, const cJSO
     r = r < 0 ? r : ambp_json_get_string(&text, json, "generation", false, err);
     if (r == 0 && text != NULL) {
         query->by_index = true;
-        generation = amb_hash128_parse(&fingerprint, text) ? ambd_dataset_find(query->dataset, &fingerprint) : NULL;
+        generation = amb_hash128_parse(&fingerprint, text)
+                         ? ambd_dataset_find(query->dataset, query->dataset->edition, &fingerprint)
+                         : NULL;
         r = generation != NULL ? 0
                                : amb_fail(err, AMB_ERR_NOT_FOUND, "generation '%.40s', allowed: a fingerprint that "
                                           "GENERATIONS lists", text);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -318,23 +319,31 @@ static void config_add_environment(cJSON *tree) {
     cJSON_AddStringToObject(tree, "state_dir", path);
 }
 
-int ambd_config_load(struct ambd_config *out, cJSON *tree, struct amb_error *err) {
-    AMB_CLEANUP(ambd_config_deinit) struct ambd_config config = config_defaults();
+static void config_unrefp(struct ambd_config **config) {
+    *config = ambd_config_unref(*config);
+}
+
+int ambd_config_load(struct ambd_config **out, cJSON *tree, struct amb_error *err) {
+    AMB_CLEANUP(config_unrefp) struct ambd_config *config = amb_malloc(sizeof *config);
     int r;
 
+    if (config == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a configuration");
+    }
+    *config = config_defaults();
+    config->n_refs = 1;
     config_add_environment(tree);
-    r = ambd_section_load(&config, &root_section, tree, "", err);
+    r = ambd_section_load(config, &root_section, tree, "", err);
     if (r < 0) {
         return r;
     }
-    if (config.n_datasets == 0) {
+    if (config->n_datasets == 0) {
         return amb_fail(err, AMB_ERR_CONFIG,
                         "datasets: none given, allowed: at least one, as "
                         "{\"main\":{\"sources\":{\"main\":{\"shards\":[\"*.tar\"]}}}}");
     }
-    config.tree = tree;
-    *out = config;
-    config = AMBD_CONFIG_NULL;
+    config->tree = tree;
+    *out = amb_steal_ptr(config);
     return 0;
 }
 
@@ -365,7 +374,7 @@ static int config_read(struct amb_buf *text, const char *path, struct amb_error 
     return 0;
 }
 
-int ambd_config_open(struct ambd_config *out, const char *path, struct amb_error *err) {
+int ambd_config_open(struct ambd_config **out, const char *path, struct amb_error *err) {
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
     AMB_CLEANUP(ambp_json_deletep) cJSON *tree = NULL;
     int r = config_read(&text, path, err);
@@ -384,11 +393,29 @@ int ambd_config_open(struct ambd_config *out, const char *path, struct amb_error
     return 0;
 }
 
-void ambd_config_deinit(struct ambd_config *config) {
+struct ambd_config *ambd_config_ref(struct ambd_config *config) {
+    atomic_fetch_add_explicit(&config->n_refs, 1, memory_order_relaxed);
+    return config;
+}
+
+struct ambd_config *ambd_config_unref(struct ambd_config *config) {
+    if (config == NULL || atomic_fetch_sub_explicit(&config->n_refs, 1, memory_order_acq_rel) != 1) {
+        return NULL;
+    }
     for (size_t i = 0; i < config->n_datasets; i++) {
         ambd_dataset_config_deinit(&config->datasets[i]);
     }
     amb_free(config->datasets);
     cJSON_Delete(config->tree);
-    *config = AMBD_CONFIG_NULL;
+    amb_free(config);
+    return NULL;
+}
+
+const struct ambd_dataset_config *ambd_config_find(const struct ambd_config *config, const char *name) {
+    for (size_t i = 0; i < config->n_datasets; i++) {
+        if (strcmp(config->datasets[i].name, name) == 0) {
+            return &config->datasets[i];
+        }
+    }
+    return NULL;
 }

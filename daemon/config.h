@@ -63,7 +63,8 @@ struct ambd_dataset_config {
     uint64_t noise_seed;
 };
 
-struct ambd_config {
+struct ambd_config { /* constant once loaded, but for the count; editions and the server hold references */
+    _Atomic int n_refs;
     const char *socket, *socket_group, *state_dir, *cache_dir;
     uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
@@ -77,20 +78,22 @@ struct ambd_config {
     cJSON *tree; /* owned; strings above point into it */
 };
 
-#define AMBD_CONFIG_NULL ((struct ambd_config){0})
-
 /**
- * Read a configuration file.
+ * Read a configuration file. *out is released by ambd_config_unref.
  *
  * Errors: AMB_ERR_FORMAT "FILE: line L column C: ..."; AMB_ERR_CONFIG with the path of the key; -E... of the
- * file. Thread: loop, at start.
+ * file. Thread: any.
  */
-int ambd_config_open(struct ambd_config *out, const char *path, struct amb_error *err);
+int ambd_config_open(struct ambd_config **out, const char *path, struct amb_error *err);
 
 /* The same from a tree, which is taken on success. */
-int ambd_config_load(struct ambd_config *out, cJSON *tree, struct amb_error *err);
+int ambd_config_load(struct ambd_config **out, cJSON *tree, struct amb_error *err);
 
-void ambd_config_deinit(struct ambd_config *config); /* idempotent */
+struct ambd_config *ambd_config_ref(struct ambd_config *config);   /* Thread: any. */
+struct ambd_config *ambd_config_unref(struct ambd_config *config); /* NULL ok; returns NULL. Thread: any. */
+
+/* By name, or NULL. Thread: any. */
+const struct ambd_dataset_config *ambd_config_find(const struct ambd_config *config, const char *name);
 
 /* Reads "datasets" (config-dataset.c). */
 int ambd_config_load_datasets(struct ambd_config *config, const cJSON *value, struct amb_error *err);

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "daemon/archive.h"
 #include "daemon/endpoint.h"
 #include "daemon/log.h"
 #include "proto/wire.h"
@@ -67,8 +68,7 @@ const struct amb_store_generation *ambd_dataset_last_generation(const struct amb
 }
 
 void ambd_dataset_replay(struct amb_ledger *ledger, uint64_t *n_later, const struct ambd_dataset *dataset,
-                         uint64_t last_sequence) {
-    const struct amb_catalog *catalog = dataset->fill.catalog;
+                         const struct amb_catalog *catalog, uint64_t last_sequence) {
     const uint32_t n = dataset->store != NULL ? amb_catalog_count(catalog) : 0;
 
     *n_later = 0;
@@ -136,7 +136,8 @@ static int deposit_put_curves(struct ambd_dataset *dataset, const struct ambd_de
     return r;
 }
 
-int ambd_dataset_deposit(struct ambd_dataset *dataset, struct ambd_deposit *deposit, struct amb_error *err) {
+int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition *edition,
+                         struct ambd_deposit *deposit, struct amb_error *err) {
     uint16_t model = 0;
     int r = amb_store_put_model(&model, dataset->store, deposit->sha256, err);
 
@@ -146,6 +147,10 @@ int ambd_dataset_deposit(struct ambd_dataset *dataset, struct ambd_deposit *depo
     r = r < 0 ? r : deposit_put_curves(dataset, deposit, err);
     r = r < 0 || deposit->n == 0 ? r : amb_store_put(dataset->store, deposit->records, deposit->n, err);
     r = r < 0 ? r : amb_store_commit(dataset->store, err);
+    if (r == 0 && dataset->filed != edition) { /* its numbers are of other samples; the store goes by uid */
+        dataset->stale = dataset->unminted = true;
+        return 0;
+    }
     for (size_t i = 0; i < deposit->n && r == 0; i++) {
         const struct amb_store_record *record = &deposit->records[i];
 
@@ -162,7 +167,7 @@ int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_
                                  const struct amb_annotations *after, struct amb_error *err) {
     struct amb_store_generation generation = {
         .number = after->number,
-        .dataset = dataset->fingerprint,
+        .dataset = dataset->filed->fingerprint,
         .annotations = after->fingerprint,
         .last_sequence = dataset->store != NULL ? amb_store_last_sequence(dataset->store) : 0,
         .unix_ns = unix_ns(),
@@ -174,44 +179,72 @@ int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_
                                                              before != NULL ? before->values : NULL, after->values, err);
 }
 
+/* The newest recorded one of an edition; of this fingerprint, if one is given. */
 static const struct amb_store_generation *store_find_generation(const struct ambd_dataset *dataset,
+                                                                const struct amb_hash128 *edition,
                                                                 const struct amb_hash128 *fingerprint) {
     const struct amb_store_generation *found = NULL;
 
     for (size_t i = 0; i < amb_store_count_generations(dataset->store); i++) {
         const struct amb_store_generation *generation = amb_store_peek_generation(dataset->store, i);
 
-        if (amb_hash128_equal(&generation->dataset, &dataset->fingerprint) &&
-            amb_hash128_equal(&generation->annotations, fingerprint)) {
+        if (amb_hash128_equal(&generation->dataset, edition) &&
+            (fingerprint == NULL || amb_hash128_equal(&generation->annotations, fingerprint))) {
             found = generation;
         }
     }
     return found;
 }
 
-int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *dataset,
+/* The values of the newest recorded generation of an edition, from which its older ones are reached. */
+static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dataset, struct ambd_edition *edition,
+                         struct amb_error *err) {
+    const struct amb_store_generation *newest = store_find_generation(dataset, &edition->fingerprint, NULL);
+    const uint32_t n = amb_catalog_count(edition->fill.catalog);
+    struct amb_annotations *annotations = NULL;
+    int r;
+
+    if (amb_hash128_equal(&edition->fingerprint, &dataset->last_dataset)) {
+        memcpy(values, dataset->last->values, n * sizeof *values);
+        return 0;
+    }
+    r = ambd_archive_load_values(values, n, dataset, &edition->fingerprint, err);
+    if (r != -ENOENT) {
+        return r;
+    }
+    /* a crash came before they could be archived: then nothing has been replaced since, most likely */
+    r = ambd_dataset_reckon(&annotations, dataset, edition, newest->last_sequence, err);
+    if (r == 0) {
+        memcpy(values, annotations->values, n * sizeof *values);
+        amb_annotations_unref(annotations);
+    }
+    return r;
+}
+
+int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *dataset, struct ambd_edition *edition,
                         const struct amb_hash128 *fingerprint, struct amb_error *err) {
-    const struct amb_store_generation *recorded = dataset->store != NULL ? store_find_generation(dataset, fingerprint) : NULL;
+    const struct amb_store_generation *recorded =
+        dataset->store != NULL ? store_find_generation(dataset, &edition->fingerprint, fingerprint) : NULL;
     AMB_CLEANUP(amb_freep) struct amb_annotation *values = NULL;
-    const struct amb_annotations *newest = dataset->last;
+    const uint32_t n = amb_catalog_count(edition->fill.catalog);
     char text[AMB_HASH128_TEXT_BYTES], now[AMB_HASH128_TEXT_BYTES];
     int r;
 
-    amb_hash128_text(text, fingerprint);
-    amb_hash128_text(now, &dataset->last_fingerprint);
     if (recorded == NULL) {
+        amb_hash128_text(text, fingerprint != NULL ? fingerprint : &edition->fingerprint);
+        amb_hash128_text(now, &dataset->last_fingerprint);
         return amb_fail(err, AMB_ERR_NOT_FOUND,
                         "dataset '%s' has no annotations with fingerprint %s%s (now: %s, see `ambientctl status`); import "
                         "the file they came from, or start a new stream",
                         dataset->name, text, dataset->store != NULL ? " in memory or in its store" : "", now);
     }
-    values = amb_malloc(((size_t)newest->n_samples + 1) * sizeof *values);
+    values = amb_malloc(((size_t)n + 1) * sizeof *values);
     if (values == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for annotations of %u samples", newest->n_samples);
+        return amb_fail(err, -ENOMEM, "no memory for annotations of %u samples", n);
     }
-    memcpy(values, newest->values, newest->n_samples * sizeof *values);
-    r = amb_store_rebuild(values, newest->n_samples, dataset->store, &dataset->fingerprint, fingerprint, err);
-    return r < 0 ? r : ambd_generation_load(out, &values, newest->n_samples, recorded->number, err);
+    r = recall_newest(values, dataset, edition, err);
+    r = r < 0 ? r : amb_store_rebuild(values, n, dataset->store, &edition->fingerprint, &recorded->annotations, err);
+    return r < 0 ? r : ambd_generation_load(out, edition, &values, n, recorded->number, err);
 }
 
 void ambd_dataset_tidy(struct ambd_dataset *dataset) {
@@ -256,7 +289,7 @@ static int merge_curve(struct ambd_merge_report *report, struct amb_store *ours,
 
 static int merge_sample(struct ambd_merge_report *report, struct ambd_dataset *dataset, const struct amb_store *other,
                         uint32_t i_sample, struct amb_error *err) {
-    const struct amb_hash128 uid = amb_catalog_uid(dataset->fill.catalog, i_sample);
+    const struct amb_hash128 uid = amb_catalog_uid(dataset->filed->fill.catalog, i_sample);
     struct amb_store_record records[AMB_ORIGIN_N];
     size_t n;
     int r = 0;
@@ -289,7 +322,7 @@ int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *da
                        struct amb_error *err) {
     AMB_CLEANUP(store_closep) struct amb_store *other = NULL;
     const struct amb_store_options options = {.read_only = true};
-    const uint32_t n = amb_catalog_count(dataset->fill.catalog);
+    const uint32_t n = amb_catalog_count(dataset->filed->fill.catalog);
     struct amb_store_report found;
     int r;
 

@@ -12,7 +12,7 @@ int ambd_dataset_open_store(struct ambd_dataset *dataset, const char *state_dir,
 
 /* Every live record of every sample up to a sequence, into a new ledger; *n_later: how many came later. */
 void ambd_dataset_replay(struct amb_ledger *ledger, uint64_t *n_later, const struct ambd_dataset *dataset,
-                         uint64_t last_sequence);
+                         const struct amb_catalog *catalog, uint64_t last_sequence);
 
 /* The newest recorded generation, or NULL. */
 const struct amb_store_generation *ambd_dataset_last_generation(const struct ambd_dataset *dataset);
@@ -21,19 +21,21 @@ const struct amb_store_generation *ambd_dataset_last_generation(const struct amb
 int ambd_dataset_keep_import(struct ambd_dataset *dataset, const struct amb_store_record *records, size_t n,
                              struct amb_error *err);
 
-/* Records (and curves) of a job into store and ledger; durable when it returns 0. */
-int ambd_dataset_deposit(struct ambd_dataset *dataset, struct ambd_deposit *deposit, struct amb_error *err);
+/* Records (and curves) of a job into store and ledger; durable when it returns 0. edition: whose samples the deposit
+ * numbers. */
+int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition *edition,
+                         struct ambd_deposit *deposit, struct amb_error *err);
 
 /* Record a minted generation. `before`: the one before, or NULL. */
 int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
                                  const struct amb_annotations *after, struct amb_error *err);
 
 /**
- * Rebuild a generation that is no longer in memory.
+ * Rebuild a generation of an edition that is no longer in memory. fingerprint: NULL: the newest that was recorded.
  *
  * Errors: AMB_ERR_NOT_FOUND with what is gone; AMB_ERR_CHECKSUM.
  */
-int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *dataset,
+int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *dataset, struct ambd_edition *edition,
                         const struct amb_hash128 *fingerprint, struct amb_error *err);
 
 /* Compact if it is time. Failures are the store's to report at the next write. */

@@ -1,11 +1,13 @@
 /*
- * Dataset: opened once at start; afterwards shards never change, annotations move by generations.
+ * Dataset: editions of its shards, and generations of annotations, each of one edition.
  *
- * The ledger belongs to the clerk's desk; what leaves it is an immutable generation, which belongs to the
- * loop. A generation that nobody pins stays for a while (limits.generations_kept), so that the state of a
- * stream that died can name it.
+ * The clerk's desk works on one edition, the newest, which is the loop's current one as soon as the loop has heard of it;
+ * what leaves the desk is an immutable generation, which belongs to the loop. A generation of the current edition that
+ * nobody pins stays for a while (limits.generations_kept), so that the state of a stream that died can name it; one of
+ * an older edition goes at once, and the edition with its last generation: files and maps are worth more than a
+ * rebuild.
  *
- * Not here: shape and fingerprint (dataset-shape.c).
+ * Not here: opening an edition (edition.c), what disks keep (dataset-store.c, archive.c).
  */
 #include "daemon/dataset.h"
 
@@ -14,70 +16,17 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
-#include "daemon/dataset-shape.h"
+#include "daemon/archive.h"
 #include "daemon/dataset-store.h"
 #include "daemon/log.h"
-
-static int dataset_open_catalog(struct ambd_dataset *dataset, const char *cache_dir,
-                                amb_catalog_progress progress, void *opaque, struct amb_error *err) {
-    const struct ambd_dataset_config *config = dataset->config;
-    AMB_CLEANUP(amb_freep)
-    struct amb_source_options *sources = amb_calloc(config->n_sources, sizeof *sources);
-    struct amb_catalog_options options = {
-        .cache_dir = cache_dir,
-        .excludes = config->excludes,
-        .n_excludes = config->n_excludes,
-        .progress = progress,
-        .opaque = opaque,
-    };
-
-    if (sources == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for %zu sources", config->n_sources);
-    }
-    for (size_t i = 0; i < config->n_sources; i++) {
-        sources[i] = config->sources[i].options;
-    }
-    return amb_catalog_open(&dataset->fill.catalog, sources, config->n_sources, &options, &dataset->report,
-                            err);
-}
-
-/* Shards come in the order of their sources, so one walk counts them; a shard without samples is the last
- * source's. */
-static void dataset_count_shards(struct ambd_dataset *dataset) {
-    size_t n = amb_catalog_count_shards(dataset->fill.catalog), i_source = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        uint32_t first, count;
-
-        amb_catalog_shard(dataset->fill.catalog, i, NULL, &first, &count);
-        while (count > 0 && i_source + 1 < dataset->n_sources &&
-               first >= dataset->sources[i_source].first + dataset->sources[i_source].count) {
-            i_source++;
-        }
-        dataset->n_shards[i_source]++;
-    }
-}
-
-static int dataset_get_sources(struct ambd_dataset *dataset, struct amb_error *err) {
-    dataset->n_sources = amb_catalog_count_sources(dataset->fill.catalog);
-    dataset->sources = amb_calloc(dataset->n_sources, sizeof *dataset->sources);
-    dataset->n_shards = amb_calloc(dataset->n_sources, sizeof *dataset->n_shards);
-    if (dataset->sources == NULL || dataset->n_shards == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for %zu sources", dataset->n_sources);
-    }
-    for (size_t i = 0; i < dataset->n_sources; i++) {
-        struct amb_orders_source *source = &dataset->sources[i];
-
-        amb_catalog_source(dataset->fill.catalog, i, &source->first, &source->count, &source->repeat);
-    }
-    dataset_count_shards(dataset);
-    return 0;
-}
+#include "daemon/server.h"
 
 /* A ledger of the defaults, the configuration's entries, the store up to a sequence and the imported files. */
 static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports *reports, uint64_t *n_later,
-                                    struct ambd_dataset *dataset, uint64_t last_sequence, struct amb_error *err) {
-    const struct ambd_dataset_config *config = dataset->config;
+                                    const struct ambd_dataset *dataset, const struct ambd_edition *edition,
+                                    const struct ambd_dataset_config *config, uint64_t last_sequence,
+                                    struct amb_error *err) {
+    struct amb_catalog *catalog = edition->fill.catalog;
     AMB_CLEANUP(amb_freep) struct amb_annotation *defaults = amb_calloc(config->n_sources, sizeof *defaults);
     AMB_CLEANUP(amb_freep) struct amb_import_report *report = amb_calloc(1, sizeof *report);
     struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
@@ -90,10 +39,10 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports
     for (size_t i = 0; i < config->n_sources; i++) {
         defaults[i] = config->sources[i].default_annotation;
     }
-    r = amb_ledger_new(&ledger, dataset->fill.catalog, defaults, err);
-    r = r < 0 ? r : ambd_annotator_apply(reports, ledger, dataset->fill.catalog, config->annotations, err);
+    r = amb_ledger_new(&ledger, catalog, defaults, err);
+    r = r < 0 ? r : ambd_annotator_apply(reports, ledger, catalog, config->annotations, err);
     if (r == 0) {
-        ambd_dataset_replay(ledger, n_later, dataset, last_sequence);
+        ambd_dataset_replay(ledger, n_later, dataset, catalog, last_sequence);
     }
     for (size_t i = 0; r == 0 && i < dataset->n_imports; i++) {
         r = amb_import_jsonl(report, ledger, dataset->imports[i], &options, err);
@@ -112,47 +61,81 @@ static void dataset_tell_unrecorded(const struct ambd_dataset *dataset, uint64_t
              (unsigned long long)number, amb_error_name(why->code), why->message);
 }
 
+/* A ledger of the present edition, in place of the one there is. */
+static int dataset_reread(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
+                          struct ambd_reports *reports, struct amb_error *err) {
+    struct ambd_reports ignored = {0};
+    struct amb_ledger *ledger = NULL;
+    int r = dataset_read_annotations(&ledger, reports != NULL ? reports : &ignored, n_later, dataset, dataset->filed,
+                                     dataset->options, last_sequence, err);
+
+    ambd_reports_deinit(&ignored);
+    if (r == 0) {
+        amb_ledger_free(dataset->ledger);
+        dataset->ledger = ledger;
+    }
+    return r;
+}
+
+int ambd_dataset_reckon(struct amb_annotations **out, const struct ambd_dataset *dataset,
+                        const struct ambd_edition *edition, uint64_t last_sequence, struct amb_error *err) {
+    struct ambd_reports reports = {0};
+    struct amb_ledger *ledger = NULL;
+    uint64_t n_later;
+    int r = dataset_read_annotations(&ledger, &reports, &n_later, dataset, edition, edition->options, last_sequence, err);
+
+    r = r < 0 ? r : amb_ledger_mint(out, ledger, 0, err);
+    amb_ledger_free(ledger);
+    ambd_reports_deinit(&reports);
+    return r;
+}
+
+static void dataset_set_last(struct ambd_dataset *dataset, const struct ambd_generation *generation) {
+    amb_annotations_unref(dataset->last);
+    dataset->last = amb_annotations_ref(generation->annotations);
+    dataset->last_number = generation->number;
+    dataset->last_fingerprint = generation->annotations->fingerprint;
+    dataset->last_edition = generation->edition;
+    dataset->last_dataset = generation->edition->fingerprint;
+}
+
 /* The generation that was served last, where shards and configuration say the same as then; else the next one. */
-static int dataset_mint_first(bool *restored, struct ambd_dataset *dataset, struct amb_error *err) {
+static int dataset_mint_first(struct ambd_dataset *dataset, struct amb_error *err) {
     const struct amb_store_generation *last = ambd_dataset_last_generation(dataset);
+    struct ambd_generation *first;
     struct amb_error why = AMB_ERROR_NULL;
-    int r = ambd_generation_new(&dataset->current, dataset->ledger, last != NULL ? last->number : 1, err);
+    bool restored;
+    int r = ambd_generation_new(&first, dataset->filed, dataset->ledger, last != NULL ? last->number : 1, err);
 
     if (r < 0) {
         return r;
     }
-    *restored = last != NULL && amb_hash128_equal(&last->dataset, &dataset->fingerprint) &&
-                amb_hash128_equal(&last->annotations, &dataset->current->annotations->fingerprint);
-    if (last != NULL && !*restored) {
-        dataset->current->number++;
-        dataset->current->annotations->number++;
+    restored = last != NULL && amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint) &&
+               amb_hash128_equal(&last->annotations, &first->annotations->fingerprint);
+    if (last != NULL && !restored) {
+        first->number++;
+        first->annotations->number++;
     }
-    if (!*restored && ambd_dataset_keep_generation(dataset, NULL, dataset->current->annotations, &why) < 0) {
-        dataset_tell_unrecorded(dataset, dataset->current->number, &why);
+    if (!restored && ambd_dataset_keep_generation(dataset, NULL, first->annotations, &why) < 0) {
+        dataset_tell_unrecorded(dataset, first->number, &why);
     }
-    dataset->oldest = dataset->current;
-    dataset->last = amb_annotations_ref(dataset->current->annotations);
-    dataset->last_number = dataset->current->number;
-    dataset->last_fingerprint = dataset->current->annotations->fingerprint;
-    ambd_shelf_keep(&dataset->shelf, dataset->current->annotations);
+    dataset_set_last(dataset, first);
+    dataset->oldest = dataset->current = first;
+    ambd_dataset_pin_edition(first->edition);
+    ambd_shelf_keep(&first->edition->shelf, first->annotations);
     return 0;
 }
 
 /* What came after the last generation that was recorded, where there is something. */
 static int dataset_mint_rest(struct ambd_dataset *dataset, struct amb_error *err) {
-    struct ambd_reports reports = {0};
-    struct amb_ledger *ledger = NULL;
     struct ambd_minted minted = {0};
     struct amb_error why = AMB_ERROR_NULL;
     uint64_t n_later;
-    int r = dataset_read_annotations(&ledger, &reports, &n_later, dataset, UINT64_MAX, err);
+    int r = dataset_reread(dataset, UINT64_MAX, &n_later, NULL, err);
 
-    ambd_reports_deinit(&reports);
     if (r < 0) {
         return r;
     }
-    amb_ledger_free(dataset->ledger);
-    dataset->ledger = ledger;
     if (ambd_dataset_mint(&minted, dataset, &why) < 0) {
         dataset->unminted = true;
         dataset_tell_unrecorded(dataset, dataset->last_number + 1, &why);
@@ -164,50 +147,42 @@ static int dataset_mint_rest(struct ambd_dataset *dataset, struct amb_error *err
 static int dataset_open_annotations(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
     const struct amb_store_generation *last;
     uint64_t n_later = 0;
-    bool restored = false;
     int r = ambd_dataset_open_store(dataset, state_dir, err);
 
+    r = r < 0 ? r : ambd_archive_open(dataset, state_dir, err);
     if (r < 0) {
         return r;
     }
     last = ambd_dataset_last_generation(dataset);
-    r = dataset_read_annotations(&dataset->ledger, &dataset->reports, &n_later, dataset,
-                                 last != NULL ? last->last_sequence : UINT64_MAX, err);
-    r = r < 0 ? r : dataset_mint_first(&restored, dataset, err);
+    r = dataset_reread(dataset, last != NULL ? last->last_sequence : UINT64_MAX, &n_later, &dataset->reports, err);
+    r = r < 0 ? r : dataset_mint_first(dataset, err);
     return r < 0 || n_later == 0 ? r : dataset_mint_rest(dataset, err);
 }
 
-static int dataset_build(struct ambd_dataset *dataset, const char *state_dir, const char *cache_dir,
-                         const struct amb_codec_limits *limits, amb_catalog_progress progress, void *opaque,
-                         struct amb_error *err) {
-    int r = dataset_open_catalog(dataset, cache_dir, progress, opaque, err);
-
-    r = r < 0 ? r : dataset_get_sources(dataset, err);
-    r = r < 0 ? r : ambd_dataset_shape_get(&dataset->fill, dataset->config, limits, err);
-    r = r < 0 ? r
-              : amb_quarantine_new(&dataset->fill.quarantine, amb_catalog_count(dataset->fill.catalog), err);
-    r = r < 0 ? r : ambd_dataset_fingerprint_get(&dataset->fingerprint, &dataset->fill, dataset->config, err);
-    return r < 0 ? r : dataset_open_annotations(dataset, state_dir, err);
+static int dataset_init(struct ambd_dataset *dataset, const struct ambd_dataset_options *options,
+                        struct ambd_edition *edition, struct amb_error *err) {
+    dataset->name = amb_strdup(options->name);
+    if (dataset->name == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for a name");
+    }
+    dataset->config = ambd_config_ref(edition->config);
+    dataset->options = edition->options;
+    dataset->keep_generations_s = options->keep_generations_s;
+    dataset->filed = dataset->edition = ambd_dataset_pin_edition(edition);
+    return dataset_open_annotations(dataset, options->state_dir, err);
 }
 
-int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
-                      const char *state_dir, uint64_t keep_generations_s, const char *cache_dir,
-                      const struct amb_codec_limits *limits, struct amb_cache *cache, amb_catalog_progress progress,
-                      void *opaque, struct amb_error *err) {
+int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_options *options,
+                      struct ambd_edition *edition, struct amb_error *err) {
     struct ambd_dataset *dataset = amb_calloc(1, sizeof *dataset);
     int r;
 
     if (dataset == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for a dataset");
     }
-    dataset->name = config->name;
-    dataset->config = config;
-    dataset->number = 1;
-    dataset->keep_generations_s = keep_generations_s;
-    dataset->fill.cache = cache;
-    ambd_shelf_init(&dataset->shelf);
-    r = dataset_build(dataset, state_dir, cache_dir, limits, progress, opaque, err);
+    r = dataset_init(dataset, options, edition, err);
     if (r < 0) {
+        dataset->edition = NULL; /* the caller's still */
         ambd_dataset_close(dataset);
         return r;
     }
@@ -219,12 +194,17 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     if (dataset == NULL) {
         return NULL;
     }
-    ambd_shelf_deinit(&dataset->shelf);
     while (dataset->oldest != NULL) {
         struct ambd_generation *newer = dataset->oldest->newer;
 
         ambd_generation_free(dataset->oldest);
         dataset->oldest = newer;
+    }
+    while (dataset->edition != NULL) {
+        struct ambd_edition *older = dataset->edition->older;
+
+        ambd_edition_close(dataset->edition);
+        dataset->edition = older;
     }
     for (size_t i = 0; i < dataset->n_imports; i++) {
         amb_free(dataset->imports[i]);
@@ -234,36 +214,51 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     amb_ledger_free(dataset->ledger);
     amb_annotations_unref(dataset->last);
     amb_store_close(dataset->store);
+    ambd_config_unref(dataset->config);
     amb_free(dataset->store_path);
-    amb_quarantine_free(dataset->fill.quarantine);
-    amb_free(dataset->n_shards);
-    amb_free(dataset->sources);
-    amb_catalog_unref(dataset->fill.catalog);
+    amb_free(dataset->archive_path);
+    amb_free(dataset->name);
     amb_free(dataset);
     return NULL;
 }
 
+static bool dataset_is_last(const struct ambd_dataset *dataset, const struct ambd_generation *generation) {
+    return generation->edition == dataset->last_edition &&
+           amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint);
+}
+
+/* Values are compared sample by sample, so what was before must be of the same samples. */
+static int dataset_record(struct ambd_dataset *dataset, const struct ambd_generation *generation,
+                          struct amb_error *err) {
+    bool same_samples = amb_hash128_equal(&dataset->last_dataset, &generation->edition->fingerprint);
+
+    if (same_samples && amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint)) {
+        return 0; /* other files, the same contents: it is recorded already */
+    }
+    return ambd_dataset_keep_generation(dataset, same_samples ? dataset->last : NULL, generation->annotations, err);
+}
+
 int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
     struct ambd_generation *generation = NULL;
-    int r = ambd_generation_new(&generation, dataset->ledger, dataset->last_number + 1, err);
+    uint64_t n_later;
+    int r = dataset->stale ? dataset_reread(dataset, UINT64_MAX, &n_later, NULL, err) : 0;
 
+    dataset->stale = dataset->stale && r < 0;
+    r = r < 0 ? r : ambd_generation_new(&generation, dataset->filed, dataset->ledger, dataset->last_number + 1, err);
     if (r < 0) {
         return r;
     }
-    if (amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint)) {
+    if (dataset_is_last(dataset, generation)) {
         ambd_generation_free(generation);
         dataset->unminted = false;
         return 0;
     }
-    r = ambd_dataset_keep_generation(dataset, dataset->last, generation->annotations, err);
+    r = dataset_record(dataset, generation, err);
     if (r < 0) {
         ambd_generation_free(generation);
         return r;
     }
-    amb_annotations_unref(dataset->last);
-    dataset->last = amb_annotations_ref(generation->annotations);
-    dataset->last_number++;
-    dataset->last_fingerprint = generation->annotations->fingerprint;
+    dataset_set_last(dataset, generation);
     dataset->unminted = false;
     out->generation = generation;
     ambd_dataset_tidy(dataset);
@@ -296,7 +291,7 @@ static void import_tap_push(void *opaque, uint32_t i_sample, enum amb_origin ori
                             struct amb_annotation value) {
     struct import_tap *tap = opaque;
     struct amb_store_record record = {
-        .uid = amb_catalog_uid(tap->dataset->fill.catalog, i_sample),
+        .uid = amb_catalog_uid(tap->dataset->filed->fill.catalog, i_sample),
         .origin = origin,
         .sides = sides,
         .sigma_min = (sides & AMB_SIDE_MIN) != 0 ? value.sigma_min : 0,
@@ -311,8 +306,6 @@ static int dataset_import_durably(struct amb_import_report *report, struct ambd_
                                   struct amb_error *err) {
     const struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
     struct import_tap tap = {.dataset = dataset, .records = AMB_BUF_NULL};
-    struct ambd_reports reports = {0};
-    struct amb_ledger *ledger = NULL;
     uint64_t n_later;
     int r;
 
@@ -324,12 +317,10 @@ static int dataset_import_durably(struct amb_import_report *report, struct ambd_
         r = ambd_dataset_keep_import(dataset, (const struct amb_store_record *)(const void *)tap.records.data,
                                      tap.records.n_bytes / sizeof(struct amb_store_record), err);
         /* what is not recorded must not be served either */
-        if (r < 0 && dataset_read_annotations(&ledger, &reports, &n_later, dataset, UINT64_MAX, NULL) == 0) {
-            amb_ledger_free(dataset->ledger);
-            dataset->ledger = ledger;
+        if (r < 0) {
+            dataset->stale = dataset_reread(dataset, UINT64_MAX, &n_later, NULL, NULL) < 0;
         }
     }
-    ambd_reports_deinit(&reports);
     amb_buf_deinit(&tap.records);
     return r;
 }
@@ -348,36 +339,166 @@ int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *repor
     return r < 0 ? r : ambd_dataset_mint(out, dataset, err);
 }
 
-int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
-    struct amb_ledger *ledger = NULL;
-    uint64_t n_later;
-    int r = dataset_read_annotations(&ledger, &out->reports, &n_later, dataset, UINT64_MAX, err);
+/* Reload */
 
-    if (r < 0) {
-        return r;
-    }
-    amb_ledger_free(dataset->ledger);
-    dataset->ledger = ledger;
-    return ambd_dataset_mint(out, dataset, err);
+void ambd_installment_deinit(struct ambd_installment *installment) {
+    ambd_generation_free(installment->minted.generation);
+    ambd_edition_close(installment->edition);
+    ambd_config_unref(installment->config);
+    amb_ledger_free(installment->ledger);
+    ambd_reports_deinit(&installment->minted.reports);
+    *installment = (struct ambd_installment){0};
 }
+
+int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset, struct amb_error *err) {
+    struct ambd_edition *edition = installment->edition != NULL ? installment->edition : dataset->filed;
+    uint64_t n_later;
+    int r = dataset_read_annotations(&installment->ledger, &installment->minted.reports, &n_later, dataset, edition,
+                                     installment->options, UINT64_MAX, err);
+
+    return r < 0 ? r : ambd_generation_new(&installment->minted.generation, edition, installment->ledger, 0, err);
+}
+
+/* The edition before is left: what is needed to come back to it goes to the archive. */
+static void dataset_turn(struct ambd_dataset *dataset, struct ambd_edition *edition) {
+    struct amb_error why = AMB_ERROR_NULL;
+    bool same = amb_hash128_equal(&edition->fingerprint, &dataset->last_dataset);
+
+    if (!same && ambd_archive_put_values(dataset, &dataset->last_dataset, dataset->last, &why) < 0) {
+        ambd_log(AMBD_WARN, "archive.unkept dataset=%s code=%s reason=\"%s\"", dataset->name,
+                 amb_error_name(why.code), why.message);
+    }
+    edition->number = same ? dataset->filed->number : 0;
+    if (!same) {
+        ambd_archive_put_edition(dataset, edition);
+    }
+    dataset->filed = edition;
+}
+
+void ambd_dataset_install(struct ambd_installment *installment, struct ambd_dataset *dataset) {
+    struct ambd_generation *generation = installment->minted.generation;
+    struct ambd_config *config = dataset->config;
+    struct amb_error why = AMB_ERROR_NULL;
+
+    amb_ledger_free(dataset->ledger);
+    dataset->ledger = installment->ledger;
+    installment->ledger = NULL;
+    dataset->config = installment->config;
+    dataset->options = installment->options;
+    installment->config = config; /* goes with the rest of it */
+    dataset->stale = dataset->unminted = false;
+    if (installment->edition != NULL) {
+        dataset_turn(dataset, installment->edition);
+        installment->edition = NULL; /* goes on with its first generation */
+    }
+    if (dataset_is_last(dataset, generation)) {
+        installment->minted.generation = ambd_generation_free(generation);
+        return;
+    }
+    generation->number = generation->annotations->number = dataset->last_number + 1;
+    if (dataset_record(dataset, generation, &why) < 0) {
+        dataset_tell_unrecorded(dataset, generation->number, &why);
+    }
+    dataset_set_last(dataset, generation);
+    ambd_dataset_tidy(dataset);
+}
+
+/* Editions */
+
+struct disposal {
+    struct ambd_task task;
+    struct ambd_server *server;
+    struct ambd_edition *edition;
+};
+
+static void disposal_run(struct ambd_task *task) {
+    ambd_edition_close(((struct disposal *)task)->edition);
+}
+
+static void disposal_done(struct ambd_task *task) {
+    struct ambd_server *server = ((struct disposal *)task)->server;
+
+    amb_free(task);
+    ambd_server_continue_stop(server);
+}
+
+/* Closing a thousand files takes a while: it is done on a desk. */
+static void edition_dispose(struct ambd_dataset *dataset, struct ambd_edition *edition) {
+    struct ambd_server *server = dataset->server;
+    struct disposal *disposal = server != NULL && server->surveyor.started ? amb_calloc(1, sizeof *disposal) : NULL;
+
+    if (disposal == NULL) {
+        ambd_edition_close(edition);
+        return;
+    }
+    disposal->task = (struct ambd_task){.run = disposal_run, .done = disposal_done};
+    disposal->server = server;
+    disposal->edition = edition;
+    ambd_desk_push(&server->surveyor, &disposal->task);
+}
+
+struct ambd_edition *ambd_dataset_pin_edition(struct ambd_edition *edition) {
+    edition->n_pins++;
+    return edition;
+}
+
+void ambd_dataset_unpin_edition(struct ambd_dataset *dataset, struct ambd_edition *edition) {
+    struct ambd_edition **at = &dataset->edition;
+
+    if (--edition->n_pins > 0) {
+        return;
+    }
+    while (*at != edition) {
+        at = &(*at)->older;
+    }
+    *at = edition->older;
+    edition_dispose(dataset, edition);
+}
+
+void ambd_dataset_shelve_edition(struct ambd_dataset *dataset, struct ambd_edition *edition) {
+    edition->older = dataset->edition->older;
+    dataset->edition->older = ambd_dataset_pin_edition(edition);
+}
+
+struct ambd_edition *ambd_dataset_find_edition(struct ambd_dataset *dataset, const struct amb_hash128 *fingerprint) {
+    struct ambd_edition *edition = dataset->edition;
+
+    while (edition != NULL && !amb_hash128_equal(&edition->fingerprint, fingerprint)) {
+        edition = edition->older;
+    }
+    return edition;
+}
+
+unsigned ambd_dataset_count_streams(const struct ambd_dataset *dataset, const struct ambd_edition *edition) {
+    unsigned n = 0;
+
+    for (const struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
+        n += g->edition == edition ? g->n_streams : 0;
+    }
+    return n;
+}
+
+/* Generations */
 
 static void dataset_sweep(struct ambd_dataset *dataset, uint64_t n_kept) {
     struct ambd_generation **at;
     uint64_t n_idle = 0;
 
     for (struct ambd_generation *g = dataset->oldest; g != dataset->current; g = g->newer) {
-        n_idle += g->n_pins == 0;
+        n_idle += g->n_pins == 0 && g->edition == dataset->edition;
     }
-    for (at = &dataset->oldest; *at != dataset->current && n_idle > n_kept;) {
+    for (at = &dataset->oldest; *at != dataset->current;) {
         struct ambd_generation *generation = *at;
+        struct ambd_edition *edition = generation->edition;
 
-        if (generation->n_pins > 0) {
+        if (generation->n_pins > 0 || (edition == dataset->edition && n_idle <= n_kept)) {
             at = &generation->newer;
             continue;
         }
+        n_idle -= edition == dataset->edition;
         *at = generation->newer;
         ambd_generation_free(generation);
-        n_idle--;
+        ambd_dataset_unpin_edition(dataset, edition);
     }
 }
 
@@ -389,29 +510,49 @@ void ambd_dataset_shelve(struct ambd_dataset *dataset, struct ambd_generation *g
     }
     generation->newer = *at;
     *at = generation;
+    ambd_dataset_pin_edition(generation->edition);
 }
 
 void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted, uint64_t n_kept) {
     struct ambd_generation *generation = minted->generation;
+    struct ambd_edition *before = dataset->edition;
 
     minted->generation = NULL;
     if (generation == NULL) {
         return;
     }
+    if (generation->edition != before) {
+        generation->edition->older = before;
+        dataset->edition = ambd_dataset_pin_edition(generation->edition);
+        ambd_shelf_keep(&before->shelf, NULL);
+    }
+    ambd_dataset_pin_edition(generation->edition);
     dataset->current->newer = generation;
     dataset->current = generation;
-    ambd_shelf_keep(&dataset->shelf, generation->annotations);
+    ambd_shelf_keep(&generation->edition->shelf, generation->annotations);
+    if (generation->edition != before) {
+        ambd_dataset_unpin_edition(dataset, before); /* it is the current one no more */
+    }
     dataset_sweep(dataset, n_kept);
 }
 
-struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset,
-                                          const struct amb_hash128 *fingerprint) {
+struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const struct ambd_edition *edition,
+                                          const struct amb_hash128 *annotations) {
     struct ambd_generation *found = NULL;
 
     for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
-        if (amb_hash128_equal(&g->annotations->fingerprint, fingerprint)) {
+        if (g->edition == edition && amb_hash128_equal(&g->annotations->fingerprint, annotations)) {
             found = g; /* the newest of equal ones */
         }
+    }
+    return found;
+}
+
+struct ambd_generation *ambd_dataset_newest(struct ambd_dataset *dataset, const struct ambd_edition *edition) {
+    struct ambd_generation *found = NULL;
+
+    for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
+        found = g->edition == edition ? g : found;
     }
     return found;
 }

@@ -1,5 +1,5 @@
 #pragma once
-/* Dataset: shards, shape and annotations under one name, and the generations of both. */
+/* Dataset: shards and annotations under one name, and the generations of both. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,56 +9,60 @@
 #include "annotate/store.h"
 #include "base/error.h"
 #include "base/hash.h"
-#include "batch/fill.h"
 #include "daemon/annotator.h"
 #include "daemon/config.h"
+#include "daemon/edition.h"
 #include "daemon/generation.h"
-#include "shard/catalog.h"
+
+struct ambd_server;
 
 struct ambd_dataset {
     /* constant after open */
-    const char *name; /* borrowed from the config */
-    const struct ambd_dataset_config *config;
-    struct amb_dataset fill; /* catalog and quarantine owned, cache borrowed */
-    struct amb_catalog_report report;
-    struct amb_hash128 fingerprint;
-    uint64_t number;                   /* of the shards' generation; shards are read once in this version */
-    struct amb_orders_source *sources; /* owned */
-    size_t *n_shards;                  /* of each source; owned */
-    size_t n_sources;
-    struct ambd_shelf shelf; /* has its own lock */
+    char *name; /* owned */
+    uint64_t keep_generations_s;
+    char *store_path, *archive_path; /* owned; NULL: no state directory */
+    struct ambd_server *server;      /* its surveyor closes old editions; set before the loop runs */
 
     /* clerk's desk only, after open */
+    struct ambd_config *config;                /* what annotations are read by; a reference */
+    const struct ambd_dataset_config *options; /* in it */
+    struct ambd_edition *filed;                /* whose samples the ledger numbers: the current edition, or the next */
     struct amb_ledger *ledger;
+    bool stale;              /* the store knows more than the ledger */
     struct amb_store *store; /* NULL: no state directory */
-    char *store_path; /* owned */
     struct amb_store_report store_report;
-    uint64_t keep_generations_s;
-    struct amb_annotations *last; /* newest generation that was minted; a reference */
-    bool unminted;                /* the ledger has moved on since */
+    struct amb_annotations *last;       /* newest generation that was minted; a reference */
+    struct ambd_edition *last_edition;  /* of it; only compared */
+    struct amb_hash128 last_dataset;    /* fingerprint of that edition */
+    bool unminted;                      /* the ledger has moved on since */
     char **imports; /* files read by IMPORT, in order; owned */
     size_t n_imports;
     uint64_t last_number; /* of the newest annotation generation */
     struct amb_hash128 last_fingerprint;
+    uint64_t last_edition_number;
 
     /* loop only, after open */
-    struct ambd_generation *oldest, *current;
+    struct ambd_edition *edition; /* the current one; older ones that somebody stands on hang behind it */
+    struct ambd_generation *oldest, *current; /* of all editions, by number */
     struct ambd_reports reports;
-    unsigned n_streams;
     bool minting;          /* a task of jobs.c is under way */
     uint64_t published_ns; /* when it was begun last */
 };
 
+struct ambd_dataset_options {
+    const char *name;
+    const char *state_dir; /* of store and archive; NULL: it has none */
+    uint64_t keep_generations_s;
+};
+
 /**
- * Open the shards, settle the shape, read the annotations and mint the first generation.
+ * Open store and archive, read the annotations of a first edition and mint their first generation.
  *
- * config: borrowed for the life of the dataset. cache: borrowed, shared. state_dir: of its store; NULL: it has none.
- * Errors: those of amb_catalog_open, amb_fill_probe, amb_import_jsonl; AMB_ERR_CONFIG, AMB_ERR_FORMAT where
- * samples and configuration disagree. Thread: loop, at start; blocks.
+ * edition: taken on success. Errors: those of amb_store_open, amb_import_jsonl; -ENOMEM.
+ * Thread: loop, at start; blocks.
  */
-int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_config *config,
-                      const char *state_dir, uint64_t keep_generations_s, const char *cache_dir, const struct amb_codec_limits *limits, struct amb_cache *cache,
-                      amb_catalog_progress progress, void *opaque, struct amb_error *err);
+int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_options *options,
+                      struct ambd_edition *edition, struct amb_error *err);
 struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset); /* NULL ok; returns NULL */
 
 /* What IMPORT and reload bring back to the loop. */
@@ -71,9 +75,28 @@ struct ambd_minted {
 int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
                         struct ambd_dataset *dataset, const char *path, struct amb_error *err);
 
-/* Build the ledger anew from the configuration's files and those of IMPORT, and mint. On failure the old one
- * stays. Thread: clerk. */
-int ambd_dataset_reload(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err);
+/* What annotations of an edition come to if only records up to a sequence count: *out is a reference. Thread: clerk. */
+int ambd_dataset_reckon(struct amb_annotations **out, const struct ambd_dataset *dataset,
+                        const struct ambd_edition *edition, uint64_t last_sequence, struct amb_error *err);
+
+/* A reload on its way through the clerk's desk. */
+struct ambd_installment {
+    struct ambd_edition *edition; /* owned until installed; NULL: the shards are what they were */
+    struct ambd_config *config;   /* what annotations are read by from then on; a reference */
+    const struct ambd_dataset_config *options;
+
+    struct amb_ledger *ledger; /* owned until installed */
+    struct ambd_minted minted;
+};
+void ambd_installment_deinit(struct ambd_installment *installment); /* idempotent */
+
+/* Read all annotations anew, for the samples that there will be; nothing of the dataset changes. Errors: those of
+ * amb_import_jsonl. Thread: clerk. */
+int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset, struct amb_error *err);
+
+/* Make it what the clerk works on, record the edition, and mint. It cannot be refused any more: what cannot be recorded
+ * is logged. Thread: clerk. */
+void ambd_dataset_install(struct ambd_installment *installment, struct ambd_dataset *dataset);
 
 /* Mint what the ledger says now, if anything changed, and record it. Thread: clerk. */
 int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err);
@@ -86,10 +109,21 @@ void ambd_dataset_shelve(struct ambd_dataset *dataset, struct ambd_generation *g
  * loop. */
 void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted, uint64_t n_kept);
 
-/* Find by fingerprint, or NULL. Thread: loop. */
-struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset,
-                                          const struct amb_hash128 *fingerprint);
+/* Newest of this edition with this fingerprint, or NULL. Thread: loop. */
+struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const struct ambd_edition *edition,
+                                          const struct amb_hash128 *annotations);
+/* Newest edition with this fingerprint, or NULL; the newest generation of an edition, or NULL. Thread: loop. */
+struct ambd_edition *ambd_dataset_find_edition(struct ambd_dataset *dataset, const struct amb_hash128 *fingerprint);
+struct ambd_generation *ambd_dataset_newest(struct ambd_dataset *dataset, const struct ambd_edition *edition);
 
-/* A pinned generation stays in memory. Thread: loop. */
+/* A pinned generation stays in memory, and its edition with it. Thread: loop. */
 struct ambd_generation *ambd_dataset_pin(struct ambd_generation *generation);
 void ambd_dataset_unpin(struct ambd_dataset *dataset, struct ambd_generation *generation, uint64_t n_kept);
+
+/* The same for an edition alone; shelve takes one that was rebuilt, with one pin. Thread: loop. */
+struct ambd_edition *ambd_dataset_pin_edition(struct ambd_edition *edition);
+void ambd_dataset_unpin_edition(struct ambd_dataset *dataset, struct ambd_edition *edition);
+void ambd_dataset_shelve_edition(struct ambd_dataset *dataset, struct ambd_edition *edition);
+
+/* Streams that stand on an edition: for people. Thread: loop. */
+unsigned ambd_dataset_count_streams(const struct ambd_dataset *dataset, const struct ambd_edition *edition);

@@ -16,8 +16,8 @@ struct ambd_shelf_row {
     struct ambd_shelf_row *next;
 };
 
-int ambd_generation_new(struct ambd_generation **out, const struct amb_ledger *ledger, uint64_t number,
-                        struct amb_error *err) {
+int ambd_generation_new(struct ambd_generation **out, struct ambd_edition *edition, const struct amb_ledger *ledger,
+                        uint64_t number, struct amb_error *err) {
     struct ambd_generation *generation = amb_calloc(1, sizeof *generation);
     int r;
 
@@ -25,6 +25,7 @@ int ambd_generation_new(struct ambd_generation **out, const struct amb_ledger *l
         return amb_fail(err, -ENOMEM, "no memory for a generation");
     }
     generation->number = number;
+    generation->edition = edition;
     r = amb_ledger_mint(&generation->annotations, ledger, number, err);
     if (r < 0) {
         ambd_generation_free(generation);
@@ -35,8 +36,8 @@ int ambd_generation_new(struct ambd_generation **out, const struct amb_ledger *l
     return 0;
 }
 
-int ambd_generation_load(struct ambd_generation **out, struct amb_annotation **values, uint32_t n_samples,
-                         uint64_t number, struct amb_error *err) {
+int ambd_generation_load(struct ambd_generation **out, struct ambd_edition *edition, struct amb_annotation **values,
+                         uint32_t n_samples, uint64_t number, struct amb_error *err) {
     struct ambd_generation *generation = amb_calloc(1, sizeof *generation);
     int r;
 
@@ -44,6 +45,7 @@ int ambd_generation_load(struct ambd_generation **out, struct amb_annotation **v
         return amb_fail(err, -ENOMEM, "no memory for a generation");
     }
     generation->number = number;
+    generation->edition = edition;
     r = amb_annotations_new(&generation->annotations, *values, n_samples, 0, number, err);
     if (r < 0) {
         ambd_generation_free(generation);

@@ -9,9 +9,12 @@
 #include "base/error.h"
 #include "sampler/orders.h"
 
+struct ambd_edition;
+
 struct ambd_generation {
     /* constant */
     uint64_t number;
+    struct ambd_edition *edition; /* whose samples they are of; pinned once a dataset has the generation */
     struct amb_annotations *annotations; /* a reference */
     uint64_t min_counts[AMB_ORIGIN_N], max_counts[AMB_ORIGIN_N];
 
@@ -22,11 +25,11 @@ struct ambd_generation {
 };
 
 /* Mint the ledger's present values. Thread: the ledger's desk. */
-int ambd_generation_new(struct ambd_generation **out, const struct amb_ledger *ledger, uint64_t number,
-                        struct amb_error *err);
+int ambd_generation_new(struct ambd_generation **out, struct ambd_edition *edition, const struct amb_ledger *ledger,
+                        uint64_t number, struct amb_error *err);
 /* One that was rebuilt: *values are taken (and NULL then) on success. Nothing is known of who set them. Thread: desk. */
-int ambd_generation_load(struct ambd_generation **out, struct amb_annotation **values, uint32_t n_samples,
-                         uint64_t number, struct amb_error *err);
+int ambd_generation_load(struct ambd_generation **out, struct ambd_edition *edition, struct amb_annotation **values,
+                         uint32_t n_samples, uint64_t number, struct amb_error *err);
 struct ambd_generation *ambd_generation_free(struct ambd_generation *generation); /* NULL ok; returns NULL */
 
 /* Shelf: the orders of each (annotations, buffer) that somebody uses. Thread: any. */

@@ -39,6 +39,7 @@ struct ambd_job {
 
     /* while RUNNING or WAITING */
     struct ambd_examination *examination;
+    struct ambd_edition *edition; /* pinned; whose samples it examines */
     uint64_t since_ns;          /* of this run; 0: none */
     uint64_t rate_ns, rate_done, rate_evaluations; /* begin of the present window */
     double samples_per_s, evaluations_per_s;

@@ -153,6 +153,10 @@ static void job_end_run(struct ambd_jobs *jobs, struct ambd_job *job) {
     job->since_ns = job->rate_ns = 0;
     job->samples_per_s = job->evaluations_per_s = 0;
     job->examination = ambd_examination_free(job->examination);
+    if (job->edition != NULL) {
+        ambd_dataset_unpin_edition(job->dataset, job->edition);
+        job->edition = NULL;
+    }
     if (jobs->stopping) {
         job->state = AMBD_JOB_QUEUED; /* noted as running: it goes on at the next start */
         return;
@@ -184,7 +188,7 @@ static void put_run(struct ambd_task *task) {
     struct put *put = (struct put *)task;
 
     put->error = AMB_ERROR_NULL;
-    ambd_dataset_deposit(put->job->dataset, put->deposit, &put->error);
+    ambd_dataset_deposit(put->job->dataset, put->job->edition, put->deposit, &put->error);
 }
 
 static void put_count(struct ambd_job *job, const struct ambd_deposit *deposit) {
@@ -310,9 +314,9 @@ static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct sele
     const struct ambd_config *config = jobs->server->config;
     struct ambd_examination_options options = {
         .spec = &job->spec,
-        .dataset = &job->dataset->fill,
+        .dataset = &job->edition->fill,
         .selected = select->selection.bits,
-        .n_samples = amb_catalog_count(job->dataset->fill.catalog),
+        .n_samples = amb_catalog_count(job->edition->fill.catalog),
         .limits = jobs->server->codec_limits,
         .library = config->annotate.library,
         .providers = config->annotate.providers,
@@ -347,6 +351,7 @@ static void select_done(struct ambd_task *task) {
     }
     if (select->error.code == 0 && select->selection.n_selected > 0 && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
         job->since_ns = ambd_now_ns();
+        job->edition = ambd_dataset_pin_edition(select->selection.edition);
         ambd_job_count_rate(job, job->since_ns);
         job_examine(jobs, job, select, &select->error);
     }
@@ -636,6 +641,14 @@ static void job_want(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job
     if (job->examination != NULL) {
         ambd_examination_stop(job->examination);
         jobs_look(jobs, job);
+    }
+}
+
+void ambd_jobs_renew(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
+    for (struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        if (job->dataset == dataset && job_runs(job) && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
+            job_want(jobs, job, AMBD_JOB_QUEUED);
+        }
     }
 }
 

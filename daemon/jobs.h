@@ -45,5 +45,8 @@ struct ambd_job *ambd_jobs_find(struct ambd_jobs *jobs, uint64_t id); /* NULL: n
 int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *action, int64_t priority,
                   struct amb_error *err);
 
+/* The dataset has other samples: what runs stops, keeps what it found, and selects anew. */
+void ambd_jobs_renew(struct ambd_jobs *jobs, struct ambd_dataset *dataset);
+
 /* {"jobs":[...]} of a dataset, or of all (NULL). */
 cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset);

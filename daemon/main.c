@@ -48,8 +48,8 @@ static int main_tie_to_parent(void) {
     return getppid() != parent || parent == 1 ? -1 : 0;
 }
 
-static int main_run(const struct ambd_cli *cli, const struct ambd_config *config) {
-    struct ambd_server_options options = {.ready_fd = cli->ready_fd};
+static int main_run(const struct ambd_cli *cli, struct ambd_config *config) {
+    struct ambd_server_options options = {.ready_fd = cli->ready_fd, .config_path = cli->config_path};
     struct amb_error err = AMB_ERROR_NULL;
     int r;
 
@@ -65,7 +65,7 @@ static int main_run(const struct ambd_cli *cli, const struct ambd_config *config
 }
 
 static int main_configure(struct ambd_cli *cli) {
-    struct ambd_config config = AMBD_CONFIG_NULL;
+    struct ambd_config *config = NULL;
     struct amb_error err = AMB_ERROR_NULL;
     int r = cli->config_path != NULL ? ambd_config_open(&config, cli->config_path, &err)
                                      : ambd_config_load(&config, cli->tree, &err);
@@ -76,10 +76,10 @@ static int main_configure(struct ambd_cli *cli) {
     if (cli->config_path == NULL) {
         cli->tree = NULL; /* the configuration's now */
     }
-    ambd_log_configure(config.log_level, config.log_format, config.limits.log_lines,
-                       config.limits.log_window_s);
-    r = cli->action == AMBD_CLI_PRINT_CONFIG ? main_print_config(&config) : main_run(cli, &config);
-    ambd_config_deinit(&config);
+    ambd_log_configure(config->log_level, config->log_format, config->limits.log_lines,
+                       config->limits.log_window_s);
+    r = cli->action == AMBD_CLI_PRINT_CONFIG ? main_print_config(config) : main_run(cli, config);
+    ambd_config_unref(config);
     return r;
 }
 

@@ -87,24 +87,25 @@ int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_
 
 void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state) {
     struct ambd_move *move = ambd_stream_find_move(stream, state->step);
-    char text[AMB_HASH128_TEXT_BYTES];
+    char text[AMB_HASH128_TEXT_BYTES], dataset[AMB_HASH128_TEXT_BYTES];
+    bool moved;
 
     if (move == NULL || move->target == NULL) {
         return; /* not before the last step (stream.c waits for it) */
     }
-    state->annotations = move->target->generation->annotations->fingerprint;
-    amb_sampler_adopt(state, move->target->sampler);
+    moved = ambd_target_adopt(state, move->target);
     stream->target->generation->n_streams--;
     move->target->generation->n_streams++;
     ambd_target_unref(stream->target, stream_kept(stream));
     stream->target = ambd_target_ref(move->target);
-    stream->moved = true;
+    stream->moved = moved;
     stream->last_advance = move->advance ? move->step : stream->last_advance;
     stream->server->counters.moves++;
     amb_hash128_text(text, &state->annotations);
+    amb_hash128_text(dataset, &state->dataset);
     ambd_log_client(stream->uid, AMBD_INFO,
-                    "stream.moved session=%llu step=%llu annotations=%s generation=%llu",
-                    (unsigned long long)stream->session->id, (unsigned long long)move->step, text,
+                    "stream.moved session=%llu step=%llu dataset=%s annotations=%s generation=%llu",
+                    (unsigned long long)stream->session->id, (unsigned long long)move->step, dataset, text,
                     (unsigned long long)move->target->generation->number);
     move_remove(stream, move);
 }
@@ -159,12 +160,12 @@ static void prepare_finish_move(struct prepare *prepare) {
     }
 }
 
-static char *advance_answer(const struct ambd_stream *stream, const struct prepare *prepare) {
+static char *advance_answer(const struct prepare *prepare) {
     cJSON *json = cJSON_CreateObject();
     char text[AMB_HASH128_TEXT_BYTES];
 
     ambp_json_add_u64(json, "step", prepare->request.step);
-    amb_hash128_text(text, &stream->subscription.dataset->fingerprint);
+    amb_hash128_text(text, &prepare->generation->edition->fingerprint);
     cJSON_AddStringToObject(json, "dataset", text);
     amb_hash128_text(text, &prepare->request.annotations);
     cJSON_AddStringToObject(json, "annotations", text);
@@ -194,7 +195,7 @@ static void prepare_finish_advance(struct prepare *prepare) {
     if (r == 0) {
         prepare->target = NULL;
         ambd_stream_discard_from(stream, prepare->request.step);
-        ambd_session_reply(stream->session, prepare->id, advance_answer(stream, prepare));
+        ambd_session_reply(stream->session, prepare->id, advance_answer(prepare));
         return;
     }
     if (r == AMB_ERR_GAP) {
@@ -256,32 +257,55 @@ static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint3
     return 0;
 }
 
+static int find_fail(struct ambd_session *session, struct ambd_dataset *dataset, const struct amb_hash128 *edition,
+                     const struct amb_hash128 *annotations, struct amb_error *err) {
+    char asked[AMB_HASH128_TEXT_BYTES], known[AMB_HASH128_TEXT_BYTES];
+    const struct ambd_recall *recall = &session->recall;
+
+    if (ambd_recall_note(session, dataset, edition, annotations)) {
+        return amb_fail(err, AMB_ERR_NOT_FOUND, "not in memory"); /* not told: it is looked for first */
+    }
+    if (recall->has_tried && recall->why.code != 0) {
+        *err = recall->why;
+        return err->code;
+    }
+    amb_hash128_text(asked, annotations);
+    amb_hash128_text(known, &dataset->current->annotations->fingerprint);
+    if (ambd_dataset_find_edition(dataset, edition) != NULL) {
+        return amb_fail(err, AMB_ERR_NOT_FOUND,
+                        "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl "
+                        "status`); import the file they came from, or start a new stream",
+                        dataset->name, asked, known);
+    }
+    amb_hash128_text(asked, edition);
+    amb_hash128_text(known, &dataset->edition->fingerprint);
+    return amb_fail(err, AMB_ERR_STATE,
+                    "fingerprint %s of the dataset is not that of dataset '%s', which is %s: other samples, labels, "
+                    "sources, size, transform, excludes or noise seed; bring those back and reload, or subscribe with "
+                    "on_generation_change=continue",
+                    asked, dataset->name, known);
+}
+
 int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_session *session,
                                 struct ambd_dataset *dataset,
                                 const struct ambd_move_request *request, struct ambd_generation *present,
                                 struct amb_error *err) {
-    char asked[AMB_HASH128_TEXT_BYTES], known[AMB_HASH128_TEXT_BYTES];
+    struct ambd_edition *edition = present != NULL ? present->edition : dataset->edition;
+    struct ambd_generation *found = NULL;
 
-    if (request->has_dataset && !amb_hash128_equal(&request->dataset, &dataset->fingerprint)) {
-        amb_hash128_text(asked, &request->dataset);
-        amb_hash128_text(known, &dataset->fingerprint);
-        return amb_fail(
-            err, AMB_ERR_STATE,
-            "fingerprint %s of the dataset is not that of dataset '%s', which is %s: other samples, labels, "
-            "sources, size, transform, excludes or noise seed",
-            asked, dataset->name, known);
+    if (request->has_dataset && !amb_hash128_equal(&request->dataset, &edition->fingerprint)) {
+        edition = ambd_dataset_find_edition(dataset, &request->dataset);
     }
-    *out = request->has_annotations ? ambd_dataset_find(dataset, &request->annotations) : present;
-    if (*out == NULL) {
-        ambd_recall_note(&session->recall, dataset, &request->annotations);
-        amb_hash128_text(asked, &request->annotations);
-        amb_hash128_text(known, &dataset->current->annotations->fingerprint);
-        return amb_fail(err, AMB_ERR_NOT_FOUND,
-                        "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl "
-                        "status`); import the "
-                        "file they came from, or start a new stream",
-                        dataset->name, asked, known);
+    if (edition != NULL && request->has_annotations) {
+        found = ambd_dataset_find(dataset, edition, &request->annotations);
+    } else if (edition != NULL) {
+        found = present != NULL && present->edition == edition ? present : ambd_dataset_newest(dataset, edition);
     }
+    if (found == NULL) {
+        return find_fail(session, dataset, request->has_dataset ? &request->dataset : &edition->fingerprint,
+                         request->has_annotations ? &request->annotations : NULL, err);
+    }
+    *out = found;
     return 0;
 }
 
@@ -320,7 +344,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
     }
     r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, &move->request,
                                     stream_present(stream, move->step), &err);
-    if (r == AMB_ERR_NOT_FOUND && !stream->session->busy && ambd_recall_push(stream->session, move_on_recalled)) {
+    if (r < 0 && !stream->session->busy && ambd_recall_push(stream->session, move_on_recalled)) {
         stream->preparing_move = true; /* until then */
         return;
     }

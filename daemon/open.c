@@ -44,17 +44,19 @@ static const char *open_cache_dir(const struct ambd_config *config, char *text, 
     return text;
 }
 
-static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
-    const struct amb_catalog_report *report = &dataset->report;
-    const struct amb_shape *shape = &dataset->fill.shape;
+void ambd_open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
+    const struct ambd_edition *edition = dataset->edition;
+    const struct amb_catalog_report *report = &edition->report;
+    const struct amb_shape *shape = &edition->fill.shape;
     struct ambd_finding findings[AMBD_FINDINGS_MAX];
     size_t n_findings;
 
     ambd_log(
         AMBD_INFO,
-        "dataset.opened name=%s samples=%llu shards=%llu indexed=%llu cached=%llu shape=%ux%ux%u%s ms=%llu",
-        dataset->name, (unsigned long long)report->n_samples, (unsigned long long)report->n_shards,
-        (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels,
+        "dataset.opened name=%s generation=%llu samples=%llu shards=%llu kept=%llu indexed=%llu cached=%llu "
+        "shape=%ux%ux%u%s ms=%llu",
+        dataset->name, (unsigned long long)edition->number, (unsigned long long)report->n_samples, (unsigned long long)report->n_shards,
+        (unsigned long long)report->n_kept, (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels,
         shape->height, shape->width, shape->latent ? " kind=latent" : "",
         (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
     n_findings = ambd_findings_get(findings, report);
@@ -62,9 +64,9 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
         ambd_log(AMBD_WARN, "%s name=%s n=%llu first=\"%s\"", findings[i].event, dataset->name,
                  (unsigned long long)findings[i].n, findings[i].first);
     }
-    if (report->n_excluded < dataset->config->n_excludes) {
+    if (report->n_excluded < edition->options->n_excludes) {
         ambd_log(AMBD_WARN, "dataset.excludes_unknown name=%s excluded=%llu of=%zu", dataset->name,
-                 (unsigned long long)report->n_excluded, dataset->config->n_excludes);
+                 (unsigned long long)report->n_excluded, edition->options->n_excludes);
     }
     for (size_t i = 0; i < dataset->reports.n_lines; i++) {
         ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name,
@@ -72,21 +74,36 @@ static void open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
     }
 }
 
-static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config,
-                    const char *cache_dir, struct amb_error *err) {
+static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config, struct amb_error *err) {
+    struct ambd_edition *edition = NULL;
     struct ambd_dataset *dataset = NULL;
     struct ambd_progress progress;
     uint64_t began_ns = ambd_now_ns();
+    const struct ambd_edition_options how = {
+        .config = server->config,
+        .options = config,
+        .cache_dir = server->cache_dir,
+        .limits = &server->codec_limits,
+        .cache = server->cache,
+        .progress = ambd_progress_show,
+        .opaque = &progress,
+    };
+    const struct ambd_dataset_options options = {
+        .name = config->name,
+        .state_dir = server->state_lock_fd >= 0 ? server->config->state_dir : NULL,
+        .keep_generations_s = server->config->annotate.keep_generations_days * 86400,
+    };
     int r;
 
     ambd_progress_init(&progress, config->name);
-    r = ambd_dataset_open(&dataset, config, server->state_lock_fd >= 0 ? server->config->state_dir : NULL,
-                          server->config->annotate.keep_generations_days * 86400, cache_dir, &server->codec_limits, server->cache,
-                          ambd_progress_show, &progress, err);
+    r = ambd_edition_open(&edition, &how, err);
+    r = r < 0 ? r : ambd_dataset_open(&dataset, &options, edition, err);
     if (r < 0) {
+        ambd_edition_close(edition);
         return r;
     }
-    open_log(dataset, began_ns);
+    dataset->server = server;
+    ambd_open_log(dataset, began_ns);
     server->datasets[server->n_datasets++] = dataset;
     return 0;
 }
@@ -117,6 +134,8 @@ int ambd_open_datasets(struct ambd_server *server, struct amb_error *err) {
     const char *cache_dir = open_cache_dir(config, text, sizeof text);
     int r;
 
+    server->cache_dir = cache_dir != NULL ? amb_strdup(cache_dir) : NULL;
+
     server->n_workers = config->n_workers != 0 ? (unsigned)config->n_workers : cores();
     server->codec_limits = (struct amb_codec_limits){
         .pixels_max = config->limits.image_pixels,
@@ -131,7 +150,7 @@ int ambd_open_datasets(struct ambd_server *server, struct amb_error *err) {
     r = open_sandbox(server, err);
     r = r < 0 ? r : amb_cache_new(&server->cache, config->cache_bytes, err);
     for (size_t i = 0; i < config->n_datasets && r == 0; i++) {
-        r = open_one(server, &config->datasets[i], cache_dir, err);
+        r = open_one(server, &config->datasets[i], err);
     }
     return r;
 }
@@ -144,25 +163,28 @@ void ambd_close_datasets(struct ambd_server *server) {
     server->datasets = NULL;
     server->n_datasets = 0;
     server->cache = amb_cache_free(server->cache);
+    amb_free(server->cache_dir);
+    server->cache_dir = NULL;
 }
 
 static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
-    const struct amb_catalog_report *report = &dataset->report;
-    const struct amb_shape *shape = &dataset->fill.shape;
+    const struct ambd_edition *edition = dataset->edition;
+    const struct amb_catalog_report *report = &edition->report;
+    const struct amb_shape *shape = &edition->fill.shape;
     char text[AMB_HASH128_TEXT_BYTES];
     struct ambd_finding findings[AMBD_FINDINGS_MAX];
     size_t n_findings;
 
-    amb_hash128_text(text, &dataset->fingerprint);
+    amb_hash128_text(text, &edition->fingerprint);
     fprintf(out, "dataset %s: %llu samples in %llu shards, %u x %u x %u%s\n", dataset->name,
             (unsigned long long)report->n_samples, (unsigned long long)report->n_shards, shape->channels,
             shape->height, shape->width, shape->latent ? " latents" : "");
     fprintf(out, "  fingerprint  %s\n", text);
-    for (size_t i = 0; i < dataset->n_sources; i++) {
-        const struct amb_orders_source *source = &dataset->sources[i];
+    for (size_t i = 0; i < edition->n_sources; i++) {
+        const struct amb_orders_source *source = &edition->sources[i];
 
         fprintf(out, "  source %s: %u samples, repeat %g\n",
-                amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL), source->count,
+                amb_catalog_source(edition->fill.catalog, i, NULL, NULL, NULL), source->count,
                 source->repeat);
     }
     n_findings = ambd_findings_get(findings, report);
@@ -170,9 +192,9 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
         fprintf(out, "  %llu %s%s%s\n", (unsigned long long)findings[i].n, findings[i].text,
                 findings[i].first[0] != '\0' ? ", the first: " : "", findings[i].first);
     }
-    if (dataset->config->n_excludes > 0) {
+    if (edition->options->n_excludes > 0) {
         fprintf(out, "  %llu samples left out by %zu excludes\n", (unsigned long long)report->n_excluded,
-                dataset->config->n_excludes);
+                edition->options->n_excludes);
     }
     amb_hash128_text(text, &dataset->current->annotations->fingerprint);
     fprintf(out, "  annotations  %s, %llu samples set\n", text,

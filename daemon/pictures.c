@@ -20,22 +20,22 @@ struct pictures {
     size_t n;
 };
 
-static int picture_encode(cJSON *out, struct amb_filler *filler, const struct ambd_dataset *dataset, uint32_t i_sample,
+static int picture_encode(cJSON *out, struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample,
                           struct amb_error *err) {
-    const struct amb_shape *shape = &dataset->fill.shape;
+    const struct amb_shape *shape = &dataset->shape;
     struct amb_error why = AMB_ERROR_NULL;
     cJSON *row = cJSON_CreateObject();
     const uint8_t *stored = NULL;
     struct amb_sample_info info;
     bool added = true;
 
-    amb_catalog_get(&info, dataset->fill.catalog, i_sample);
+    amb_catalog_get(&info, dataset->catalog, i_sample);
     cJSON_AddNumberToObject(row, "index", i_sample);
-    ambd_query_add_place(row, dataset, &info);
+    ambd_query_add_place(row, dataset->catalog, &info);
     if (shape->latent) {
         amb_fail(&why, AMB_ERR_UNSUPPORTED, "the samples are latents, which are no pictures");
     } else {
-        amb_fill_load(&stored, filler, &dataset->fill, i_sample, &why);
+        amb_fill_load(&stored, filler, dataset, i_sample, &why);
     }
     if (why.code == 0) {
         added = ambd_json_add_base64(row, "u8", stored, (size_t)shape->channels * shape->height * shape->width);
@@ -48,15 +48,15 @@ static int picture_encode(cJSON *out, struct amb_filler *filler, const struct am
 }
 
 static int pictures_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
-    const struct ambd_dataset *dataset = query->dataset;
+    const struct amb_dataset *dataset = &query->generation->edition->fill;
     const struct pictures *pictures = query->detail;
     AMB_CLEANUP(amb_filler_deinit) struct amb_filler filler = {0};
     cJSON *rows;
     int r = amb_filler_init(&filler, &query->session->server->codec_limits, err);
 
-    ambp_json_add_u64(out, "channels", dataset->fill.shape.channels);
-    ambp_json_add_u64(out, "height", dataset->fill.shape.height);
-    ambp_json_add_u64(out, "width", dataset->fill.shape.width);
+    ambp_json_add_u64(out, "channels", dataset->shape.channels);
+    ambp_json_add_u64(out, "height", dataset->shape.height);
+    ambp_json_add_u64(out, "width", dataset->shape.width);
     rows = cJSON_AddArrayToObject(out, "rows");
     for (size_t i = 0; i < pictures->n && r == 0; i++) {
         r = picture_encode(rows, &filler, dataset, pictures->i_samples[i], err);
@@ -64,9 +64,9 @@ static int pictures_answer(cJSON *out, struct ambd_query *query, struct amb_erro
     return r;
 }
 
-static int pictures_load(struct pictures *out, const cJSON *json, const struct ambd_dataset *dataset,
+static int pictures_load(struct pictures *out, const cJSON *json, const struct ambd_edition *edition,
                          struct amb_error *err) {
-    const uint32_t total = amb_catalog_count(dataset->fill.catalog);
+    const uint32_t total = amb_catalog_count(edition->fill.catalog);
     const cJSON *list = NULL, *entry;
     int r = ambp_json_get_array(&list, json, "index", true, err);
 
@@ -96,11 +96,12 @@ int ambd_query_pictures(struct ambd_session *session, uint32_t id, const cJSON *
     query->detail = amb_calloc(1, sizeof(struct pictures));
     query->detail_free = amb_free;
     r = query->detail == NULL ? amb_fail(err, -ENOMEM, "no memory for a query")
-                              : pictures_load(query->detail, json, query->dataset, err);
+                              : pictures_load(query->detail, json, query->dataset->edition, err);
     if (r < 0) {
         ambd_query_free(query);
         return r;
     }
+    query->generation = ambd_dataset_pin(query->dataset->current);
     ambd_query_push(query, &session->server->builder);
     return 0;
 }
@@ -176,11 +177,11 @@ static int curve_answer(cJSON *out, struct ambd_query *query, struct amb_error *
     if (r < 0) {
         return r;
     }
-    amb_catalog_get(&info, dataset->fill.catalog, i_sample);
-    uid = amb_catalog_uid(dataset->fill.catalog, i_sample);
+    amb_catalog_get(&info, dataset->filed->fill.catalog, i_sample);
+    uid = amb_catalog_uid(dataset->filed->fill.catalog, i_sample);
     cJSON_AddNumberToObject(out, "matches", n_matches);
     cJSON_AddNumberToObject(out, "index", i_sample);
-    ambd_query_add_place(out, dataset, &info);
+    ambd_query_add_place(out, dataset->filed->fill.catalog, &info);
     cJSON_AddNumberToObject(out, "label", (double)info.label);
     ambd_query_add_annotation(out, dataset, i_sample);
     add_records(out, dataset, &uid);

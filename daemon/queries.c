@@ -44,16 +44,16 @@ static cJSON *list_sample(const struct ambd_dataset *dataset, uint32_t i) {
     struct amb_sample_info info;
     cJSON *row = cJSON_CreateObject();
 
-    amb_catalog_get(&info, dataset->fill.catalog, i);
+    amb_catalog_get(&info, dataset->filed->fill.catalog, i);
     cJSON_AddNumberToObject(row, "index", i);
-    ambd_query_add_place(row, dataset, &info);
+    ambd_query_add_place(row, dataset->filed->fill.catalog, &info);
     add_label(row, info.label);
     ambp_json_add_u64(row, "bytes", info.payload_bytes);
     return row;
 }
 
 static cJSON *list_shard(const struct ambd_dataset *dataset, uint32_t i) {
-    const struct amb_catalog *catalog = dataset->fill.catalog;
+    const struct amb_catalog *catalog = dataset->filed->fill.catalog;
     enum amb_shard_format format;
     struct amb_sample_info info;
     uint32_t first, count;
@@ -74,13 +74,13 @@ static cJSON *list_shard(const struct ambd_dataset *dataset, uint32_t i) {
 }
 
 static cJSON *list_source(const struct ambd_dataset *dataset, uint32_t i) {
-    const struct amb_orders_source *source = &dataset->sources[i];
+    const struct amb_orders_source *source = &dataset->filed->sources[i];
     cJSON *row = cJSON_CreateObject();
 
-    ambd_json_add_string(row, "name", amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL));
+    ambd_json_add_string(row, "name", amb_catalog_source(dataset->filed->fill.catalog, i, NULL, NULL, NULL));
     cJSON_AddNumberToObject(row, "first", source->first);
     cJSON_AddNumberToObject(row, "samples", source->count);
-    cJSON_AddNumberToObject(row, "shards", (double)dataset->n_shards[i]);
+    cJSON_AddNumberToObject(row, "shards", (double)dataset->filed->n_shards[i]);
     cJSON_AddNumberToObject(row, "repeat", source->repeat);
     return row;
 }
@@ -97,9 +97,9 @@ static const struct {
 static int list_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     const struct ambd_dataset *dataset = query->dataset;
     const uint64_t totals[] = {
-        amb_catalog_count(dataset->fill.catalog),
-        amb_catalog_count_shards(dataset->fill.catalog),
-        dataset->n_sources,
+        amb_catalog_count(dataset->filed->fill.catalog),
+        amb_catalog_count_shards(dataset->filed->fill.catalog),
+        dataset->filed->n_sources,
     };
     uint64_t total = totals[query->what];
     cJSON *rows;
@@ -162,7 +162,7 @@ static void add_quarantine(cJSON *out, struct amb_quarantine *quarantine, uint32
 
 static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     struct ambd_dataset *dataset = query->dataset;
-    struct amb_catalog *catalog = dataset->fill.catalog;
+    struct amb_catalog *catalog = dataset->filed->fill.catalog;
     uint32_t i_sample = 0, n_matches = 0;
     char text[AMB_HASH128_TEXT_BYTES], members[512] = "";
     enum amb_shard_format format;
@@ -180,7 +180,7 @@ static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error 
     amb_hash128_text(text, &uid);
     cJSON_AddNumberToObject(out, "matches", n_matches);
     cJSON_AddNumberToObject(out, "index", i_sample);
-    ambd_query_add_place(out, dataset, &info);
+    ambd_query_add_place(out, dataset->filed->fill.catalog, &info);
     cJSON_AddStringToObject(out, "format", shard_format(format));
     ambp_json_add_u64(out, "offset", info.offset);
     ambp_json_add_u64(out, "payload_bytes", info.payload_bytes);
@@ -190,7 +190,7 @@ static int sample_answer(cJSON *out, struct ambd_query *query, struct amb_error 
     cJSON_AddStringToObject(out, "uid", text);
     ambd_json_add_string(out, "members", members);
     ambd_query_add_annotation(out, dataset, i_sample);
-    add_quarantine(out, dataset->fill.quarantine, i_sample);
+    add_quarantine(out, dataset->filed->fill.quarantine, i_sample);
     return 0;
 }
 
@@ -224,11 +224,11 @@ static cJSON *coverage_counts(const struct ambd_query *query, const struct amb_o
 }
 
 static int coverage_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
-    struct ambd_dataset *dataset = query->dataset;
+    struct ambd_edition *edition = query->generation->edition;
     struct amb_orders *orders;
     cJSON *sigmas, *by_source;
-    int r = ambd_shelf_acquire(&orders, &dataset->shelf, query->generation->annotations, dataset->sources,
-                               dataset->n_sources, query->buffer, err);
+    int r = ambd_shelf_acquire(&orders, &edition->shelf, query->generation->annotations, edition->sources,
+                               edition->n_sources, query->buffer, err);
 
     if (r < 0) {
         return r;
@@ -240,13 +240,13 @@ static int coverage_answer(cJSON *out, struct ambd_query *query, struct amb_erro
     }
     cJSON_AddItemToObject(out, "admitted", coverage_counts(query, orders, SIZE_MAX));
     by_source = cJSON_AddObjectToObject(out, "by_source");
-    for (size_t i = 0; i < dataset->n_sources; i++) {
-        cJSON_AddItemToObject(by_source, amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL),
+    for (size_t i = 0; i < edition->n_sources; i++) {
+        cJSON_AddItemToObject(by_source, amb_catalog_source(edition->fill.catalog, i, NULL, NULL, NULL),
                               coverage_counts(query, orders, i));
     }
-    cJSON_AddNumberToObject(out, "total", amb_catalog_count(dataset->fill.catalog));
+    cJSON_AddNumberToObject(out, "total", amb_catalog_count(edition->fill.catalog));
     add_gap(out, orders);
-    ambd_shelf_release(&dataset->shelf, orders);
+    ambd_shelf_release(&edition->shelf, orders);
     return 0;
 }
 
@@ -315,20 +315,20 @@ static int quarantine_answer(cJSON *out, struct ambd_query *query, struct amb_er
     cJSON *rows;
 
     (void)err;
-    ambp_json_add_u64(out, "total", amb_quarantine_count(dataset->fill.quarantine));
+    ambp_json_add_u64(out, "total", amb_quarantine_count(dataset->filed->fill.quarantine));
     ambp_json_add_u64(out, "start", query->start);
     rows = cJSON_AddArrayToObject(out, "rows");
     for (uint64_t i = 0; i < query->count; i++) {
         struct amb_sample_info info;
         cJSON *row;
 
-        if (amb_quarantine_get(&bad, dataset->fill.quarantine, query->start + i) != 0) {
+        if (amb_quarantine_get(&bad, dataset->filed->fill.quarantine, query->start + i) != 0) {
             break;
         }
-        amb_catalog_get(&info, dataset->fill.catalog, bad.i_sample);
+        amb_catalog_get(&info, dataset->filed->fill.catalog, bad.i_sample);
         row = cJSON_CreateObject();
         cJSON_AddNumberToObject(row, "index", bad.i_sample);
-        ambd_query_add_place(row, dataset, &info);
+        ambd_query_add_place(row, dataset->filed->fill.catalog, &info);
         cJSON_AddStringToObject(row, "code", amb_error_name(bad.code));
         ambd_json_add_string(row, "reason", bad.reason);
         cJSON_AddItemToArray(rows, row);

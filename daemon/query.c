@@ -107,12 +107,12 @@ int ambd_query_load_range(struct ambd_query *query, const cJSON *json, struct am
     return r < 0 ? r : ambp_json_get_u64(&query->count, json, "count", 0, ROWS_MAX, false, err);
 }
 
-void ambd_query_add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info) {
+void ambd_query_add_place(cJSON *json, const struct amb_catalog *catalog, const struct amb_sample_info *info) {
     ambd_json_add_text(json, "key", info->key, info->key_bytes);
     ambd_json_add_string(json, "source",
-                         amb_catalog_source(dataset->fill.catalog, info->i_source, NULL, NULL, NULL));
+                         amb_catalog_source(catalog, info->i_source, NULL, NULL, NULL));
     ambd_json_add_string(json, "shard",
-                         amb_catalog_shard(dataset->fill.catalog, info->i_shard, NULL, NULL, NULL));
+                         amb_catalog_shard(catalog, info->i_shard, NULL, NULL, NULL));
 }
 
 void ambd_query_add_annotation(cJSON *out, const struct ambd_dataset *dataset, uint32_t i_sample) {
@@ -127,14 +127,14 @@ void ambd_query_add_annotation(cJSON *out, const struct ambd_dataset *dataset, u
 }
 
 int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err) {
-    uint32_t total = amb_catalog_count(query->dataset->fill.catalog);
+    uint32_t total = amb_catalog_count(query->dataset->filed->fill.catalog);
 
     if (query->by_index) {
         *i_sample = (uint32_t)query->index;
         *n_matches = query->index < total ? 1 : 0;
     } else {
         *n_matches =
-            amb_catalog_find(i_sample, query->dataset->fill.catalog, query->name, strlen(query->name));
+            amb_catalog_find(i_sample, query->dataset->filed->fill.catalog, query->name, strlen(query->name));
     }
     if (*n_matches > 0) {
         return 0;

@@ -54,7 +54,7 @@ void ambd_query_push(struct ambd_query *query, struct ambd_desk *desk);
 int ambd_query_load_range(struct ambd_query *query, const cJSON *json, struct amb_error *err);
 
 /* "key", "source" and "shard" of a sample. Thread: any. */
-void ambd_query_add_place(cJSON *json, const struct ambd_dataset *dataset, const struct amb_sample_info *info);
+void ambd_query_add_place(cJSON *json, const struct amb_catalog *catalog, const struct amb_sample_info *info);
 
 /* A whole request that means one sample, by "key" or "index", answered by the clerk's desk. Thread: loop. */
 int ambd_query_push_sample(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,

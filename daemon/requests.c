@@ -60,7 +60,7 @@ static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_erro
     const struct ambd_spec *spec = &dry_run->spec;
     struct ambd_examination_options options = {
         .spec = spec,
-        .dataset = &query->dataset->fill,
+        .dataset = &query->generation->edition->fill,
         .limits = server->codec_limits,
         .library = server->config->annotate.library,
         .providers = server->config->annotate.providers,
@@ -150,6 +150,7 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
     }
     query->detail = dry_run;
     query->detail_free = dry_run_free;
+    query->generation = ambd_dataset_pin(query->dataset->current); /* the model is measured on its samples */
     query->task_done = query->task.done;
     query->task.done = dry_run_next;
     ambd_query_push(query, &session->server->clerk);
@@ -343,7 +344,7 @@ static int load_path(struct ambd_query *query, const cJSON *json, struct amb_err
 
 static int export_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     const struct amb_export_options options = {.toolbox = query->by_index};
-    int r = amb_export_jsonl(query->name, query->generation->annotations, query->dataset->fill.catalog, &options, err);
+    int r = amb_export_jsonl(query->name, query->generation->annotations, query->generation->edition->fill.catalog, &options, err);
 
     if (r == 0) {
         ambd_json_add_string(out, "path", query->name);

@@ -42,10 +42,11 @@ static enum want selection_want(const struct ambd_dataset *dataset, const struct
 
 int ambd_selection_get(struct ambd_selection *out, const struct ambd_dataset *dataset, const struct ambd_spec *spec,
                        uint64_t start_sequence, struct amb_error *err) {
-    const struct amb_catalog *catalog = dataset->fill.catalog;
+    const struct amb_catalog *catalog = dataset->filed->fill.catalog;
     const uint32_t n = amb_catalog_count(catalog);
     uint64_t counts[3] = {0};
 
+    out->edition = dataset->filed;
     out->bits = amb_calloc((size_t)n / 64 + 1, sizeof *out->bits);
     if (out->bits == NULL) {
         return amb_fail(err, -ENOMEM, "no memory to select among %u samples", n);

@@ -7,6 +7,7 @@
 #include "daemon/spec.h"
 
 struct ambd_selection {
+    struct ambd_edition *edition; /* whose samples they are; the loop pins it before the clerk is asked again */
     uint64_t *bits;          /* a bit for each sample; owned */
     uint64_t n_selected;
     uint64_t n_own;          /* of those asked for, the job has done so many */

@@ -23,6 +23,7 @@
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/open.h"
+#include "daemon/reload.h"
 #include "daemon/session.h"
 #include "daemon/stream.h"
 #include "daemon/watch.h"
@@ -71,77 +72,6 @@ void ambd_server_adopt(struct ambd_server *server, struct ambd_dataset *dataset,
     }
 }
 
-/* Reload */
-
-struct reload {
-    struct ambd_task task;
-    struct ambd_server *server;
-    struct ambd_dataset *dataset;
-    struct ambd_minted minted;
-    struct amb_error error;
-};
-
-static void reload_run(struct ambd_task *task) {
-    struct reload *reload = (struct reload *)task;
-
-    ambd_dataset_reload(&reload->minted, reload->dataset, &reload->error);
-}
-
-static void server_reload(struct ambd_server *server);
-
-static void reload_done(struct ambd_task *task) {
-    struct reload *reload = (struct reload *)task;
-    struct ambd_server *server = reload->server;
-    struct ambd_reports old = reload->dataset->reports;
-
-    server->n_reloads--;
-    if (reload->error.code != 0) {
-        ambd_log(AMBD_ERROR, "reload.refused dataset=%s code=%s reason=\"%s\"", reload->dataset->name,
-                 amb_error_name(reload->error.code), reload->error.message);
-    } else {
-        ambd_log(AMBD_INFO,
-                 "reload.done dataset=%s changed=%d shards=\"not reloaded: restart for other shards\"",
-                 reload->dataset->name, reload->minted.generation != NULL);
-        reload->dataset->reports = reload->minted.reports;
-        reload->minted.reports = old;
-        ambd_server_adopt(server, reload->dataset, &reload->minted);
-    }
-    ambd_reports_deinit(&reload->minted.reports);
-    amb_free(reload);
-    if (server->n_reloads == 0 && !server->stopping) {
-        ambd_notify("READY=1");
-        if (server->reload_again) {
-            server_reload(server);
-        }
-    }
-    ambd_server_continue_stop(server);
-}
-
-static void server_reload(struct ambd_server *server) {
-    server->reload_again = server->n_reloads > 0;
-    if (server->reload_again) {
-        return;
-    }
-    server->counters.reloads++;
-    ambd_notify_reloading();
-    for (size_t i = 0; i < server->n_datasets; i++) {
-        struct reload *reload = amb_calloc(1, sizeof *reload);
-
-        if (reload == NULL) {
-            ambd_log(AMBD_ERROR, "reload.refused reason=\"out of memory\"");
-            break;
-        }
-        reload->task = (struct ambd_task){.run = reload_run, .done = reload_done};
-        reload->server = server;
-        reload->dataset = server->datasets[i];
-        server->n_reloads++;
-        ambd_desk_push(&server->clerk, &reload->task);
-    }
-    if (server->n_reloads == 0) {
-        ambd_notify("READY=1");
-    }
-}
-
 /* Stop */
 
 static void server_on_deadline(uv_timer_t *timer) {
@@ -160,13 +90,15 @@ static void server_close_handle(uv_handle_t *handle) {
 
 void ambd_server_continue_stop(struct ambd_server *server) {
     if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) ||
-        server->clerk.n_tasks > 0 || server->builder.n_tasks > 0) {
+        !ambd_reload_stop(server) || server->clerk.n_tasks > 0 || server->builder.n_tasks > 0 ||
+        server->surveyor.n_tasks > 0) {
         return;
     }
     server->stopped = true;
     ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
+    ambd_desk_close(&server->surveyor);
     ambd_producer_close(&server->producer);
     server_close_handle((uv_handle_t *)&server->tick);
     server_close_handle((uv_handle_t *)&server->resume);
@@ -204,7 +136,7 @@ static void server_on_signal(uv_signal_t *handle, int signum) {
 
     if (signum == SIGHUP) {
         if (!server->stopping) {
-            server_reload(server);
+            ambd_reload_push(server, NULL, 0, false);
         }
         return;
     }
@@ -348,6 +280,7 @@ static int server_init(struct ambd_server *server, struct amb_error *err) {
     r = r < 0 ? r : server_init_timers(server, err);
     r = r < 0 ? r : ambd_desk_init(&server->clerk, &server->loop, "clerk", err);
     r = r < 0 ? r : ambd_desk_init(&server->builder, &server->loop, "builder", err);
+    r = r < 0 ? r : ambd_desk_init(&server->surveyor, &server->loop, "surveyor", err);
     r = r < 0 ? r : ambd_jobs_init(&server->jobs, server, err);
     r = r < 0 ? r
               : ambd_producer_init(&server->producer, &server->loop, server->n_workers, &server->codec_limits,
@@ -366,6 +299,7 @@ static void server_deinit(struct ambd_server *server) {
     ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
+    ambd_desk_close(&server->surveyor);
     ambd_producer_close(&server->producer);
     uv_walk(&server->loop, server_on_walk, NULL);
     uv_run(&server->loop, UV_RUN_DEFAULT);
@@ -377,7 +311,7 @@ static void server_deinit(struct ambd_server *server) {
     }
 }
 
-int ambd_server_run(const struct ambd_config *config, const struct ambd_server_options *options,
+int ambd_server_run(struct ambd_config *config, const struct ambd_server_options *options,
                     struct amb_error *err) {
     struct ambd_server *server = amb_calloc(1, sizeof *server);
     int r;
@@ -386,6 +320,7 @@ int ambd_server_run(const struct ambd_config *config, const struct ambd_server_o
         return amb_fail(err, -ENOMEM, "no memory for a server");
     }
     server->config = config;
+    server->config_path = options->config_path;
     server->endpoint = AMBD_ENDPOINT_NULL;
     server->state_lock_fd = -1;
     server->started_ns = ambd_now_ns();
@@ -405,7 +340,7 @@ int ambd_server_run(const struct ambd_config *config, const struct ambd_server_o
     return r;
 }
 
-int ambd_server_check(const struct ambd_config *config, struct amb_error *err) {
+int ambd_server_check(struct ambd_config *config, struct amb_error *err) {
     struct ambd_server *server = amb_calloc(1, sizeof *server);
     int r;
 

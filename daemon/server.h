@@ -23,14 +23,18 @@ struct ambd_counters {
     uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit,
         lease_limit, peers_gone;
     uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
-    uint64_t moves, moves_refused, thrown_away, generations, imports, reloads;
+    uint64_t moves, moves_refused, thrown_away, generations, imports, reloads, reloads_refused;
 };
 
 struct ambd_session;
+struct ambd_reload;
+struct reload_request;
 
 struct ambd_server {
     uv_loop_t loop;
-    const struct ambd_config *config;
+    struct ambd_config *config; /* borrowed; what only a start reads holds as it says, whatever is reloaded */
+    const char *config_path;    /* borrowed; NULL: the command line is the configuration */
+    char *cache_dir;            /* of shard indexes; owned; NULL: none */
     struct ambd_endpoint endpoint;
     int state_lock_fd;
     unsigned n_workers;
@@ -41,9 +45,10 @@ struct ambd_server {
     size_t n_datasets;
     struct ambd_quota quota;
     struct ambd_producer producer;
-    struct ambd_desk clerk;   /* ledgers, catalogs: IMPORT, reload, queries */
+    struct ambd_desk clerk;    /* ledgers, stores: IMPORT, annotations of a reload, queries */
     struct ambd_jobs jobs;
-    struct ambd_desk builder; /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
+    struct ambd_desk builder;  /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
+    struct ambd_desk surveyor; /* shards: opening and closing editions */
 
     uv_poll_t listeners[AMBD_ENDPOINT_FDS_MAX];
     uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
@@ -53,14 +58,15 @@ struct ambd_server {
     uint64_t last_session_id;
     uint64_t started_ns, watchdog_ns, watchdog_sent_ns;
     struct ambd_counters counters;
-    size_t n_reloads; /* running */
-    bool reload_again; /* asked for while one ran, which may have read the files before they changed */
+    struct ambd_reload *reload; /* the one that runs; NULL: none */
+    struct reload_request *reload_requests; /* that wait for the next */
     uint64_t n_decoder_ends; /* in the log */
     bool listening, stopping, stopped;
 };
 
 struct ambd_server_options {
     int ready_fd; /* -1: none; the socket path is written there, then it is closed */
+    const char *config_path; /* read again by a reload; NULL: the command line's tree is */
 };
 
 /**
@@ -69,11 +75,11 @@ struct ambd_server_options {
  * Returns: 0 after a clean stop; AMB_ERR_BUSY another daemon runs; other errors of start.
  * Thread:  loop.
  */
-int ambd_server_run(const struct ambd_config *config, const struct ambd_server_options *options,
+int ambd_server_run(struct ambd_config *config, const struct ambd_server_options *options,
                     struct amb_error *err);
 
 /* Open everything that serving would open, print what was found to stdout, close. */
-int ambd_server_check(const struct ambd_config *config, struct amb_error *err);
+int ambd_server_check(struct ambd_config *config, struct amb_error *err);
 
 /* NULL name: the only dataset, or the one called "main". NULL with err AMB_ERR_NOT_FOUND. Thread: loop. */
 struct ambd_dataset *ambd_server_dataset(struct ambd_server *server, const char *name, struct amb_error *err);

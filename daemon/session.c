@@ -21,6 +21,7 @@
 #include "daemon/peer.h"
 #include "daemon/queries.h"
 #include "daemon/recall.h"
+#include "daemon/reload.h"
 #include "daemon/stream.h"
 #include "daemon/text.h"
 #include "proto/json.h"
@@ -323,6 +324,7 @@ static const struct {
     [AMBP_MINT] = {ambd_query_mint, true},
     [AMBP_EXPORT] = {ambd_query_export, true},
     [AMBP_MERGE] = {ambd_query_merge, true},
+    [AMBP_RELOAD] = {ambd_query_reload, true},
 };
 
 static int session_dispatch_json(struct ambd_session *session, const struct ambp_header *header,
@@ -399,7 +401,7 @@ static void session_serve(struct ambd_session *session) {
         session->recall.has_tried = false;
         return;
     }
-    if (r == AMB_ERR_NOT_FOUND && ambd_recall_push(session, session_serve)) {
+    if (ambd_recall_push(session, session_serve)) {
         return;
     }
     session->recall.has_tried = false;

@@ -20,9 +20,11 @@ struct ambd_watch;
 /* What the last request missed (recall.c). */
 struct ambd_recall {
     struct ambd_dataset *dataset; /* NULL: nothing was missed */
-    struct amb_hash128 fingerprint;
-    struct amb_hash128 tried; /* the one asked of the store last: it is not asked again at once */
+    struct amb_hash128 edition, annotations; /* annotations: if has_annotations, else the newest of that edition */
+    bool has_annotations;
+    struct amb_hash128 tried[2]; /* those asked for last: they are not asked for again at once */
     bool has_tried;
+    struct amb_error why; /* why they could not be had */
 };
 
 /* Loop only. */

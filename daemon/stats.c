@@ -124,7 +124,7 @@ static bool sample_is_given_up(const struct ambd_dataset *dataset, uint32_t i_sa
     if (dataset->store == NULL) {
         return false;
     }
-    uid = amb_catalog_uid(dataset->fill.catalog, i_sample);
+    uid = amb_catalog_uid(dataset->filed->fill.catalog, i_sample);
     amb_store_get(records, &n, dataset->store, &uid, 0);
     for (size_t i = 0; i < n; i++) {
         given_up = given_up || records[i].sides == 0;
@@ -133,11 +133,11 @@ static bool sample_is_given_up(const struct ambd_dataset *dataset, uint32_t i_sa
 }
 
 static int groups_init(struct groups *groups, const struct ambd_dataset *dataset, enum by by, struct amb_error *err) {
-    const struct amb_catalog *catalog = dataset->fill.catalog;
+    const struct amb_catalog *catalog = dataset->filed->fill.catalog;
     int r = 0;
 
     groups->n_rows = amb_catalog_count(catalog);
-    groups->n_groups = dataset->n_sources;
+    groups->n_groups = dataset->filed->n_sources;
     groups->rows = amb_calloc(groups->n_rows, sizeof *groups->rows);
     if (groups->rows == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for %zu samples", groups->n_rows);
@@ -156,7 +156,7 @@ static int groups_init(struct groups *groups, const struct ambd_dataset *dataset
         amb_catalog_get(&info, catalog, i);
         *row = (struct row){.group = groups_find(groups, &info, by),
                             .annotated = min_origin != AMB_ORIGIN_DEFAULT || max_origin != AMB_ORIGIN_DEFAULT,
-                            .quarantined = amb_quarantine_peek(dataset->fill.quarantine, i) == 1,
+                            .quarantined = amb_quarantine_peek(dataset->filed->fill.quarantine, i) == 1,
                             .sigma = {value.sigma_min, value.sigma_max}};
         row->given_up = !row->annotated && sample_is_given_up(dataset, i);
         groups->sizes[row->group]++;
@@ -285,7 +285,7 @@ static int stats_answer(cJSON *out, struct ambd_query *query, struct amb_error *
         char name[128];
 
         if (by == BY_SOURCE) {
-            snprintf(name, sizeof name, "%s", amb_catalog_source(dataset->fill.catalog, g, NULL, NULL, NULL));
+            snprintf(name, sizeof name, "%s", amb_catalog_source(dataset->filed->fill.catalog, g, NULL, NULL, NULL));
         } else if (g == GROUPS_MAX - 1) {
             snprintf(name, sizeof name, "other");
         } else {

@@ -12,6 +12,7 @@
 #include "daemon/findings.h"
 #include "daemon/log.h"
 #include "daemon/queries.h"
+#include "daemon/reload.h"
 #include "daemon/stream.h"
 #include "daemon/text.h"
 #include "noise/normal.h"
@@ -81,13 +82,13 @@ static void add_cache(cJSON *json, struct ambd_server *server) {
 static void add_sources(cJSON *json, const struct ambd_dataset *dataset) {
     cJSON *sources = cJSON_AddArrayToObject(json, "sources");
 
-    for (size_t i = 0; i < dataset->n_sources; i++) {
+    for (size_t i = 0; i < dataset->edition->n_sources; i++) {
         cJSON *row = cJSON_CreateObject();
 
-        ambd_json_add_string(row, "name", amb_catalog_source(dataset->fill.catalog, i, NULL, NULL, NULL));
-        cJSON_AddNumberToObject(row, "samples", dataset->sources[i].count);
-        cJSON_AddNumberToObject(row, "shards", (double)dataset->n_shards[i]);
-        cJSON_AddNumberToObject(row, "repeat", dataset->sources[i].repeat);
+        ambd_json_add_string(row, "name", amb_catalog_source(dataset->edition->fill.catalog, i, NULL, NULL, NULL));
+        cJSON_AddNumberToObject(row, "samples", dataset->edition->sources[i].count);
+        cJSON_AddNumberToObject(row, "shards", (double)dataset->edition->n_shards[i]);
+        cJSON_AddNumberToObject(row, "repeat", dataset->edition->sources[i].repeat);
         cJSON_AddItemToArray(sources, row);
     }
 }
@@ -142,12 +143,13 @@ static void add_findings(cJSON *object, const struct amb_catalog_report *report)
 }
 
 static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
-    const struct amb_shape *shape = &dataset->fill.shape;
+    const struct ambd_edition *edition = dataset->edition;
+    const struct amb_shape *shape = &edition->fill.shape;
     cJSON *object = cJSON_AddObjectToObject(json, dataset->name), *form;
     char transform[64] = "";
 
-    cJSON_AddNumberToObject(object, "samples", amb_catalog_count(dataset->fill.catalog));
-    cJSON_AddNumberToObject(object, "shards", (double)amb_catalog_count_shards(dataset->fill.catalog));
+    cJSON_AddNumberToObject(object, "samples", amb_catalog_count(edition->fill.catalog));
+    cJSON_AddNumberToObject(object, "shards", (double)amb_catalog_count_shards(edition->fill.catalog));
     add_sources(object, dataset);
     form = cJSON_AddObjectToObject(object, "shape");
     cJSON_AddNumberToObject(form, "channels", shape->channels);
@@ -155,16 +157,16 @@ static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
     cJSON_AddNumberToObject(form, "width", shape->width);
     cJSON_AddBoolToObject(form, "latent", shape->latent);
     if (!shape->latent) {
-        snprintf(transform, sizeof transform, "%s, %s", amb_crop_name(dataset->fill.transform.crop),
-                 amb_resample_name(dataset->fill.transform.resample));
+        snprintf(transform, sizeof transform, "%s, %s", amb_crop_name(edition->fill.transform.crop),
+                 amb_resample_name(edition->fill.transform.resample));
     }
     cJSON_AddStringToObject(object, "transform", transform);
-    add_fingerprint(object, "fingerprint", &dataset->fingerprint);
-    ambp_json_add_u64(object, "generation", dataset->number);
+    add_fingerprint(object, "fingerprint", &edition->fingerprint);
+    ambp_json_add_u64(object, "generation", edition->number);
     add_annotations(object, dataset);
-    ambp_json_add_u64(object, "quarantined", amb_quarantine_count(dataset->fill.quarantine));
-    add_findings(object, &dataset->report);
-    ambp_json_add_u64(object, "index_bytes", dataset->report.index_bytes + dataset->report.names_bytes);
+    ambp_json_add_u64(object, "quarantined", amb_quarantine_count(edition->fill.quarantine));
+    add_findings(object, &edition->report);
+    ambp_json_add_u64(object, "index_bytes", edition->report.index_bytes + edition->report.names_bytes);
 }
 
 static double seconds(uint64_t ns) {
@@ -246,6 +248,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"thrown_away", c->thrown_away},
         {"imports", c->imports},
         {"reloads", c->reloads},
+        {"reloads_refused", c->reloads_refused},
         {"generations", c->generations},
         {"out_queue_limit", c->out_queue_limit},
         {"lease_limit", c->lease_limit},
@@ -287,9 +290,49 @@ int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *js
     }
     add_jobs(reply, server);
     add_sessions(reply, server);
+    cJSON_AddItemToObject(reply, "reload", ambd_reload_encode(server));
     add_counters(reply, server);
     ambd_session_reply(session, id, ambd_json_print(reply));
     return 0;
+}
+
+/* Sessions whose streams stand on an edition. */
+static void add_holders(cJSON *row, const struct ambd_server *server, const struct ambd_edition *edition) {
+    cJSON *list = cJSON_AddArrayToObject(row, "holders");
+
+    for (const struct ambd_session *session = server->sessions; session != NULL; session = session->next) {
+        const struct ambd_stream *stream = session->stream;
+
+        if (stream != NULL && stream->ready && stream->target->generation->edition == edition) {
+            cJSON_AddItemToArray(list, cJSON_CreateNumber((double)session->id));
+        }
+    }
+}
+
+static cJSON *encode_edition(const struct ambd_server *server, const struct ambd_dataset *dataset,
+                             const struct ambd_edition *edition) {
+    cJSON *row = cJSON_CreateObject();
+
+    ambp_json_add_u64(row, "number", edition->number);
+    add_fingerprint(row, "fingerprint", &edition->fingerprint);
+    cJSON_AddBoolToObject(row, "current", edition == dataset->edition);
+    cJSON_AddNumberToObject(row, "streams", ambd_dataset_count_streams(dataset, edition));
+    cJSON_AddNumberToObject(row, "samples", amb_catalog_count(edition->fill.catalog));
+    cJSON_AddNumberToObject(row, "shards", (double)amb_catalog_count_shards(edition->fill.catalog));
+    add_holders(row, server, edition);
+    return row;
+}
+
+static cJSON *encode_generation(const struct ambd_dataset *dataset, const struct ambd_generation *generation) {
+    cJSON *row = cJSON_CreateObject();
+
+    ambp_json_add_u64(row, "number", generation->number);
+    add_fingerprint(row, "fingerprint", &generation->annotations->fingerprint);
+    add_fingerprint(row, "dataset", &generation->edition->fingerprint);
+    cJSON_AddBoolToObject(row, "current", generation == dataset->current);
+    cJSON_AddNumberToObject(row, "streams", generation->n_streams);
+    ambp_json_add_u64(row, "set", generation->annotations->n_set);
+    return row;
 }
 
 int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSON *json,
@@ -297,7 +340,7 @@ int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSO
     static const char *const keys[] = {"dataset"};
     struct ambd_dataset *dataset;
     const char *name = NULL;
-    cJSON *reply, *list, *row;
+    cJSON *reply, *list;
     int r = ambp_json_check_keys(json, "GENERATIONS", keys, 1, err);
 
     r = r < 0 ? r : ambp_json_get_string(&name, json, "dataset", false, err);
@@ -307,21 +350,12 @@ int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSO
     }
     reply = cJSON_CreateObject();
     list = cJSON_AddArrayToObject(reply, "dataset");
-    row = cJSON_CreateObject();
-    ambp_json_add_u64(row, "number", dataset->number);
-    add_fingerprint(row, "fingerprint", &dataset->fingerprint);
-    cJSON_AddBoolToObject(row, "current", true);
-    cJSON_AddNumberToObject(row, "streams", dataset->n_streams);
-    cJSON_AddItemToArray(list, row);
+    for (const struct ambd_edition *edition = dataset->edition; edition != NULL; edition = edition->older) {
+        cJSON_InsertItemInArray(list, 0, encode_edition(session->server, dataset, edition));
+    }
     list = cJSON_AddArrayToObject(reply, "annotations");
     for (const struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
-        row = cJSON_CreateObject();
-        ambp_json_add_u64(row, "number", g->number);
-        add_fingerprint(row, "fingerprint", &g->annotations->fingerprint);
-        cJSON_AddBoolToObject(row, "current", g == dataset->current);
-        cJSON_AddNumberToObject(row, "streams", g->n_streams);
-        ambp_json_add_u64(row, "set", g->annotations->n_set);
-        cJSON_AddItemToArray(list, row);
+        cJSON_AddItemToArray(list, encode_generation(dataset, g));
     }
     ambd_session_reply(session, id, ambd_json_print(reply));
     return 0;

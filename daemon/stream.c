@@ -283,8 +283,7 @@ static bool stream_next_state(struct ambd_stream *stream, struct amb_state *out,
     }
     if (move != NULL) {
         *target = move->target;
-        out->annotations = move->target->generation->annotations->fingerprint;
-        amb_sampler_adopt(out, move->target->sampler);
+        ambd_target_adopt(out, move->target);
     }
     return true;
 }
@@ -478,7 +477,6 @@ static void stream_dispose(struct ambd_stream *stream) {
 static void stream_free(struct ambd_stream *stream) {
     if (stream->ready) {
         stream->target->generation->n_streams--;
-        stream->subscription.dataset->n_streams--;
     }
     ambd_target_unref(stream->target, stream_kept(stream));
     stream_dispose(stream);

@@ -64,6 +64,7 @@ struct ambd_stream {
     uint64_t end_k;               /* of `sequential`; UINT64_MAX: none */
     unsigned n_in_flight, n_lent;
     bool drawing, moved, ended, abandoned, ready;
+    bool continued;                 /* on another generation than the state names */
     uint64_t follow_number;         /* newest generation prepared or refused by `follow` */
     uint64_t last_advance;          /* step of the last move that ADVANCE asked for and that was made */
     bool following, preparing_move; /* such a task is under way */

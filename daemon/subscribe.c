@@ -31,7 +31,8 @@ static uint64_t stream_kept(const struct ambd_stream *stream) {
 
 /* Desk */
 
-static int subscribe_probe_members(struct ambd_stream *stream, struct amb_error *err) {
+static int subscribe_probe_members(const struct subscribe *subscribe, struct amb_error *err) {
+    struct ambd_stream *stream = subscribe->stream;
     AMB_CLEANUP(amb_filler_deinit) struct amb_filler filler = {0};
     bool any = false;
     int r;
@@ -45,7 +46,7 @@ static int subscribe_probe_members(struct ambd_stream *stream, struct amb_error 
     r = amb_filler_init(&filler, &stream->server->codec_limits, err);
     return r < 0 ? r
                  : amb_fill_probe_members(&stream->layout, &filler,
-                                          stream->subscription.dataset->fill.catalog, err);
+                                          subscribe->generation->edition->fill.catalog, err);
 }
 
 static int subscribe_charge(struct ambd_stream *stream, struct amb_error *err) {
@@ -80,7 +81,7 @@ static int subscribe_allocate(struct ambd_stream *stream, struct amb_error *err)
 static int subscribe_check_cursors(const struct subscribe *subscribe, struct amb_error *err) {
     const struct ambd_subscription *subscription = &subscribe->stream->subscription;
 
-    if (subscription->has_state && subscription->state.n_cursors != 0 &&
+    if (subscription->has_state && !subscribe->stream->continued && subscription->state.n_cursors != 0 &&
         subscription->options.policy == AMB_POLICY_PASS &&
         subscription->state.n_cursors != subscribe->report.n_intervals) {
         return amb_fail(err, AMB_ERR_STATE,
@@ -94,7 +95,7 @@ static void subscribe_run(struct ambd_task *task) {
     struct subscribe *subscribe = (struct subscribe *)task;
     struct ambd_stream *stream = subscribe->stream;
     struct amb_error *err = &subscribe->error;
-    int r = subscribe_probe_members(stream, err);
+    int r = subscribe_probe_members(subscribe, err);
 
     r = r < 0 ? r : amb_layout_place(&stream->layout, err);
     r = r < 0 ? r : subscribe_charge(stream, err);
@@ -177,6 +178,9 @@ static void encode_warnings(cJSON *json, const struct ambd_stream *stream) {
                  subscription->state.codecs, stream->settled.codecs);
         ambd_json_add_text(warnings, NULL, text, strlen(text));
     }
+    if (stream->continued) {
+        ambd_json_add_text(warnings, NULL, stream->refused.message, strlen(stream->refused.message));
+    }
 }
 
 static char *subscribed_encode(struct ambd_stream *stream, const struct amb_sampler_report *report) {
@@ -252,14 +256,16 @@ static void stream_start(struct ambd_stream *stream, struct subscribe *subscribe
     subscribe->target = NULL;
     stream->settled = subscription->has_state ? subscription->state : (struct amb_state){0};
     stream->settled.options = subscription->options;
-    stream->settled.dataset = subscription->dataset->fingerprint;
+    if (subscription->has_state) {
+        stream->moved = ambd_target_adopt(&stream->settled, stream->target); /* only where it continues on another */
+    }
+    stream->settled.dataset = stream->target->generation->edition->fingerprint;
     stream->settled.annotations = stream->target->generation->annotations->fingerprint;
     snprintf(stream->settled.codecs, sizeof stream->settled.codecs, "%s", amb_codec_versions());
     stream->next_lend = stream->settled.step;
     stream->last_advance = UINT64_MAX;
     stream->follow_number = stream->target->generation->number;
     stream->target->generation->n_streams++;
-    subscription->dataset->n_streams++;
     stream_set_end(stream, &subscribe->report);
     stream->since_ns = ambd_now_ns();
     stream->ready = true;
@@ -360,9 +366,15 @@ int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subs
     struct ambd_generation *generation;
     struct subscribe *subscribe;
     struct ambd_stream *stream;
+    struct amb_error why = AMB_ERROR_NULL;
     int r = stream_check_state(subscription, err);
 
     r = r < 0 ? r : stream_first_generation(&generation, session, subscription, err);
+    if (r < 0 && subscription->continues && subscription->has_state && session->recall.dataset == NULL) {
+        why = *err; /* nor does the store or the archive have it: what there is now will do */
+        generation = subscription->dataset->current;
+        r = 0;
+    }
     if (r < 0) {
         return r;
     }
@@ -381,6 +393,10 @@ int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subs
     *subscription = (struct ambd_subscription){0};
     stream->layout = stream->subscription.layout;
     stream->slab = AMB_SLAB_NULL;
+    stream->continued = why.code != 0;
+    if (stream->continued) {
+        amb_fail(&stream->refused, why.code, "the stream continues on the present generation, as asked: %.380s", why.message);
+    }
     ambd_stream_hold(stream);
     subscribe->task = (struct ambd_task){.run = subscribe_run, .done = subscribe_done};
     subscribe->stream = stream;

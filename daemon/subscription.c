@@ -22,7 +22,7 @@
 static const char *const keys[] = {"dataset", "mode",       "options", "batch_size", "global_batch_size",
                                    "rank",    "world_size", "fields",  "weight",     "slots",
                                    "state",   "follow",     "moves",   "steps",      "passes",
-                                   "strict"};
+                                   "strict",  "on_generation_change"};
 static const char *const field_keys[] = {"name", "dtype", "max_bytes", "overflow"};
 static const char *const move_keys[] = {"step", "dataset", "annotations"};
 
@@ -153,6 +153,18 @@ static int push_field(struct amb_layout *layout, const cJSON *item, struct amb_e
     return r;
 }
 
+/* What the slots are laid out for: the samples that the first step stands on, if they are in memory. */
+static const struct ambd_edition *first_edition(const struct ambd_subscription *out) {
+    const struct ambd_edition *edition = NULL;
+
+    if (out->has_state) {
+        edition = ambd_dataset_find_edition(out->dataset, &out->state.dataset);
+    } else if (out->n_moves > 0 && out->moves[0].step == 0 && out->moves[0].has_dataset) {
+        edition = ambd_dataset_find_edition(out->dataset, &out->moves[0].dataset);
+    }
+    return edition != NULL ? edition : out->dataset->edition;
+}
+
 static int load_fields(struct ambd_subscription *out, const cJSON *json, struct amb_error *err) {
     const cJSON *fields = NULL, *item;
     int r = ambp_json_get_array(&fields, json, "fields", true, err);
@@ -160,7 +172,8 @@ static int load_fields(struct ambd_subscription *out, const cJSON *json, struct 
     if (r < 0) {
         return r;
     }
-    out->layout = (struct amb_layout){.shape = out->dataset->fill.shape, .batch_size = out->batch_size};
+    out->layout = (struct amb_layout){.shape = first_edition(out)->fill.shape, .batch_size = out->batch_size};
+    out->noise_seed = first_edition(out)->fill.noise_seed;
     cJSON_ArrayForEach(item, fields) {
         r = push_field(&out->layout, item, err);
         if (r < 0) {
@@ -255,6 +268,17 @@ static int load_moves(struct ambd_subscription *out, const cJSON *json, struct a
     return 0;
 }
 
+static int load_change(struct ambd_subscription *out, const cJSON *json, struct amb_error *err) {
+    static const char *const names[] = {"error", "continue"};
+    const char *name = names[0];
+    int r = ambp_json_get_string(&name, json, "on_generation_change", false, err);
+
+    out->continues = r == 0 && strcmp(name, names[1]) == 0;
+    return r < 0 || out->continues || strcmp(name, names[0]) == 0
+               ? r
+               : fail_name(err, "on_generation_change", name, names, COUNT(names));
+}
+
 static int load_end(struct ambd_subscription *out, const cJSON *json, struct amb_error *err) {
     int r = ambp_json_get_u64(&out->n_steps, json, "steps", 1, UINT64_C(1) << 62, false, err);
 
@@ -283,8 +307,9 @@ int ambd_subscription_decode(struct ambd_subscription *out, const cJSON *json, s
     r = r < 0 ? r : load_sizes(out, json, err);
     r = r < 0 ? r : load_options(out, json, err);
     r = r < 0 ? r : load_weight(out, json, err);
-    r = r < 0 ? r : load_fields(out, json, err);
     r = r < 0 ? r : load_moves(out, json, err);
+    r = r < 0 ? r : load_fields(out, json, err);
+    r = r < 0 ? r : load_change(out, json, err);
     r = r < 0 ? r : load_end(out, json, err);
     r = r < 0 || out->request_mode ? r : ambd_subscription_check_levels(out, err);
     if (r < 0) {

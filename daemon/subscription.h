@@ -28,6 +28,8 @@ struct ambd_move_request {
 struct ambd_subscription {
     struct ambd_dataset *dataset;
     bool request_mode, follow, strict, has_state;
+    bool continues; /* on_generation_change: where the state's generation cannot be had, begin passes on the present one */
+    uint64_t noise_seed; /* of the samples that the layout is for */
     struct amb_stream_options options;
     uint32_t batch_size, n_slots;
     uint64_t rank, world_size;

@@ -13,19 +13,40 @@
 static void target_set_fill(struct ambd_target *target, const struct ambd_subscription *subscription,
                             const struct amb_layout *layout) {
     target->fill = (struct amb_fill_stream){
-        .dataset = &target->dataset->fill,
+        .dataset = &target->generation->edition->fill,
         .sampler = target->sampler,
         .layout = layout,
         .options = subscription->options,
         .weight = subscription->weight,
     };
-    amb_fill_keys_get(&target->fill.keys, target->dataset->fill.noise_seed, subscription->options.seed);
+    amb_fill_keys_get(&target->fill.keys, target->generation->edition->fill.noise_seed, subscription->options.seed);
+}
+
+/* The slots are sealed, and the client has the keys of the noise: neither can change under a stream. */
+static int target_check_shape(const struct ambd_edition *edition, const struct amb_layout *layout, uint64_t noise_seed,
+                              struct amb_error *err) {
+    const struct amb_shape *x = &layout->shape, *y = &edition->fill.shape;
+    bool same_pictures = x->channels == y->channels && x->height == y->height && x->width == y->width &&
+                         x->latent == y->latent && x->label_width == y->label_width;
+
+    if (same_pictures && noise_seed == edition->fill.noise_seed) {
+        return 0;
+    }
+    if (same_pictures) {
+        return amb_fail(err, AMB_ERR_STATE, "noise seed %llu, this stream was subscribed under %llu: subscribe anew",
+                        (unsigned long long)edition->fill.noise_seed, (unsigned long long)noise_seed);
+    }
+    return amb_fail(err, AMB_ERR_STATE,
+                    "%s of %ux%ux%u with labels of %u numbers, this stream's slots are for %s of %ux%ux%u and %u: "
+                    "subscribe anew",
+                    y->latent ? "latents" : "pictures", y->channels, y->height, y->width, y->label_width,
+                    x->latent ? "latents" : "pictures", x->channels, x->height, x->width, x->label_width);
 }
 
 int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation,
                     const struct ambd_subscription *subscription, const struct amb_layout *layout,
                     struct amb_sampler_report *report, struct amb_error *err) {
-    struct ambd_dataset *dataset = subscription->dataset;
+    struct ambd_edition *edition = generation->edition;
     struct ambd_target *target = amb_calloc(1, sizeof *target);
     struct amb_stream_options options = subscription->options;
     int r;
@@ -34,16 +55,18 @@ int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation
         return amb_fail(err, -ENOMEM, "no memory for a stream");
     }
     target->n_refs = 1;
-    target->dataset = dataset;
+    target->dataset = subscription->dataset;
     target->generation = generation;
-    r = ambd_shelf_acquire(&target->orders, &dataset->shelf, generation->annotations, dataset->sources,
-                           dataset->n_sources, amb_stream_options_buffer(&subscription->options), err);
+    r = target_check_shape(edition, layout, subscription->noise_seed, err);
+    r = r < 0 ? r
+              : ambd_shelf_acquire(&target->orders, &edition->shelf, generation->annotations, edition->sources,
+                                   edition->n_sources, amb_stream_options_buffer(&subscription->options), err);
     options.policy =
         subscription->request_mode ? AMB_POLICY_SEQUENTIAL : options.policy; /* asks nothing of gaps */
     r = r < 0 ? r : amb_sampler_new(&target->sampler, target->orders, &options, &target->report, err);
     *report = target->report;
     if (r < 0) {
-        ambd_shelf_release(&dataset->shelf, target->orders);
+        ambd_shelf_release(&edition->shelf, target->orders);
         amb_free(target);
         return r;
     }
@@ -62,8 +85,21 @@ struct ambd_target *ambd_target_unref(struct ambd_target *target, uint64_t n_kep
         return NULL;
     }
     amb_sampler_free(target->sampler);
-    ambd_shelf_release(&target->dataset->shelf, target->orders);
+    ambd_shelf_release(&target->generation->edition->shelf, target->orders);
     ambd_dataset_unpin(target->dataset, target->generation, n_kept);
     amb_free(target);
     return NULL;
+}
+
+bool ambd_target_adopt(struct amb_state *state, const struct ambd_target *target) {
+    const struct amb_hash128 *dataset = &target->generation->edition->fingerprint,
+                             *annotations = &target->generation->annotations->fingerprint;
+
+    if (amb_hash128_equal(&state->dataset, dataset) && amb_hash128_equal(&state->annotations, annotations)) {
+        return false;
+    }
+    state->dataset = *dataset;
+    state->annotations = *annotations;
+    amb_sampler_adopt(state, target->sampler);
+    return true;
 }

@@ -43,6 +43,7 @@ static const char *const type_names[AMBP_TYPE_N] = {
     [AMBP_MINT] = "MINT",
     [AMBP_EXPORT] = "EXPORT",
     [AMBP_MERGE] = "MERGE",
+    [AMBP_RELOAD] = "RELOAD",
 };
 
 const char *ambp_type_name(unsigned type) {

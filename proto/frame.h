@@ -49,7 +49,8 @@ enum ambp_type {
     AMBP_MINT = 51,
     AMBP_EXPORT = 52,
     AMBP_MERGE = 53,
-    AMBP_TYPE_N = 54,
+    AMBP_RELOAD = 54,
+    AMBP_TYPE_N = 55,
 };
 
 #define AMBP_FLAG_MORE 1u /* of DATA: another DATA frame of this reply follows */

@@ -324,7 +324,7 @@ def test_stream_takes_new_annotations_up_and_replays_an_older_state(served):
         for lend, batch in rows[moved:moved + 4]:
             got_lend, got = stream.take(1)[0]
             assert got_lend.step == lend.step and (got["x_t"] == batch["x_t"]).all()
-    assert "annotations.recalled" in one.log()
+    assert "generation.recalled" in one.log()
 
 
 def test_state_of_unknown_annotations_is_refused_with_what_is_gone(served):

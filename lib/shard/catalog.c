@@ -378,6 +378,19 @@ const char *amb_catalog_shard(const struct amb_catalog *cat, size_t i_shard, enu
     return shard->shard->path;
 }
 
+void amb_catalog_get_shard(struct amb_shard_facts *out, const struct amb_catalog *cat, size_t i_shard) {
+    const struct catalog_shard *shard = &cat->shards[i_shard];
+
+    assert(i_shard < cat->n_shards);
+    *out = (struct amb_shard_facts){
+        .path = shard->shard->path,
+        .i_source = shard->i_source,
+        .n_samples = cat->firsts[i_shard + 1] - cat->firsts[i_shard],
+        .bytes = shard->shard->key.identity.size,
+        .mtime_ns = shard->shard->key.identity.mtime_ns,
+    };
+}
+
 size_t amb_catalog_key_bytes_max(const struct amb_catalog *cat) {
     return cat->key_bytes_max;
 }
@@ -437,4 +450,53 @@ uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample) 
 
 struct amb_hash128 amb_catalog_digest(struct amb_catalog *cat) {
     return cat->facts.digest;
+}
+
+/* How many excluded ones lie before number i of the shard; *is_excluded: it is one itself. */
+static uint32_t shard_count_excluded(bool *is_excluded, const struct catalog_shard *shard, uint32_t i) {
+    uint32_t lo = 0, hi = shard->n_excluded;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (shard->excluded[mid] < i) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    *is_excluded = lo < shard->n_excluded && shard->excluded[lo] == i;
+    return lo;
+}
+
+bool amb_catalog_translate(uint32_t *out, const struct amb_catalog *to, const struct amb_catalog *from,
+                           uint32_t i_sample) {
+    size_t i_shard, at;
+    uint32_t i, n_before;
+    const struct catalog_shard *shard = catalog_locate(&i_shard, &i, from, i_sample);
+    const char *source = from->sources[shard->i_source].name;
+    bool is_excluded;
+
+    for (size_t k = 0; k < to->n_shards; k++) { /* from the same place on: most often it is there */
+        at = (i_shard + k) % to->n_shards;
+        if (to->shards[at].shard != shard->shard || strcmp(to->sources[to->shards[at].i_source].name, source) != 0) {
+            continue;
+        }
+        n_before = shard_count_excluded(&is_excluded, &to->shards[at], i);
+        *out = to->firsts[at] + i - n_before;
+        return !is_excluded;
+    }
+    return false;
+}
+
+bool amb_catalog_same(const struct amb_catalog *a, const struct amb_catalog *b) {
+    if (a->n_shards != b->n_shards || a->n_samples != b->n_samples) {
+        return false;
+    }
+    for (size_t i = 0; i < a->n_shards; i++) {
+        if (a->shards[i].shard != b->shards[i].shard || a->firsts[i] != b->firsts[i]) {
+            return false;
+        }
+    }
+    return true;
 }

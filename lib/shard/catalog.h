@@ -112,6 +112,14 @@ const char *amb_catalog_source(const struct amb_catalog *cat, size_t i_source, u
 /* A shard's path, format and range of sample numbers. Borrowed. */
 const char *amb_catalog_shard(const struct amb_catalog *cat, size_t i_shard, enum amb_shard_format *format,
                               uint32_t *first, uint32_t *count);
+/* What is known of a shard as a whole; path is borrowed. */
+struct amb_shard_facts {
+    const char *path;
+    uint32_t i_source, n_samples;
+    uint64_t bytes, mtime_ns; /* of the file; of a folder: of the walk */
+};
+void amb_catalog_get_shard(struct amb_shard_facts *out, const struct amb_catalog *cat, size_t i_shard);
+
 size_t amb_catalog_key_bytes_max(const struct amb_catalog *cat); /* longest key */
 /* Width D of vector labels (f32[D]); 0 where labels are integers or absent. */
 uint32_t amb_catalog_label_width(const struct amb_catalog *cat);
@@ -146,6 +154,13 @@ int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *c
 /* Extensions of the members of a sample, comma separated, for people: "jpg,cls,json". Cut to fit. */
 int amb_catalog_get_members(char *out, size_t out_bytes, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err);
+
+/* The number in `to` of a sample of `from`, if both stand on one shard; false: it has none. */
+bool amb_catalog_translate(uint32_t *out, const struct amb_catalog *to, const struct amb_catalog *from,
+                           uint32_t i_sample);
+
+/* The same shards in the same order, shared by both, and the same samples in them. */
+bool amb_catalog_same(const struct amb_catalog *a, const struct amb_catalog *b);
 
 /* The 64-bit digest of the identity of the sample's shard, or of its file in a folder: for cache keys. */
 uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample);

@@ -24,7 +24,7 @@ static bool names_a_file(const cJSON *tree) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-    struct ambd_config config = AMBD_CONFIG_NULL;
+    struct ambd_config *config = NULL;
     struct amb_error err = AMB_ERROR_NULL;
     cJSON *tree = NULL;
 
@@ -35,13 +35,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         cJSON_Delete(tree);
         return 0;
     }
-    FUZZ_REQUIRE(config.n_datasets > 0);
-    for (size_t i = 0; i < config.n_datasets; i++) {
-        FUZZ_REQUIRE(config.datasets[i].name != NULL && config.datasets[i].n_sources > 0);
-        if (config.datasets[i].annotations != NULL) {
-            fuzz_check(ambd_annotator_check(config.datasets[i].annotations, "annotations", &err), &err);
+    FUZZ_REQUIRE(config->n_datasets > 0);
+    for (size_t i = 0; i < config->n_datasets; i++) {
+        FUZZ_REQUIRE(config->datasets[i].name != NULL && config->datasets[i].n_sources > 0);
+        if (config->datasets[i].annotations != NULL) {
+            fuzz_check(ambd_annotator_check(config->datasets[i].annotations, "annotations", &err), &err);
         }
     }
-    ambd_config_deinit(&config);
+    ambd_config_unref(config);
     return 0;
 }

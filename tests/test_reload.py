@@ -1,0 +1,406 @@
+"""Reload: other shards, sources and options under running streams; what is refused; coming back to what was before."""
+
+import json
+import os
+import pathlib
+import signal
+import time
+
+import numpy
+import pytest
+
+import datasets
+import wire
+
+FIELDS = ["u8", "x_t", "index", "key"]
+UNIFORM = {"batch_size": 8, "fields": FIELDS, "slots": 2}
+
+
+def put(path, ids, size=16, per=None):
+    """A tar of the pictures `ids`, published by rename, its times in the past: an index of it may be cached and kept."""
+    path = pathlib.Path(path)
+    datasets.write_tar(path.with_suffix(".tmp"), [datasets.sample(i, size) for i in ids])
+    os.utime(path.with_suffix(".tmp"), (1_700_000_000, 1_700_000_000 + ids[0]))
+    path.with_suffix(".tmp").rename(path)
+
+
+class Served:
+    """A daemon over one folder of shards, its configuration in a file."""
+
+    def __init__(self, daemon, folder, n_shards=3, state=True, **options):
+        self.start, self.folder, self.data = daemon, folder, folder / "data"
+        self.data.mkdir(parents=True)
+        self.state, self.options = state, options
+        for i in range(n_shards):
+            put(self.shard(i), range(100 * i, 100 * i + 20))
+        self.configure()
+        self.one = self.run()
+
+    def shard(self, i):
+        return self.data / f"{i}.tar"
+
+    def configure(self, extra={}, **dataset):
+        sources = dataset.pop("sources", {"main": {"shards": [str(self.data / "*.tar")]}})
+        config = {"socket": str(self.folder / "s"), "cache_dir": str(self.folder / "index"), "workers": 2,
+                  "datasets": {"main": {"sources": sources, **dataset}}, **self.options, **extra}
+        if self.state:
+            config["state_dir"] = str(self.folder / "state")
+        (self.folder / "c.json").write_text(json.dumps(config))
+
+    def run(self):
+        one = self.start("--config", self.folder / "c.json")
+        one.socket = self.folder / "s"
+        return one
+
+    def restart(self):
+        assert self.one.stop() == 0, self.one.log()
+        self.one = self.run()
+
+    def ask(self, type, body={}):
+        with self.one.client() as client:
+            return client.call(type, body)
+
+    def reload(self, check=False):
+        return self.ask(wire.RELOAD, {"check": check})
+
+    def generations(self):
+        return self.ask(wire.GENERATIONS)["dataset"]
+
+
+@pytest.fixture
+def served(daemon, tmp_path):
+    return lambda **options: Served(daemon, tmp_path / f"served{len(list(tmp_path.iterdir()))}", **options)
+
+
+def keys(rows):
+    return {key.decode() for _, batch in rows for key in batch["key"]}
+
+
+def right(rows):
+    """Every picture is the one that its key says."""
+    return all((batch["u8"][i].transpose(1, 2, 0) == datasets.picture(int(key))).all()
+               for _, batch in rows for i, key in enumerate(batch["key"]))
+
+
+@pytest.mark.threads
+def test_a_following_stream_takes_up_other_shards(served):
+    """One shard goes, one comes, one is replaced by rename and grows: the stream moves at a step that its state names and
+    flags, from there on sees exactly the new samples, and what did not change stays mapped."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM)
+        early = stream.take(4)
+        here.shard(0).unlink()
+        put(here.shard(1), range(150, 175))
+        put(here.shard(3), range(300, 320))
+        got = here.reload()
+        row = got["datasets"]["main"]
+        assert got["changed"] and row["changed"] and not row["new_subscription"] and row["number"] == 2
+        assert (row["samples"], row["shards"], row["kept"], row["opened"], row["gone"]) == (65, 3, 1, 2, 2)
+        late = stream.take(40)
+    assert right(early + late)
+    flagged = [i for i, (lend, _) in enumerate(late) if lend.flags & 1]
+    assert len(flagged) == 1 and late[-1][0].state["dataset"] == row["fingerprint"] != early[0][0].state["dataset"]
+    before, after = late[:flagged[0]], late[flagged[0]:]
+    assert keys(after) == {f"{i:06d}" for i in [*range(150, 175), *range(200, 220), *range(300, 320)]}
+    assert keys(early + before) <= {f"{100 * i + k:06d}" for i in range(3) for k in range(20)}
+    assert [g["number"] for g in here.generations()] == [2]
+
+
+def test_nothing_changed_changes_nothing(served):
+    """A reload without a change keeps the generation, its number and every shard, and throws no work away."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM)
+        stream.take(2)
+        before = here.generations()
+        row = here.reload()
+        assert not row["changed"] and not row["datasets"]["main"]["changed"] and row["datasets"]["main"]["kept"] == 3
+        after = here.generations()
+        assert after == before and after[0]["streams"] == 1
+        session = next(row["id"] for row in here.one.status()["sessions"] if row["mode"] == "stream")
+        assert after[0]["holders"] == [session]
+        assert not any(lend.flags & 1 for lend, _ in stream.take(10))
+    assert here.one.counter("thrown_away") <= 2  # of the end of the stream, not of the reload
+
+
+def test_the_same_contents_in_other_files_change_no_byte(served):
+    """Shards published again with the same contents: new files, new maps, the same fingerprint; a stream goes over to them
+    without a move, and draws what it would have drawn."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM, options={"seed": 5})
+        rows = stream.take(3)
+        for i in range(3):
+            put(here.shard(i), range(100 * i, 100 * i + 20))
+        row = here.reload()["datasets"]["main"]
+        assert row["changed"] and row["kept"] == 0
+        rows += stream.take(20)
+        assert [g["number"] for g in here.generations()] == [1]
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, options={"seed": 5}).take(23)
+    assert not any(lend.flags & 1 for lend, _ in rows)
+    assert all((a["x_t"] == b["x_t"]).all() and (a["index"] == b["index"]).all() for (_, a), (_, b) in zip(rows, again))
+    assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+
+
+def test_descriptors_and_maps_go_back(served):
+    """Old generations are closed once nobody stands on them: after ten turns the daemon holds as many files as before."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM)
+        stream.take(2)
+        fds = here.one.n_fds()
+        for turn in range(10):
+            put(here.shard(2), range(200 + turn, 230 + turn))
+            here.reload()
+            stream.take(4)
+        held = stream.next()  # a lent slot holds no generation
+        put(here.shard(2), range(200, 220))
+        here.reload()
+        stream.done(held)
+        stream.take(8)
+        assert here.one.wait_for(lambda s: len(here.generations()) == 1 and here.one.n_fds() <= fds), here.generations()
+
+
+def test_ranks_advance_to_other_shards_together(served):
+    """Streams that do not follow stay, pinned, until both ranks advance to the same step and fingerprints; then the old
+    generation goes. A fingerprint that nobody knows moves nothing."""
+    here = served()
+    both = {"world_size": 2, "batch_size": 4, "fields": FIELDS, "slots": 2}
+    with here.one.client() as a, here.one.client() as b, here.one.client() as lone:
+        streams = [a.subscribe(rank=0, **both), b.subscribe(rank=1, **both)]
+        single = lone.subscribe(batch_size=8, fields=FIELDS, slots=2, follow=False)
+        early = [stream.take(2) for stream in streams]
+        put(here.shard(7), range(700, 720))
+        row = here.reload()["datasets"]["main"]
+        assert {g["number"]: g["streams"] for g in here.generations()} == {1: 3, 2: 0}
+        with pytest.raises(wire.Refused) as refused:
+            a.call(wire.ADVANCE, {"step": 8, "dataset": "0" * 32, "annotations": None})
+        assert refused.value.code in ("state", "not-found")
+        move = {"step": 8, "dataset": row["fingerprint"], "annotations": row["annotations"]["fingerprint"]}
+        assert a.call(wire.ADVANCE, move) == b.call(wire.ADVANCE, {**move, "annotations": None}) == move
+        late = [stream.take(10) for stream in streams]
+        stay = single.take(12)
+    for rows in late:
+        assert [lend.step for lend, _ in rows if lend.flags & 1] == [8]
+        assert {lend.state["dataset"] for lend, _ in rows if lend.step >= 7} == {row["fingerprint"]}
+    assert len({lend.state["dataset"] for lend, _ in stay}) == 1
+    assert right(late[0] + late[1] + stay)
+    together = [[k for (_, batch) in (x, y) for k in batch["key"]] for x, y in zip(*[e + l for e, l in zip(early, late)])]
+    assert all(len(step) == 8 for step in together)
+    assert here.one.wait_for(lambda s: [g["number"] for g in here.generations()] == [2])
+
+
+def test_a_state_of_an_older_generation_draws_the_same_bytes(served):
+    """With a state directory an older generation is rebuilt, also after a restart, as long as its files are there: here
+    they were only taken out of the configuration. Without a state directory a typed error says so."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM)
+        rows = stream.take(6)
+    state = rows[2][0].state
+    here.configure(sources={"main": {"shards": [str(here.shard(0))]}})
+    assert here.reload()["datasets"]["main"]["samples"] == 20
+    assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+    for turn in range(2):
+        with here.one.client() as client:
+            again = client.subscribe(**UNIFORM, state=state, follow=False).take(3)
+        assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
+        assert "generation.recalled" in here.one.log()
+        with here.one.client() as client:  # and one that follows goes on from there to what there is now
+            moved = client.subscribe(**UNIFORM, state=state).take(12)
+        assert (moved[0][1]["x_t"] == rows[3][1]["x_t"]).all() and keys(moved[-4:]) <= {f"{i:06d}" for i in range(20)}
+        assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+        here.restart()
+
+
+def test_a_generation_that_is_gone_is_named_or_left(served):
+    """A shard of the older generation was removed: the error names it; on_generation_change=continue goes on with what there
+    is, at the step and draw counter of the state, in new passes, and says so."""
+    here = served()
+    with here.one.client() as client:
+        state = client.subscribe(**UNIFORM).take(6)[-1][0].state
+    here.shard(1).unlink()
+    here.reload()
+    with here.one.client() as client:
+        with pytest.raises(wire.Refused) as refused:
+            client.subscribe(**UNIFORM, state=state)
+        assert refused.value.code == "state" and "1.tar" in str(refused.value) and "continue" in str(refused.value)
+        stream = client.subscribe(**UNIFORM, state=state, on_generation_change="continue")
+        assert any("1.tar" in text for text in stream.reply["warnings"])
+        rows = stream.take(10)
+    assert rows[0][0].step == state["step"] and rows[0][0].k == state["k"] and rows[0][0].flags & 1
+    assert right(rows) and not keys(rows) & {f"{i:06d}" for i in range(100, 120)}
+    with here.one.client() as client, pytest.raises(wire.Refused) as refused:
+        client.subscribe(**UNIFORM, state=state, on_generation_change="perhaps")
+    assert refused.value.code == "config"
+
+
+def test_without_a_state_directory_nothing_older_is_remembered(served):
+    here = served(state=False)
+    with here.one.client() as client:
+        state = client.subscribe(**UNIFORM).take(2)[-1][0].state
+    put(here.shard(4), range(400, 420))
+    here.reload()
+    with here.one.client() as client, pytest.raises(wire.Refused) as refused:
+        client.subscribe(**UNIFORM, state=state)
+    assert refused.value.code == "state" and "dataset" in str(refused.value)
+
+
+def test_a_bad_reload_names_everything_and_changes_nothing(served):
+    """Two bad shards and a pattern without a match: all three are named at once; the stream goes on as it would have; after
+    the repair the reload is taken."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM, options={"seed": 3})
+        rows = stream.take(2)
+        here.configure(sources={"main": {"shards": [str(here.data / "*.tar"), str(here.data / "none-*.tar")]}})
+        (here.data / "8.tar").write_bytes(b"short")
+        (here.data / "9.tar").write_bytes(b"")
+        for check in (True, False):
+            with pytest.raises(wire.Refused) as refused:
+                here.reload(check)
+            problems = refused.value.detail["problems"]
+            assert len(problems) == 3 and all(any(word in p for p in problems) for word in ("8.tar", "9.tar", "none-"))
+        (here.folder / "c.json").write_text('{"datasets": {"main": {"sorces": {}}}}')
+        with pytest.raises(wire.Refused) as refused:
+            here.reload()
+        assert "sources" in str(refused.value)
+        rows += stream.take(10)
+        (here.data / "8.tar").unlink()
+        (here.data / "9.tar").unlink()
+        here.configure()
+        assert not here.reload()["changed"]
+        rows += stream.take(4)
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, options={"seed": 3}).take(16)
+    assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows, again))
+    assert here.one.counter("reloads_refused") == 3
+
+
+def test_check_says_what_would_be_and_changes_nothing(served):
+    """Other pictures, another size, another number of workers: --check tells of a new subscription and of a restart."""
+    here = served()
+    before = here.generations()
+    put(here.shard(5), range(500, 520))
+    here.configure(image={"size": 8}, extra={"workers": 1})
+    got = here.reload(check=True)
+    row = got["datasets"]["main"]
+    assert got["check"] and got["changed"] and row["new_subscription"] and row["samples"] == 80 and row["number"] is None
+    assert any(text.startswith("workers") for text in got["needs_restart"])
+    assert here.generations() == before and here.one.counter("reloads") == 0
+
+
+def test_another_size_needs_a_new_subscription(served):
+    """The slots of a stream are sealed: it stays where it is, STATUS says why, and a new one gets the new size."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM)
+        stream.take(1)
+        here.configure(image={"size": 8})
+        assert here.reload()["datasets"]["main"]["new_subscription"]
+        assert here.one.wait_for(lambda s: any(row["stays"] for row in s["sessions"]))
+        assert "subscribe anew" in next(row["stays"] for row in here.one.status()["sessions"] if row["stays"])
+        assert stream.take(5)[-1][1]["u8"].shape == (8, 3, 16, 16)
+        with here.one.client() as other:
+            assert other.subscribe(**UNIFORM).take(1)[0][1]["u8"].shape == (8, 3, 8, 8)
+        state = stream.take(1)[-1][0].state
+    with here.one.client() as client:  # the older generation is rebuilt with the size that it had
+        assert client.subscribe(**UNIFORM, state=state, follow=False).take(1)[0][1]["u8"].shape == (8, 3, 16, 16)
+
+
+def test_weights_and_sources_can_change(served):
+    """A second source comes, and the first is weighted: the shares of both follow."""
+    here = served()
+    put(here.folder / "more.tar", range(900, 960))
+    with here.one.client() as client:
+        stream = client.subscribe(batch_size=40, fields=["key"], options={"policy": "uniform"})
+        stream.take(1)
+        here.configure(sources={"main": {"shards": [str(here.data / "*.tar")], "repeat": 3},
+                                "more": {"shards": [str(here.folder / "more.tar")]}})
+        here.reload()
+        stream.take(6)
+        rows = stream.take(60)
+    share = numpy.mean([int(key) >= 900 for _, batch in rows for key in batch["key"]])
+    assert 0.2 < share < 0.3  # 60 of 60 * 3 + 60
+
+
+def test_annotations_stay_with_their_samples(served):
+    """Imported annotations go by key: after a reload that renumbers everything each sample has its own, without another
+    import; new samples have the default; annotations of a later import need no reload."""
+    here = served()
+    lines = here.folder / "a.jsonl"
+    lines.write_text("".join(json.dumps({"filename": f"{i:06d}", "sigma_min": 1 + i / 1000}) + "\n" for i in range(200, 220)))
+    here.ask(wire.IMPORT, {"path": str(lines)})
+    here.shard(0).unlink()
+    put(here.shard(3), range(300, 320))
+    here.reload()
+
+    def value(i):
+        return here.ask(wire.SAMPLE, {"key": f"{i:06d}"})["annotation"]["sigma_min"]
+
+    assert numpy.allclose([value(i) for i in (200, 219)], [1.2, 1.219]) and value(300) == 0
+    lines.write_text(json.dumps({"filename": "000300", "sigma_min": 2.5}) + "\n")
+    here.ask(wire.IMPORT, {"path": str(lines)})
+    assert value(300) == 2.5
+    here.restart()
+    assert numpy.allclose([value(i) for i in (200, 219, 300)], [1.2, 1.219, 2.5])
+
+
+def test_hangups_and_requests_share_reloads(served):
+    """Many who ask at once all get an answer of a reload that began after they asked; a storm of signals is few reloads."""
+    here = served()
+    clients = [here.one.client() for _ in range(8)]
+    put(here.shard(6), range(600, 620))
+    for client in clients:
+        client.send(wire.frame(wire.RELOAD, b"{}", client.new_id()))
+    for _ in range(50):
+        here.one.process.send_signal(signal.SIGHUP)
+    answers = [json.loads(client.answer(client.new_id() - 1).payload) for client in clients]
+    assert {a["datasets"]["main"]["samples"] for a in answers} == {80}
+    for client in clients:
+        client.close()
+    assert here.one.wait_for(lambda s: s["reload"] is None)
+    assert 1 <= here.one.counter("reloads") <= 12
+
+
+def test_others_may_not_reload(served, tmp_path):
+    here = served()
+    os.chmod(here.folder, 0o755)
+    pid = os.fork()
+    if pid == 0:  # another uid; the socket's folder is open for the test alone
+        try:
+            os.chmod(here.folder / "s", 0o666)
+            for folder in [here.folder, *here.folder.parents][:-1]:
+                os.chmod(folder, os.stat(folder).st_mode | 0o5)
+            os.setgid(65534)
+            os.setuid(65534)
+            with here.one.client() as client:
+                client.call(wire.RELOAD, {})
+        except wire.Refused as error:
+            os._exit(0 if error.code == "denied" else 3)
+        except BaseException:
+            os._exit(4)
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_the_quarantine_goes_with_its_shard(served):
+    """A bad sample of a shard that stays is known as bad in the next generation; one of a shard that was repaired is not."""
+    here = served()
+    for i in (0, 1):
+        rows = [datasets.sample(100 * i + k) for k in range(20)]
+        rows[3][1]["png"] = b"no picture"
+        datasets.write_tar(here.data / "x.tmp", rows)
+        os.utime(here.data / "x.tmp", (1_700_000_000, 1_700_000_500))
+        (here.data / "x.tmp").rename(here.shard(i))
+    here.reload()
+    with here.one.client() as client:
+        client.subscribe(batch_size=30, fields=["index"], options={"policy": "sequential"}).take()
+    assert here.one.status()["datasets"]["main"]["quarantined"] == 2
+    put(here.shard(0), range(0, 20))
+    put(here.shard(4), range(400, 420))
+    here.reload()
+    rows = here.ask(wire.QUARANTINE)["rows"]
+    assert [row["key"] for row in rows] == ["000103"]
