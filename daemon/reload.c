@@ -24,7 +24,8 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define RELOAD_PROBLEMS_MAX 256u /* told; more are counted */
+#define RELOAD_LINES_MAX    1000u  /* told; more are counted */
+#define RELOAD_LINES_BYTES  32768u /* of them in an answer: an ERROR is one frame */
 #define RELOAD_NICE         10   /* a tenth of a fill worker's share where both want a core; never starved */
 
 struct reload_request {
@@ -71,7 +72,7 @@ static void lines_push(struct reload_lines *lines, int code, const char *text) {
     char **grown;
 
     lines->code = lines->n == 0 ? code : lines->code;
-    if (lines->n == RELOAD_PROBLEMS_MAX) {
+    if (lines->n == RELOAD_LINES_MAX) {
         lines->n_more++;
         return;
     }
@@ -92,15 +93,30 @@ static void lines_deinit(struct reload_lines *lines) {
     amb_free(lines->lines);
 }
 
+/* Bytes of a line in JSON, at most. */
+static size_t line_bytes(const char *line) {
+    size_t n = 3;
+
+    for (const char *p = line; *p != '\0'; p++) {
+        n += (unsigned char)*p < 0x20 || *p == '"' || *p == '\\' || (unsigned char)*p >= 0x80 ? 6 : 1;
+    }
+    return n;
+}
+
 static cJSON *lines_encode(const struct reload_lines *lines) {
     cJSON *list = cJSON_CreateArray();
+    size_t i, bytes = 0;
     char more[64];
 
-    for (size_t i = 0; i < lines->n; i++) {
+    for (i = 0; i < lines->n; i++) {
+        bytes += line_bytes(lines->lines[i]);
+        if (bytes > RELOAD_LINES_BYTES) {
+            break;
+        }
         ambd_json_add_text(list, NULL, lines->lines[i], strlen(lines->lines[i]));
     }
-    if (lines->n_more > 0) {
-        snprintf(more, sizeof more, "and %zu more", lines->n_more);
+    if (i < lines->n || lines->n_more > 0) {
+        snprintf(more, sizeof more, "and %zu more", lines->n - i + lines->n_more);
         ambd_json_add_text(list, NULL, more, strlen(more));
     }
     return list;
