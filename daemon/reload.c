@@ -316,9 +316,13 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
         return;
     }
     if (!session->closing && reload->problems.n > 0) {
-        amb_fail(&why, reload->problems.code, "not reloaded, %zu problem%s, the first: %s",
-                 reload->problems.n + reload->problems.n_more, reload->problems.n > 1 ? "s" : "",
-                 reload->problems.lines[0]);
+        size_t n = reload->problems.n + reload->problems.n_more;
+        char many[64] = "";
+
+        if (n > 1) {
+            snprintf(many, sizeof many, "%zu problems, the first: ", n);
+        }
+        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many, reload->problems.lines[0]);
         detail = cJSON_CreateObject();
         cJSON_AddItemToObject(detail, "problems", lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
@@ -388,7 +392,11 @@ static void reload_finish(struct ambd_reload *reload) {
         changed = (reload->check ? reload->rows[i].changed : row_adopt(reload, &reload->rows[i])) || changed;
     }
     server->counters.reloads += !refused && !reload->check;
-    server->counters.reloads_refused += refused;
+    server->counters.reloads_refused += refused && !reload->check;
+    if (!refused && !reload->check) {
+        ambd_config_unref(server->latest);
+        server->latest = ambd_config_ref(reload->config);
+    }
     server->reload = NULL;
     while (reload->requests != NULL) {
         struct reload_request *next = reload->requests->next;
@@ -400,6 +408,7 @@ static void reload_finish(struct ambd_reload *reload) {
     reload_free(reload);
     if (!server->stopping) {
         ambd_notify("READY=1");
+        ambd_lookout_renew(&server->lookout);
         reload_start(server);
     }
     ambd_server_continue_stop(server);

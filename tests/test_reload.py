@@ -160,7 +160,11 @@ def test_descriptors_and_maps_go_back(served):
         here.reload()
         stream.done(held)
         stream.take(8)
-        assert here.one.wait_for(lambda s: len(here.generations()) == 1 and here.one.n_fds() <= fds), here.generations()
+        assert here.one.wait_for(lambda s: len(here.generations()) == 1), here.generations()
+        end = time.monotonic() + 10  # without asking: each question is a descriptor
+        while here.one.n_fds() > fds and time.monotonic() < end:
+            time.sleep(0.02)
+        assert here.one.n_fds() <= fds
 
 
 def test_ranks_advance_to_other_shards_together(served):
@@ -276,7 +280,7 @@ def test_a_bad_reload_names_everything_and_changes_nothing(served):
     with here.one.client() as client:
         again = client.subscribe(**UNIFORM, options={"seed": 3}).take(16)
     assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows, again))
-    assert here.one.counter("reloads_refused") == 3
+    assert here.one.counter("reloads_refused") == 2
 
 
 def test_check_says_what_would_be_and_changes_nothing(served):
@@ -404,3 +408,34 @@ def test_the_quarantine_goes_with_its_shard(served):
     here.reload()
     rows = here.ask(wire.QUARANTINE)["rows"]
     assert [row["key"] for row in rows] == ["000103"]
+
+
+def test_a_watch_reloads_by_itself(served):
+    """With `watch` a shard that comes by rename, a folder's new picture, an annotation file and the configuration each bring a
+    reload without a word, and what changes nothing that is served brings no generation."""
+    here = served(watch=True)
+    pictures = here.folder / "pictures" / "deep"
+    pictures.mkdir(parents=True)
+    (pictures / "p900.png").write_bytes(datasets.encode(datasets.picture(900)))
+    lines = here.folder / "a.jsonl"
+    lines.write_text("")
+    sources = {"main": {"shards": [str(here.data / "*.tar")]}, "folder": {"shards": [str(here.folder / "pictures")]}}
+    here.configure(sources=sources, annotations=[{"import": str(lines)}])
+
+    def samples(n):
+        return here.one.wait_for(lambda s: s["datasets"]["main"]["samples"] == n and s["reload"] is None, 20)
+
+    assert samples(61)
+    put(here.shard(3), range(300, 320))
+    assert samples(81)
+    (pictures / "tmp").write_bytes(datasets.encode(datasets.picture(901)))
+    (pictures / "tmp").rename(pictures / "p901.png")
+    assert samples(82)
+    lines.write_text(json.dumps({"filename": "000300", "sigma_min": 1.5}) + "\n")
+    assert here.one.wait_for(lambda s: s["datasets"]["main"]["annotations"]["set"] == 1, 20)
+    before = here.generations()
+    (here.data / "note.txt").write_text("not a shard")
+    reloads = here.one.counter("reloads")
+    assert here.one.wait_for(lambda s: s["counters"]["reloads"] > reloads, 20) and here.generations() == before
+    here.shard(0).unlink()
+    assert samples(62)

@@ -111,7 +111,7 @@ static void reply_print(const cJSON *reply, bool check) {
         printf("not by a reload: %s\n", cJSON_IsString(item) ? item->valuestring : "");
     }
     printf("%s in %s\n",
-           check ? "checked, nothing changed"
+           check ? "checked; nothing was touched"
                  : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "changed")) ? "reloaded" : "nothing to reload",
            ctl_text_seconds(seconds, ctl_get_number(reply, "seconds")));
 }
@@ -120,12 +120,16 @@ static void reply_print(const cJSON *reply, bool check) {
 static void problems_print(const struct ctl *ctl) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *error = NULL;
     const char *text = ctl->client != NULL ? ambient_last_error(ctl->client) : NULL;
-    const cJSON *problem;
+    const cJSON *problems, *problem;
 
     if (text == NULL || ambp_json_decode(&error, text, strlen(text), AMBP_JSON_DEPTH_MAX, NULL) < 0) {
         return;
     }
-    cJSON_ArrayForEach(problem, cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(error, "detail"), "problems")) {
+    problems = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(error, "detail"), "problems");
+    if (cJSON_GetArraySize(problems) < 2) {
+        return;
+    }
+    cJSON_ArrayForEach(problem, problems) {
         fprintf(stderr, "  %s\n", cJSON_IsString(problem) ? problem->valuestring : "");
     }
 }
