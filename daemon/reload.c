@@ -68,10 +68,14 @@ struct ambd_reload {
 
 /* Lines */
 
+static bool lines_any(const struct reload_lines *lines) {
+    return lines->n > 0 || lines->n_more > 0;
+}
+
 static void lines_push(struct reload_lines *lines, int code, const char *text) {
     char **grown;
 
-    lines->code = lines->n == 0 ? code : lines->code;
+    lines->code = !lines_any(lines) ? code : lines->code;
     if (lines->n == RELOAD_LINES_MAX) {
         lines->n_more++;
         return;
@@ -256,7 +260,7 @@ static void file_run(struct ambd_task *task) {
             lines_push(&reload->problems, why.code, why.message);
         }
     }
-    for (size_t i = 0; i < reload->n_rows && reload->problems.n == 0 && !reload->check; i++) {
+    for (size_t i = 0; i < reload->n_rows && !lines_any(&reload->problems) && !reload->check; i++) {
         if (reload->rows[i].installment.config != NULL) {
             ambd_dataset_install(&reload->rows[i].installment, reload->rows[i].dataset);
         }
@@ -315,14 +319,14 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
     if (session == NULL) {
         return;
     }
-    if (!session->closing && reload->problems.n > 0) {
+    if (!session->closing && lines_any(&reload->problems)) {
         size_t n = reload->problems.n + reload->problems.n_more;
         char many[64] = "";
 
         if (n > 1) {
             snprintf(many, sizeof many, "%zu problems, the first: ", n);
         }
-        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many, reload->problems.lines[0]);
+        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many, reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
         detail = cJSON_CreateObject();
         cJSON_AddItemToObject(detail, "problems", lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
@@ -334,6 +338,21 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
     ambd_session_drop(session);
 }
 
+static void reload_refuse_waiting(struct ambd_server *server, int code, const char *why) {
+    struct ambd_reload nothing = {.server = server};
+
+    while (server->reload_requests != NULL) {
+        struct reload_request *request = server->reload_requests;
+
+        server->reload_requests = request->next;
+        lines_push(&nothing.problems, code, why);
+        request_answer(request, &nothing, false);
+        lines_deinit(&nothing.problems);
+        nothing.problems = (struct reload_lines){0};
+        amb_free(request);
+    }
+}
+
 /* Adopting */
 
 static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
@@ -342,6 +361,7 @@ static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
     struct ambd_reports old = dataset->reports;
     bool changed = row->installment.minted.generation != NULL;
 
+    server->jobs.changes++; /* watchers hear of it */
     if (row->installment.config == NULL) {
         return false;
     }
@@ -385,7 +405,7 @@ static void reload_start(struct ambd_server *server);
 
 static void reload_finish(struct ambd_reload *reload) {
     struct ambd_server *server = reload->server;
-    bool refused = reload->problems.n > 0, changed = false;
+    bool refused = lines_any(&reload->problems), changed = false;
 
     reload_log(reload);
     for (size_t i = 0; i < reload->n_rows && !refused; i++) {
@@ -421,8 +441,8 @@ static void file_done(struct ambd_task *task) {
 static void survey_done(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
 
-    if (reload->problems.n > 0 || reload->server->stopping) {
-        if (reload->problems.n == 0) {
+    if (lines_any(&reload->problems) || reload->server->stopping) {
+        if (!lines_any(&reload->problems)) {
             lines_push(&reload->problems, -ESHUTDOWN, "the daemon is stopping");
         }
         reload_finish(reload);
@@ -466,8 +486,9 @@ static void reload_start(struct ambd_server *server) {
         return;
     }
     reload = reload_new(server);
-    if (reload == NULL) { /* the next request, or the next change that is seen, tries again */
+    if (reload == NULL) {
         ambd_log(AMBD_ERROR, "reload.refused reason=\"out of memory\"");
+        reload_refuse_waiting(server, -ENOMEM, "no memory for a reload");
         return;
     }
     reload->check = (*at)->check;
@@ -530,18 +551,7 @@ int ambd_query_reload(struct ambd_session *session, uint32_t id, const cJSON *js
 }
 
 bool ambd_reload_stop(struct ambd_server *server) {
-    struct ambd_reload nothing = {.server = server};
-
-    while (server->reload_requests != NULL) {
-        struct reload_request *request = server->reload_requests;
-
-        server->reload_requests = request->next;
-        lines_push(&nothing.problems, -ESHUTDOWN, "the daemon is stopping");
-        request_answer(request, &nothing, false);
-        lines_deinit(&nothing.problems);
-        nothing.problems = (struct reload_lines){0};
-        amb_free(request);
-    }
+    reload_refuse_waiting(server, -ESHUTDOWN, "the daemon is stopping");
     return server->reload == NULL;
 }
 

@@ -89,9 +89,10 @@ static void server_close_handle(uv_handle_t *handle) {
 }
 
 void ambd_server_continue_stop(struct ambd_server *server) {
-    if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) ||
-        !ambd_reload_stop(server) || server->clerk.n_tasks > 0 || server->builder.n_tasks > 0 ||
-        server->surveyor.n_tasks > 0) {
+    bool reloading = server->stopping && !ambd_reload_stop(server); /* first: it holds sessions */
+
+    if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) || reloading ||
+        server->clerk.n_tasks > 0 || server->builder.n_tasks > 0 || server->surveyor.n_tasks > 0) {
         return;
     }
     server->stopped = true;
