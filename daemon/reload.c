@@ -232,6 +232,13 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
     }
 }
 
+/* Closing a thousand shards takes a while: here, not on the loop. */
+static void reload_drop(struct ambd_reload *reload) {
+    for (size_t i = 0; i < reload->n_rows; i++) {
+        ambd_installment_deinit(&reload->rows[i].installment);
+    }
+}
+
 static void survey_run(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
     struct amb_error why = AMB_ERROR_NULL;
@@ -244,6 +251,9 @@ static void survey_run(struct ambd_task *task) {
     survey_compare(reload);
     for (size_t i = 0; i < reload->n_rows; i++) {
         survey_row(reload, &reload->rows[i]);
+    }
+    if (lines_any(&reload->problems)) {
+        reload_drop(reload);
     }
 }
 
@@ -260,7 +270,11 @@ static void file_run(struct ambd_task *task) {
             lines_push(&reload->problems, why.code, why.message);
         }
     }
-    for (size_t i = 0; i < reload->n_rows && !lines_any(&reload->problems) && !reload->check; i++) {
+    if (lines_any(&reload->problems) || reload->check) {
+        reload_drop(reload);
+        return;
+    }
+    for (size_t i = 0; i < reload->n_rows; i++) {
         if (reload->rows[i].installment.config != NULL) {
             ambd_dataset_install(&reload->rows[i].installment, reload->rows[i].dataset);
         }
@@ -388,8 +402,8 @@ static void reload_log(const struct ambd_reload *reload) {
 }
 
 static void reload_free(struct ambd_reload *reload) {
+    reload_drop(reload);
     for (size_t i = 0; i < reload->n_rows; i++) {
-        ambd_installment_deinit(&reload->rows[i].installment);
         if (reload->rows[i].before != NULL) {
             ambd_dataset_unpin_edition(reload->rows[i].dataset, reload->rows[i].before);
         }
