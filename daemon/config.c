@@ -223,7 +223,8 @@ static const struct ambd_key root_keys[] = {
     {"socket_group", "string", "none", "Group that may connect too: the socket becomes 0660 instead of 0600.",
      AMBD_KEY_STRING, ROOT(socket_group), 0, 0, NULL},
     {"state_dir", "string", "$STATE_DIRECTORY, else none",
-     "Folder that belongs to this daemon alone (a second one on it is refused).", AMBD_KEY_STRING,
+     "Folder that belongs to this daemon alone (a second one on it is refused): annotations, jobs, and the lists of\n"
+     "shards of generations that were served.", AMBD_KEY_STRING,
      ROOT(state_dir), 0, 0, NULL},
     {"cache_dir", "string",
      "STATE_DIR/index, else $XDG_CACHE_HOME/ambientd/index, else ~/.cache/ambientd/index",
@@ -233,6 +234,10 @@ static const struct ambd_key root_keys[] = {
     {"cache_bytes", "size", "a quarter of the memory",
      "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.",
      AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
+    {"watch", "true or false", "false",
+     "Reload when the configuration, a shard, a folder or an annotation file changes: by inotify, and by looking at\n"
+     "sizes and times every 30 s. Publish shards by rename, else one is looked at half-written, and refused.",
+     AMBD_KEY_BOOL, ROOT(watch), 0, 0, NULL},
     {"annotate", "object", NULL, "See \"annotate\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_annotate},
     {"decode", "object", NULL, "See \"decode\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_decode},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},

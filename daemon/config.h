@@ -69,6 +69,7 @@ struct ambd_config { /* constant once loaded, but for the count; editions and th
     uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
     bool sandbox; /* decode in processes of their own */
+    bool watch;   /* reload when files change */
     struct ambd_limits limits;
     struct ambd_annotate_config annotate;
     enum ambd_level log_level;

@@ -15,6 +15,7 @@
 #include "daemon/desk.h"
 #include "daemon/endpoint.h"
 #include "daemon/jobs.h"
+#include "daemon/lookout.h"
 #include "daemon/producer.h"
 #include "daemon/quota.h"
 
@@ -60,6 +61,8 @@ struct ambd_server {
     struct ambd_counters counters;
     struct ambd_reload *reload; /* the one that runs; NULL: none */
     struct reload_request *reload_requests; /* that wait for the next */
+    struct ambd_config *latest;             /* as the last reload read it; a reference */
+    struct ambd_lookout lookout;
     uint64_t n_decoder_ends; /* in the log */
     bool listening, stopping, stopped;
 };
