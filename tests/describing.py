@@ -54,14 +54,16 @@ def _padded(data, kind, generation, n_bytes):
     return data + bytes(short)  # behind the end of the RIFF
 
 
-def encode(pixels, kind, generation):
+def encode(pixels, kind, generation, tail=0):
+    """tail: so many bytes more behind a WebP, which decoders pass over."""
+    assert tail == 0 or kind == "webp"
     data = datasets.npy(pixels[..., 0] if pixels.shape[-1] == 1 else pixels) if kind == "npy" else datasets.encode(pixels, kind)
-    return _padded(data, kind, generation, pixels.size)
+    return _padded(data, kind, generation, pixels.size) + bytes(tail)
 
 
-def samples(ids, generation, kind="png", size=16, channels=3):
+def samples(ids, generation, kind="png", size=16, channels=3, tail=0):
     """(key, {extension: bytes}) for datasets.write_tar: keys are the ids in six digits."""
-    return [(f"{i:06d}", {kind: encode(pixels, kind, generation)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
+    return [(f"{i:06d}", {kind: encode(pixels, kind, generation, tail)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
 
 
 # -- writers: beside, then renamed into place; what begins with a dot no pattern matches ---------------------------------
