@@ -62,6 +62,9 @@ static const struct ambd_key limit_keys[] = {
     {"log_lines", "integer", "100", "Log lines that one user's clients may cause in a window.",
      LIMIT(log_lines), 0, UINT32_MAX, NULL},
     {"log_window_s", "integer", "30", "Length of that window.", LIMIT(log_window_s), 1, 86400, NULL},
+    {"reload_drain_s", "integer", "30",
+     "After a reload, streams and fills that stand on the generation before for longer are told of in the log; 0: never.",
+     LIMIT(reload_drain_s), 0, UINT32_MAX, NULL},
     {"generations_kept", "integer", "4",
      "Annotation generations that no stream uses, kept in memory (8 bytes a sample each) so that a stream\n"
      "whose state names one can resume.",
@@ -306,6 +309,7 @@ static struct ambd_config config_defaults(void) {
                 .log_lines = AMBD_LOG_LINES_DEFAULT,
                 .log_window_s = AMBD_LOG_WINDOW_S_DEFAULT,
                 .generations_kept = 4,
+                .reload_drain_s = 30,
                 .stop_ms = 4500,
             },
     };

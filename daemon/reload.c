@@ -46,9 +46,9 @@ struct reload_row {
     struct ambd_dataset *dataset;
     struct ambd_edition *before; /* pinned */
     struct ambd_installment installment;
-    bool in_config, changed, new_subscription;
+    bool in_config, changed, new_subscription, new_annotations;
     struct amb_catalog_report report; /* of the new edition */
-    struct amb_hash128 fingerprint;
+    struct amb_hash128 fingerprint, annotations;
 };
 
 struct ambd_reload {
@@ -266,9 +266,15 @@ static void file_run(struct ambd_task *task) {
         struct reload_row *row = &reload->rows[i];
         struct amb_error why = AMB_ERROR_NULL;
 
-        if (row->installment.config != NULL && ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
-            lines_push(&reload->problems, why.code, why.message);
+        if (row->installment.config == NULL) {
+            continue;
         }
+        if (ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
+            lines_push(&reload->problems, why.code, why.message);
+            continue;
+        }
+        row->annotations = row->installment.minted.generation->annotations->fingerprint;
+        row->new_annotations = !amb_hash128_equal(&row->annotations, &row->dataset->last_fingerprint);
     }
     if (lines_any(&reload->problems) || reload->check) {
         reload_drop(reload);
@@ -305,8 +311,13 @@ static cJSON *row_encode(const struct ambd_reload *reload, const struct reload_r
     ambp_json_add_u64(json, "gone", row->in_config && n_before > report->n_kept ? n_before - report->n_kept : 0);
     cJSON_AddBoolToObject(json, "new_subscription", row->new_subscription);
     annotations = cJSON_AddObjectToObject(json, "annotations");
-    ambp_json_add_u64(annotations, "number", dataset->current->number);
-    amb_hash128_text(text, &dataset->current->annotations->fingerprint);
+    cJSON_AddBoolToObject(annotations, "changed", row->new_annotations);
+    if (reload->check && (row->changed || row->new_annotations)) {
+        cJSON_AddNullToObject(annotations, "number");
+    } else {
+        ambp_json_add_u64(annotations, "number", dataset->current->number);
+    }
+    amb_hash128_text(text, row->in_config ? &row->annotations : &dataset->current->annotations->fingerprint);
     cJSON_AddStringToObject(annotations, "fingerprint", text);
     return json;
 }
@@ -340,7 +351,8 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
         if (n > 1) {
             snprintf(many, sizeof many, "%zu problems, the first: ", n);
         }
-        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many, reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
+        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many,
+                 reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
         detail = cJSON_CreateObject();
         cJSON_AddItemToObject(detail, "problems", lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
@@ -423,7 +435,9 @@ static void reload_finish(struct ambd_reload *reload) {
 
     reload_log(reload);
     for (size_t i = 0; i < reload->n_rows && !refused; i++) {
-        changed = (reload->check ? reload->rows[i].changed : row_adopt(reload, &reload->rows[i])) || changed;
+        struct reload_row *row = &reload->rows[i];
+
+        changed = (reload->check ? row->changed || row->new_annotations : row_adopt(reload, row)) || changed;
     }
     server->counters.reloads += !refused && !reload->check;
     server->counters.reloads_refused += refused && !reload->check;

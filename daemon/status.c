@@ -254,6 +254,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"out_queue_limit", c->out_queue_limit},
         {"lease_limit", c->lease_limit},
         {"peers_gone", c->peers_gone},
+        {"reload_drain_limit", c->reload_drain_limit},
         {"bus_errors", amb_guard_count()},
         {"shm_refused", n_shm_refused},
         {"shm_bytes", shm_bytes},

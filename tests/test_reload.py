@@ -350,6 +350,12 @@ def test_annotations_stay_with_their_samples(served):
     put(here.shard(3), range(300, 320))
     here.reload()
 
+    here.configure(annotations=[{"import": str(lines)}], sources={"main": {"shards": [str(here.data / "*.tar")],
+                                                                           "default_annotation": "0.5,0"}})
+    got = here.reload(check=True)["datasets"]["main"]
+    assert not got["changed"] and got["annotations"]["changed"] and got["annotations"]["number"] is None
+    here.configure()
+
     def value(i):
         return here.ask(wire.SAMPLE, {"key": f"{i:06d}"})["annotation"]["sigma_min"]
 
@@ -555,3 +561,21 @@ def test_from_python(served):
             assert next(iter(on)).step == 3
         with pytest.raises(ambientd.ConfigError):
             ambientd.Loader(here.folder / "s", batch_size=8, on_generation_change="maybe")
+
+
+def test_who_holds_an_old_generation_is_told(served):
+    """A stream that does not follow keeps the old generation beyond limits.reload_drain_s: the log says so once, and
+    GENERATIONS who it is; one that is let go in time is not told of."""
+    here = served(limits={"reload_drain_s": 1})
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM, follow=False)
+        stream.take(1)
+        put(here.shard(5), range(500, 520))
+        here.reload()
+        assert here.one.wait_for(lambda s: s["counters"]["reload_drain_limit"] == 1)
+        time.sleep(1.2)
+        assert here.one.log().count("generation.held") == 1 and here.generations()[0]["holders"]
+    put(here.shard(6), range(600, 620))
+    here.reload()
+    time.sleep(2.2)
+    assert here.one.log().count("generation.held") == 1

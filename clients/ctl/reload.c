@@ -78,6 +78,7 @@ static void watch_end(struct watch *watch) {
 }
 
 static void dataset_print(const cJSON *row, bool check) {
+    const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(row, "annotations");
     char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES];
 
     printf("%s: %s samples in %s shards", row->string, ctl_text_count(a, ctl_get_number(row, "samples")),
@@ -88,9 +89,10 @@ static void dataset_print(const cJSON *row, bool check) {
         printf("; %.0f shards kept, %.0f opened, %.0f gone\n", ctl_get_number(row, "kept"), ctl_get_number(row, "opened"),
                ctl_get_number(row, "gone"));
     }
+    if (check && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(annotations, "changed"))) {
+        printf("  other annotations\n");
+    }
     if (!check) {
-        const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(row, "annotations");
-
         printf("  generation %.0f  %s\n  annotations %.0f  %s\n", ctl_get_number(row, "number"),
                ctl_get_string(row, "fingerprint"), ctl_get_number(annotations, "number"),
                ctl_get_string(annotations, "fingerprint"));
