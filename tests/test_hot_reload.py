@@ -6,6 +6,7 @@ judged by its pixels.
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -250,3 +251,201 @@ def test_h3_shards_changed_in_place_harm_only_themselves(daemon, tmp_path, pread
     assert all((batch["replaced"] == 0).all() for batch in last)
     assert codes and set(codes) == {"changed"}
     assert (counters["bus_errors"] > 0) == (not pread)
+
+
+# -- H1 --------------------------------------------------------------------------------------------------------------------
+
+
+WRITERS = {".tar": describing.write_tar, ".zip": describing.write_zip, "": describing.write_folder}
+BASE, MOST, PER_SHARD = 8, 12, 16
+
+
+class Shard:
+    def __init__(self, path, serial):
+        self.path, self.first, self.n, self.generation = path, 100 * serial, PER_SHARD, 0
+
+    def ids(self):
+        return range(self.first, self.first + self.n)
+
+
+class Changing:
+    """Two sources of shards in every container and encoding, a configuration and annotations, all of which change."""
+
+    def __init__(self, daemon, folder, rng):
+        self.folder, self.rng = folder, rng
+        self.serial, self.generation = 0, 0
+        self.repeat, self.rest, self.sigma_min = 1, 0, 0.5
+        self.sources = {"a": [], "b": []}
+        for name in self.sources:
+            (folder / "data" / name).mkdir(parents=True)
+        self.base()
+        self.annotate()
+        self.configure()
+        self.one = daemon("--config", folder / "c.json")
+        self.one.socket = folder / "s"
+        self.client = self.one.client(timeout=60)
+        self.checker = describing.Checker()
+        status = self.one.status()["datasets"]["main"]
+        self.announce(status["fingerprint"], status["annotations"]["fingerprint"])
+
+    def shards(self):
+        return self.sources["a"] + self.sources["b"]
+
+    def write(self, shard):
+        self.generation += 1
+        shard.generation = self.generation
+        WRITERS[shard.path.suffix](shard.path, shard.ids(), shard.generation, kind=self.rng.choice(describing.KINDS))
+
+    def add(self, suffix=None):
+        name, suffix = self.rng.choice("ab"), self.rng.choice([".tar", ".tar", ".zip", ""]) if suffix is None else suffix
+        if len(self.shards()) < BASE:
+            name = "a" if len(self.sources["a"]) < BASE // 2 else "b"
+        shard = Shard(self.folder / "data" / name / f"{self.serial:06d}{suffix}", self.serial)
+        self.serial += 1
+        self.write(shard)
+        self.sources[name].append(shard)
+
+    def remove(self):
+        name = self.rng.choice([name for name, shards in self.sources.items() if len(shards) > 2])
+        describing.remove(self.sources[name].pop(self.rng.randrange(len(self.sources[name]))).path)
+
+    def replace(self):
+        self.write(self.rng.choice(self.shards()))
+
+    def grow(self):
+        shard = self.rng.choice(self.shards())
+        shard.n = PER_SHARD if shard.n >= 32 else shard.n + 4
+        self.write(shard)
+
+    def reweigh(self):
+        self.repeat = self.rng.choice([repeat for repeat in (0.5, 1, 1.5, 2) if repeat != self.repeat])
+        self.configure()
+
+    def annotate(self):
+        """An eighth of the samples may not be used at low noise: few enough that passes have one interval."""
+        self.rest, self.sigma_min = self.rng.randrange(8), self.rng.choice([0.125, 0.25, 0.5])
+        lines = [{"filename": f"{i:06d}", "sigma_min": self.sigma_min} for shard in self.shards() for i in shard.ids() if i % 8 == self.rest]
+        self.put("a.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        self.annotated = {int(line["filename"]) for line in lines}
+
+    def configure(self):
+        sources = {name: {"shards": [str(self.folder / "data" / name / "*")]} for name in self.sources}
+        sources["b"]["repeat"] = self.repeat
+        self.put("c.json", json.dumps({
+            "socket": str(self.folder / "s"), "cache_dir": str(self.folder / "index"), "workers": 2, "cache_bytes": 1 << 20,
+            "datasets": {"main": {"sources": sources, "image": {"size": 16}, "annotations": [{"import": str(self.folder / "a.jsonl")}]}}}))
+
+    def put(self, name, text):
+        (self.folder / f"{name}.new").write_text(text)
+        os.replace(self.folder / f"{name}.new", self.folder / name)
+
+    def contents(self):
+        shards = self.shards()
+        ids = [i for shard in shards for i in shard.ids()]
+        repeat = [1 if shard in self.sources["a"] else self.repeat for shard in shards for _ in shard.ids()]
+        free = [i not in self.annotated for i in ids]
+        return describing.Contents(ids, [shard.generation for shard in shards for _ in shard.ids()],
+                                   low=[math.floor(r) if is_free else 0 for r, is_free in zip(repeat, free)], high=[math.ceil(r) for r in repeat],
+                                   sigma_min=[0 if is_free else self.sigma_min for is_free in free])
+
+    def announce(self, dataset, annotations):
+        self.checker.expect(dataset, annotations, self.contents())
+
+    def reload(self):
+        row = self.client.call(wire.RELOAD, {})["datasets"]["main"]
+        assert (row["shards"], row["samples"]) == (len(self.shards()), len(self.contents().ids)) and not row["new_subscription"]
+        self.announce(row["fingerprint"], row["annotations"]["fingerprint"])
+        return row
+
+    def hang_up(self):
+        """As `reload`, by signal."""
+        before = self.one.counter("reloads")
+        self.one.process.send_signal(signal.SIGHUP)
+        assert self.one.wait_for(lambda s: s["counters"]["reloads"] > before and s["reload"] is None, 60), self.one.log()
+        status = self.one.status()["datasets"]["main"]
+        self.announce(status["fingerprint"], status["annotations"]["fingerprint"])
+
+    def change(self):
+        for change in self.rng.choices([self.add, self.remove, self.replace, self.grow, self.reweigh, self.annotate, None], k=self.rng.choice([1, 1, 2])):
+            if change == self.add and len(self.shards()) >= MOST:
+                change = self.remove
+            if change == self.remove and len(self.shards()) <= BASE - 2:
+                change = self.add
+            if change is not None:
+                change()
+
+    def is_settled(self):
+        rows = self.client.call(wire.GENERATIONS, {})["dataset"]
+        return len(rows) == 1 and rows[0]["streams"] == 2
+
+    def tidy(self):
+        """Old folders may go once nobody reads them."""
+        if self.is_settled():
+            for folder in (self.folder / "data").iterdir():
+                describing.remove_old(folder)
+
+    def base(self):
+        """As many tars as at the start, all new, written long enough ago for an index of them to be kept."""
+        for shards in self.sources.values():
+            while shards:
+                describing.remove(shards.pop().path)
+        for _ in range(BASE):
+            self.add(".tar")
+        self.repeat = 1
+        time.sleep(0.15)
+
+    def settle(self, trainers):
+        """What the daemon holds once it serves nothing but the base."""
+        self.base()
+        self.annotate()
+        self.configure()
+        self.reload()
+        end = time.monotonic() + 30
+        while not self.is_settled() and time.monotonic() < end:
+            trainers.wait(1)
+        assert self.is_settled(), self.client.call(wire.GENERATIONS, {})
+        self.tidy()
+        pid = self.one.process.pid
+        return measure.settled(pid), measure.mapped_files(pid)
+
+
+def test_h1_reloads_under_load_lose_and_mix_nothing(daemon, tmp_path):
+    """Two trainers read on while shards come, go, are replaced and grow, weights and annotations change, and the daemon is told
+    to reload each time. Every row is the sample that its key says, in the generation of the fingerprints that its step was
+    drawn under; every whole pass has each sample as often as its weight says; at the end one pass over everything has
+    each sample once, in its newest generation; the daemon holds as many files and maps as at the start."""
+    n, rng = size(1000, 100000), random.Random(SEED)
+    here = Changing(daemon, tmp_path / "h1", rng)
+    with Trainers(here.one, here.checker, pause=0.004) as trainers:
+        for _ in range(20):
+            here.change()
+            here.reload()
+        before, maps_before = here.settle(trainers)
+        began, first = time.monotonic(), here.generation
+        for i in range(n):
+            here.change()
+            if i % 20 == 7:
+                here.hang_up()
+            else:
+                here.reload()
+            trainers.wait(rng.choice([0, 0, 1, 1, 3, 12]))
+            if i % 20 == 0:
+                here.tidy()
+        took, written = time.monotonic() - began, here.generation - first
+        after, maps_after = here.settle(trainers)
+        with here.one.client() as client:
+            last = [batch for _, batch in client.subscribe(batch_size=32, fields=FIELDS, options={"policy": "sequential"}).take()]
+    seen = [describing.decode(batch["u8"]) for batch in last]
+    held = here.contents()
+    counts, status = here.checker.finish(), here.one.status()
+    print(f"\nH1, seed {SEED}: {n} reloads in {took:.1f} s, {written} shards written; {counts}; fds {before.fds} -> {after.fds}, "
+          f"mapped files {maps_before.total()} -> {maps_after.total()}, maps {before.maps} -> {after.maps}, rss {(after.rss - before.rss) / 1024:+.0f} KiB, {status['counters']['moves']} moves, "
+          f"{status['counters']['thrown_away']} batches thrown away, {len(list((here.folder / 'index').iterdir()))} cached indexes")
+    check(counts, here.checker)
+    assert [i for one in seen for i in one.ids] == held.ids.tolist() and all(one.intact.all() for one in seen)
+    assert [g for one in seen for g in one.generations] == held.generations.tolist()
+    assert counts.replaced == 0 and status["datasets"]["main"]["quarantined"] == 0
+    assert counts.moves > n // 4 and counts.passes > n // 4 and counts.unjudged == 0
+    assert status["counters"]["reloads_refused"] == 0 and status["counters"]["moves_refused"] == 0
+    assert (after.fds, after.memfds) == (before.fds, before.memfds)
+    assert maps_after == maps_before
