@@ -26,7 +26,7 @@ def pytest_configure(config):
 class Daemon:
     """A running ambientd; `client()` speaks the bare protocol."""
 
-    def __init__(self, folder, *arguments, env=None, preexec_fn=None):
+    def __init__(self, folder, *arguments, env=None, preexec_fn=None, binary=BIN):
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "s"
         self.log_path = folder / "log"
@@ -38,7 +38,7 @@ class Daemon:
             arguments = ("serve", *arguments, "--cache-dir", folder / "index")
         ready, write = os.pipe()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BIN, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
+            self.process = subprocess.Popen([binary, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
                                             stdin=subprocess.DEVNULL, pass_fds=[write], env=env, preexec_fn=preexec_fn)
         os.close(write)
         with open(ready, "rb") as pipe:
