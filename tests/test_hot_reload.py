@@ -4,24 +4,31 @@ Every sample is a picture that says which it is and when it was written (describ
 judged by its pixels.
 """
 
+import collections
 import contextlib
 import json
 import math
 import os
+import pathlib
 import random
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 import ambientd
+import datasets
 import describing
 import wire
-from hostile import measure, offenders, size
+from hostile import measure, nobody, offenders, size
 
 pytestmark = pytest.mark.slow
 FIELDS = ["u8", "key", "index", "replaced", "sigma_min"]
+BUILD = pathlib.Path(os.environ.get("AMBIENTD_BUILD", pathlib.Path(__file__).resolve().parents[1] / "build"))
+CTL = os.environ.get("AMBIENTCTL_BIN", str(BUILD / "clients/ctl/ambientctl"))
 SEED = int(os.environ.get("AMBIENTD_SEED", "1"))
 
 
@@ -137,9 +144,19 @@ class Attacked:
             under_way = [attack(*file) for file in files]
             for one in under_way:
                 next(one)
+            if rng.random() < 0.1:
+                self.look()
             time.sleep(rng.random() * 0.002)
             for one in under_way:
                 next(one, None)
+
+    def look(self):
+        """Index what is damaged now, and adopt nothing."""
+        with self.one.client() as client:
+            try:
+                client.call(wire.RELOAD, {"check": True})
+            except wire.Refused as error:
+                assert error.code in ("format", "changed", "duplicate") and not error.fatal, error
 
     def quarantined(self):
         """Codes of the bad samples, which must all be of the victims."""
@@ -449,3 +466,336 @@ def test_h1_reloads_under_load_lose_and_mix_nothing(daemon, tmp_path):
     assert status["counters"]["reloads_refused"] == 0 and status["counters"]["moves_refused"] == 0
     assert (after.fds, after.memfds) == (before.fds, before.memfds)
     assert maps_after == maps_before
+
+
+# -- H2 --------------------------------------------------------------------------------------------------------------------
+
+
+# Each makes the file at path bad, in place or by putting something else there, and says which codes may answer.
+
+
+def middle(rng):
+    """Within the bytes of a picture, which has 512 bytes of header: a tar that is cut between two samples is a shorter tar."""
+    return rng.randrange(12) * 2560 + 512 + rng.randrange(1, 1800)
+
+
+def truncated(path, whole, rng):
+    replace_by(path, lambda beside: beside.write_bytes(whole[:middle(rng) % (len(whole) - 1)]))
+    return {"format"}
+
+
+def emptied(path, whole, rng):
+    replace_by(path, lambda beside: beside.write_bytes(b""))
+    return {"format"}
+
+
+def of_wrong_magic(path, whole, rng):
+    head = rng.choice([b"\x1f\x8b\x08\0", b"BZh9", b"\x28\xb5\x2f\xfd", b"MZ", b"not a shard", bytes(16)])
+    replace_by(path, lambda beside: beside.write_bytes(head + rng.randbytes(3000)))
+    return {"format", "unsupported"}
+
+
+def unreadable(path, whole, rng):
+    path.chmod(0)
+    return {"EACCES"}
+
+
+def a_folder(path, whole, rng):
+    replace_by(path, lambda beside: beside.mkdir())
+    return {"format"}
+
+
+def a_pipe(path, whole, rng):
+    replace_by(path, os.mkfifo)
+    return {"format"}
+
+
+def a_device(path, whole, rng):
+    replace_by(path, lambda beside: beside.symlink_to("/dev/zero"))
+    return {"format"}
+
+
+def a_link_to_itself(path, whole, rng):
+    replace_by(path, lambda beside: beside.symlink_to(path.name))
+    return {"ELOOP"}
+
+
+def deleted(path, whole, rng):
+    path.unlink()
+    return {"config", "ENOENT"}
+
+
+def truncated_in_place(path, whole, rng):
+    os.truncate(path, middle(rng) % (len(whole) - 1))
+    return {"format"}
+
+
+def overwritten_in_place(path, whole, rng):
+    with open(path, "r+b") as file:
+        file.write(rng.randbytes(rng.randrange(300, len(whole))))
+        file.seek(-22, os.SEEK_END)  # where a zip ends
+        file.write(rng.randbytes(22))
+    return {"format"}
+
+
+BAD_FILES = [truncated, emptied, of_wrong_magic, unreadable, a_folder, a_pipe, a_device, a_link_to_itself, deleted, truncated_in_place,
+             overwritten_in_place]
+IN_PLACE = [truncated_in_place, overwritten_in_place]
+
+
+def replace_by(path, make):
+    """What `make` makes takes the place of the file, whatever it is; the file's inode stays as it was."""
+    beside = path.with_name(f".{path.name}.bad")
+    make(beside)
+    clear(path)
+    os.rename(beside, path)
+
+
+def clear(path):
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    elif path.is_symlink() or path.exists():
+        path.unlink()
+
+
+class Refusing:
+    """A daemon without privileges over shards that break in every way, named one by one in its configuration."""
+
+    def __init__(self, folder, pread):
+        self.folder = folder
+        (folder / "data").mkdir()
+        self.paths = [folder / "data" / f"{i}{suffix}" for i, suffix in enumerate([".tar", ".zip", ".tar", ".tar", ".zip", ".tar"])]
+        for i, path in enumerate(self.paths):
+            WRITERS[path.suffix](path, self.ids(i), 1, kind=describing.KINDS[i % 3])
+        self.bytes = [path.read_bytes() for path in self.paths]
+        describing.write_tar(folder / "data" / "twice.tar", self.ids(0), 2)
+        datasets.write_tar(folder / "data" / "texts.tar", [(f"{i}", {"txt": b"no picture"}) for i in range(5)])
+        self.source = {"shards": [str(path) for path in self.paths], "pread": pread}
+        time.sleep(0.15)
+        self.one = nobody.serve(folder, {"workers": 2, "cache_bytes": 0, **self.datasets()})
+        self.whole = (folder / "c.json").read_text()
+        self.client = self.one.client(timeout=60)
+        self.checker = describing.Checker()
+        status = self.one.status()["datasets"]["main"]
+        self.under = status["fingerprint"], status["annotations"]["fingerprint"]
+        self.checker.expect(*self.under, describing.Contents([k for i in range(len(self.paths)) for k in self.ids(i)], [1] * 12 * len(self.paths)))
+        with self.one.client() as client:
+            stream = client.subscribe(batch_size=16, fields=[*FIELDS, "x_t"], options={"seed": 9})
+            self.state = stream.take(3)[-1][0].state
+            self.reference = [self.rows(batch) for _, batch in stream.take(5)]
+
+    def datasets(self, **main):
+        return {"datasets": {"main": {"sources": {"main": self.source}, **main}}}
+
+    def configure(self, **main):
+        """Another configuration, from the one that was."""
+        (self.folder / "c.json").write_text(json.dumps({**json.loads(self.whole), **self.datasets(**main)}))
+
+    @staticmethod
+    def ids(i):
+        return range(100 * i, 100 * i + 12)
+
+    @staticmethod
+    def rows(batch):
+        """Each row's bytes, None where it stands for another one."""
+        return [None if batch["replaced"][i] else (bytes(batch["key"][i]), batch["u8"][i].tobytes(), batch["x_t"][i].tobytes())
+                for i in range(len(batch["key"]))]
+
+    def serves(self, changed=()):
+        """From the state of before come the rows of before; only samples of shards that were written in place may be missing."""
+        with self.one.client() as client:
+            stream = client.subscribe(batch_size=16, fields=[*FIELDS, "x_t"], state=self.state)
+            found = [self.rows(batch) for _, batch in stream.take(5)]
+        for now, then in zip(found, self.reference):
+            for row, (key, *pixels) in zip(now, then):
+                assert row == (key, *pixels) or (row is None and int(key) // 100 in changed), key
+        return sum(row is None for now in found for row in now)
+
+    def generations(self):
+        """Numbers and fingerprints; the same contents out of other files are the same generation."""
+        return {(row["number"], row["fingerprint"]) for row in self.client.call(wire.GENERATIONS, {})["dataset"]}
+
+    def refused(self, names, codes, check):
+        """One typed error; of its problems one for each name, and none besides."""
+        with pytest.raises(wire.Refused) as refused:
+            self.client.call(wire.RELOAD, {"check": check})
+        error, problems = refused.value, refused.value.detail["problems"]
+        assert not error.fatal and error.code in codes, (error, problems)
+        assert problems[0] in str(error) or problems[0][:100] in str(error), (str(error), problems)
+        for name in names:
+            assert sum(name in problem for problem in problems) == 1, (name, problems)
+        assert len(problems) == len(names), (names, problems)
+        assert [problem for problem in problems if problem.strip() == ""] == []
+        return error.code
+
+    def refused_by_ctl(self, names):
+        done = subprocess.run([CTL, "reload", "--check", "--socket", self.one.socket], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and all(name in done.stderr for name in names), done
+
+    def repair(self):
+        for path, whole in zip(self.paths, self.bytes):
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != whole or path.stat().st_mode & 0o777 != 0o644:
+                replace_by(path, lambda beside: beside.write_bytes(whole))
+        (self.folder / "c.json").write_text(self.whole)
+        row = self.client.call(wire.RELOAD, {})["datasets"]["main"]
+        assert (row["fingerprint"], row["annotations"]["fingerprint"]) == self.under
+        return row
+
+
+def misspelt(here, rng):
+    here.source = {**here.source, rng.choice(["shardz", "repeet", "formt"]): 1}
+    here.configure()
+    here.source.popitem()
+    return ["datasets.main.sources.main"], {"config"}
+
+
+def not_json(here, rng):
+    (here.folder / "c.json").write_text(here.whole[:rng.randrange(1, len(here.whole) - 1)])
+    return ["c.json"], {"format"}
+
+
+def no_config(here, rng):
+    (here.folder / "c.json").unlink()
+    return ["c.json"], {"ENOENT", "config"}
+
+
+def without_samples(here, rng):
+    here.source = {**here.source, "shards": [*here.source["shards"], str(here.folder / "data" / "texts.tar")]}
+    here.configure()
+    here.source = {**here.source, "shards": here.source["shards"][:-1]}
+    return ["texts.tar"], {"format", "config"}
+
+
+def without_a_match(here, rng):
+    here.source = {**here.source, "shards": [*here.source["shards"], str(here.folder / "data" / "none-*.tar")]}
+    here.configure()
+    here.source = {**here.source, "shards": here.source["shards"][:-1]}
+    return ["none-*.tar"], {"config", "not-found", "ENOENT"}
+
+
+def a_key_twice(here, rng):
+    here.source = {**here.source, "shards": [*here.source["shards"], str(here.folder / "data" / "twice.tar")]}
+    here.configure()
+    here.source = {**here.source, "shards": here.source["shards"][:-1]}
+    return ["twice.tar"], {"duplicate"}
+
+
+def lost_annotations(here, rng):
+    here.configure(annotations=[{"import": str(here.folder / "lost.jsonl")}])
+    return ["lost.jsonl"], {"ENOENT"}
+
+
+def damaged_annotations(here, rng):
+    (here.folder / "damaged.jsonl").write_text('{"filename": "000001", "sigma_min": 0.5}\n{"filename": \n')
+    here.configure(annotations=[{"import": str(here.folder / "damaged.jsonl")}])
+    return ["damaged.jsonl"], {"format"}
+
+
+BAD_CONFIGS = [misspelt, not_json, no_config, without_samples, without_a_match, a_key_twice, lost_annotations, damaged_annotations]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to run the daemon as somebody who may not read everything")
+@pytest.mark.parametrize("pread", [False, True], ids=["mapped", "pread"])
+def test_h2_bad_reloads_are_refused_and_the_old_one_serves(pread):
+    """Shards that are cut, empty, damaged, unreadable, gone, or no files at all, one at a time and several at once, and
+    configurations that say nonsense: a typed error names every one of them, --check too, the generation stays, batches
+    stay the same bytes, and after the repair a reload is taken. Two trainers run through all of it."""
+    n, rng = size(100, 2500), random.Random(SEED + pread)
+    began, codes, n_replaced, n_many = time.monotonic(), collections.Counter(), 0, 0
+    with nobody.open_folder() as folder:
+        here = Refusing(folder, pread)
+        try:
+            order = here.generations()
+            with Trainers(here.one, here.checker, pause=0.01):
+                for i in range(n):
+                    changed = []
+                    if i % 4 == 3:
+                        names, allowed = rng.choice(BAD_CONFIGS)(here, rng)
+                    else:
+                        victims = rng.sample(range(len(here.paths)), rng.choice([1, 1, 2, 3, 6]))
+                        kinds = {victim: BAD_FILES[i % len(BAD_FILES)] if k == 0 else rng.choice(BAD_FILES) for k, victim in enumerate(victims)}
+                        allowed = set().union(*[kind(here.paths[v], here.bytes[v], rng) for v, kind in kinds.items()])
+                        names = [here.paths[v].name for v in victims]
+                        changed = [v for v, kind in kinds.items() if kind in IN_PLACE]
+                        n_many += len(victims) > 1
+                    if i % 3 == 0:
+                        here.refused(names, allowed, check=True)
+                    if i % 25 == 0:
+                        here.refused_by_ctl(names)
+                    codes[here.refused(names, allowed, check=False)] += 1
+                    assert here.generations() == order
+                    n_replaced += here.serves(changed)
+                    here.repair()
+                    assert here.generations() == order and here.serves() == 0
+            counts, counters = here.checker.finish(), here.one.status()["counters"]
+            print(f"\nH2 {'pread' if pread else 'mapped'}, seed {SEED}: {n} bad reloads, {n_many} of several shards, in {time.monotonic() - began:.1f} s; "
+                  f"codes {dict(codes)}; {counts}; {n_replaced} rows of shards written in place replaced, {counters['bus_errors']} bus errors caught")
+            check(counts, here.checker)
+            assert counts.moves == 0 and codes.total() == n == counters["reloads_refused"] == counters["reloads"]
+            assert here.one.process.poll() is None
+            here.client.close()
+            assert here.one.stop() == 0 and "Sanitizer" not in here.one.log()
+        finally:
+            if here.one.process.poll() is None:
+                here.one.process.kill()
+                here.one.process.wait()
+
+
+# -- beside a large reload ---------------------------------------------------------------------------------------------------
+
+
+def test_fill_workers_keep_their_rate_while_a_thousand_shards_are_indexed(daemon, tmp_path):
+    """A stream that is always wanting counts its batches while 1,000 shards are opened and indexed for the first time, and
+    for as long without that, again until they hardly differ, at most four times. The floor is generous: what it would notice is a reload that
+    holds up the loop or the workers."""
+    n_shards = 1000
+    data, away = tmp_path / "data", tmp_path / "away"
+    data.mkdir()
+    describing.write_tar(data / "first.tar", range(900000, 900200), 1, size=32)
+    away.mkdir()
+    payload = describing.encode(describing.pictures([0], 1, 32)[0], "png", 1)
+    for i in range(n_shards):
+        datasets.write_tar(away / f"{i:04d}.tar", [(f"{100 * i + k:06d}", {"png": payload, "cls": b"1"}) for k in range(8)])
+    time.sleep(0.15)
+    (tmp_path / "c.json").write_text(json.dumps({
+        "socket": str(tmp_path / "s"), "cache_dir": str(tmp_path / "index"), "workers": 2, "cache_bytes": 0,
+        "datasets": {"main": {"sources": {"main": {"shards": [str(data / "*.tar")]}}}}}))
+    one = daemon("--config", tmp_path / "c.json")
+    one.socket = tmp_path / "s"
+    ratios, seconds, rates = [], [], []
+    with one.client(timeout=60) as client, one.client(timeout=120) as owner:
+        stream = client.subscribe(batch_size=64, fields=["x_t"], slots=4, follow=False)
+
+        def rate(until):
+            """Batches a second until that is so."""
+            began, n = time.monotonic(), 0
+            while not until(time.monotonic() - began):
+                stream.done(stream.next())
+                n += 1
+            return n / (time.monotonic() - began), time.monotonic() - began
+
+        def reload():
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(owner.call(wire.RELOAD, {})))
+            thread.start()
+            measured = rate(lambda _: not thread.is_alive())
+            thread.join()
+            return answers[0]["datasets"]["main"], *measured
+
+        rate(lambda s: s > 0.3)
+        while len(ratios) < 4 and max(ratios, default=0) < 0.9:
+            for i in range(n_shards):  # other inodes, so no index of before fits
+                shutil.copy(away / f"{i:04d}.tar", data)
+            time.sleep(0.15)
+            row, beside, took = reload()
+            assert row["samples"] == 200 + 8 * n_shards and row["opened"] == n_shards and row["kept"] == 1
+            alone, _ = rate(lambda s: s > max(took, 0.3))
+            ratios.append(beside / alone)
+            seconds.append(took)
+            rates.append(alone)
+            for i in range(n_shards):
+                (data / f"{i:04d}.tar").unlink()
+            assert reload()[0]["samples"] == 200
+    print(f"\n{n_shards} shards indexed in {min(seconds):.2f} to {max(seconds):.2f} s; beside it {', '.join(f'{ratio:.2f}' for ratio in ratios)} of the "
+          f"{max(rates):.0f} batches/s without; best {max(ratios):.2f}")
+    assert max(ratios) > 0.5
