@@ -46,22 +46,24 @@ def _padded(data, kind, generation, n_bytes):
     short = n_bytes + n_bytes // 8 + 1024 + generation % PERIOD - len(data)
     assert short >= 0, (kind, len(data), n_bytes)
     if kind == "png":  # a private chunk before IEND
-        body = b"paDs" + bytes(short)
-        return data[:-12] + struct.pack(">I", short) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
+        body = b"paDs" + bytes(short - 12)
+        return data[:-12] + struct.pack(">I", short - 12) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
     if kind == "npy":  # the header may have any number of spaces
         length = struct.unpack("<H", data[8:10])[0]
         return data[:8] + struct.pack("<H", length + short) + data[10:9 + length] + b" " * short + data[9 + length:]
     return data + bytes(short)  # behind the end of the RIFF
 
 
-def encode(pixels, kind, generation):
+def encode(pixels, kind, generation, tail=0):
+    """tail: so many bytes more behind a WebP, which decoders pass over."""
+    assert tail == 0 or kind == "webp"
     data = datasets.npy(pixels[..., 0] if pixels.shape[-1] == 1 else pixels) if kind == "npy" else datasets.encode(pixels, kind)
-    return _padded(data, kind, generation, pixels.size)
+    return _padded(data, kind, generation, pixels.size) + bytes(tail)
 
 
-def samples(ids, generation, kind="png", size=16, channels=3):
+def samples(ids, generation, kind="png", size=16, channels=3, tail=0):
     """(key, {extension: bytes}) for datasets.write_tar: keys are the ids in six digits."""
-    return [(f"{i:06d}", {kind: encode(pixels, kind, generation)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
+    return [(f"{i:06d}", {kind: encode(pixels, kind, generation, tail)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
 
 
 # -- writers: beside, then renamed into place; what begins with a dot no pattern matches ---------------------------------
@@ -164,8 +166,16 @@ class Contents:
         self.high = numpy.ones(len(self.ids), int) if high is None else numpy.asarray(high, int)
         self.sigma_min = None if sigma_min is None else numpy.asarray(sigma_min, numpy.float32)
 
-    def __eq__(self, other):
-        return all(numpy.array_equal(getattr(self, name), getattr(other, name)) for name in ("ids", "generations", "low", "high"))
+    def differs(self, other):
+        """What is not the same in another one, in words; empty: nothing."""
+        for name in ("ids", "generations", "low", "high"):
+            here, there = getattr(self, name), getattr(other, name)
+            if len(here) != len(there):
+                return f"{len(here)} and {len(there)} samples"
+            at = numpy.flatnonzero(here != there)
+            if len(at):
+                return f"{name} of {len(at)} samples, the first: {self.ids[at[0]]} with {here[at[0]]} and {there[at[0]]}"
+        return ""
 
 
 @dataclasses.dataclass
@@ -205,7 +215,8 @@ class Checker:
     def expect(self, dataset, annotations, contents):
         with self.lock:
             before = self.known.setdefault((dataset, annotations), contents)
-            assert before == contents, f"two states of the data under one fingerprint {dataset}"
+            differing = before.differs(contents)
+            assert not differing, f"two states of the data under one fingerprint {dataset}, annotations {annotations}: {differing}"
             for watch in self.watches:
                 watch.judge_waiting()
 
