@@ -51,6 +51,7 @@ struct maker {
     uint32_t n_segments;
     struct amb_manifest manifest;
     struct amb_buf rows, curves, bulk, meta; /* of the table */
+    bool has_odd_rows; /* of no origin there is: more of them than a search looks at */
     bool is_untidy; /* the table is out of order, or not what the manifest says, though every checksum fits */
 };
 
@@ -124,6 +125,7 @@ static void take_row(uint8_t row[AMB_ROW_BYTES], struct maker *maker, uint64_t s
     if ((row[46] & 0x80) != 0) { /* else mostly rows that count */
         row[23] = take_u8(&maker->in);
         row[27] = take_u8(&maker->in);
+        maker->has_odd_rows = true;
     } else {
         row[46] = (uint8_t)(1 + row[46] % 5) | (row[46] & 0x30);
     }
@@ -364,7 +366,7 @@ static void write_table(struct maker *maker, uint8_t twist) {
     uint8_t head[AMB_BLOCK_BYTES] = {0};
     struct amb_manifest *manifest = &maker->manifest;
 
-    maker->is_untidy = (twist & 16) != 0;
+    maker->is_untidy = maker->has_odd_rows || (twist & 16) != 0;
     if (!maker->is_untidy) {
         table_sort(&maker->rows, AMB_ROW_BYTES, true);
         table_sort(&maker->curves, AMB_CURVE_ENTRY_BYTES, false);
