@@ -3,8 +3,9 @@
  *
  * NUMBER-FINGERPRINT.json says what it was made of: the dataset's section of the configuration, with the shards as the
  * patterns stood for then, and how large and old each file was, so that a person can be told what has changed.
- * FINGERPRINT.values holds the annotations that were the newest when it was left: the store leads back from there
- * (annotate/store-generation.c). Files are written whole or not at all. Old ones go by age, as generations do.
+ * FINGERPRINT.values holds its newest annotations: the store leads back from there (annotate/store-generation.c), and only
+ * backwards, so they are written with each generation: a file of the configuration may say something else by the next
+ * start, and a record that came behind the generation hides what it replaced. Files are written whole or not at all. Old ones go by age, as generations do.
  *
  * Nothing that is served depends on it: what cannot be written is logged.
  */
@@ -152,7 +153,7 @@ static void values_name(char out[64], const char *fingerprint) {
     snprintf(out, 64, "%s.values", fingerprint);
 }
 
-/* Left so long ago, as the file of its values says; where there is none it may be the one that serves. */
+/* Left so long ago, as the file of its values says. */
 static bool entry_is_old(const struct ambd_dataset *dataset, const struct archive_entry *entry) {
     char name[64], path[4096];
     struct stat st;
@@ -162,11 +163,14 @@ static bool entry_is_old(const struct ambd_dataset *dataset, const struct archiv
            (uint64_t)time(NULL) > (uint64_t)st.st_mtime + dataset->keep_generations_s;
 }
 
-static void archive_sweep(const struct ambd_dataset *dataset, const struct archive_entry *entries, size_t n) {
-    for (size_t i = 0; i + 1 < n; i++) { /* not the newest */
+/* Neither the newest nor the one that serves, which may have had its values for long. */
+static void archive_sweep(const struct ambd_dataset *dataset, const struct archive_entry *entries, size_t n,
+                          const char *serving) {
+    for (size_t i = 0; i + 1 < n; i++) {
         char name[64], path[4096];
 
-        if (n - i <= ARCHIVE_EDITIONS_MAX && !entry_is_old(dataset, &entries[i])) {
+        if (strcmp(entries[i].fingerprint, serving) == 0 ||
+            (n - i <= ARCHIVE_EDITIONS_MAX && !entry_is_old(dataset, &entries[i]))) {
             continue;
         }
         values_name(name, entries[i].fingerprint);
@@ -268,7 +272,7 @@ void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition 
                  (unsigned long long)edition->number, amb_error_name(why.code), why.message);
     }
     if (n > 0) {
-        archive_sweep(dataset, entries, n);
+        archive_sweep(dataset, entries, n, fingerprint);
     }
 }
 
@@ -324,7 +328,8 @@ int ambd_archive_put_values(const struct ambd_dataset *dataset, const struct amb
 }
 
 int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, const struct ambd_dataset *dataset,
-                             const struct amb_hash128 *edition, struct amb_error *err) {
+                             const struct amb_hash128 *edition, const struct amb_hash128 *annotations,
+                             struct amb_error *err) {
     const size_t bytes = (size_t)n_samples * sizeof *values;
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf buf = AMB_BUF_NULL;
     char fingerprint[AMB_HASH128_TEXT_BYTES], name[64];
@@ -341,12 +346,32 @@ int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, 
         ambp_load_u64le(buf.data + 8) != n_samples) {
         return amb_fail(err, AMB_ERR_CHECKSUM, "archive: %s is not of %u samples", name, n_samples);
     }
+    if (memcmp(buf.data + 16, annotations->bytes, 16) != 0) {
+        return amb_fail(err, -ENOENT, "archive: %s is of other annotations", name);
+    }
     sum = amb_hash128_encode(buf.data + VALUES_HEAD_BYTES, buf.n_bytes - VALUES_HEAD_BYTES);
     if (memcmp(sum.bytes, buf.data + 32, 16) != 0 ||
         ZSTD_decompress(values, bytes, buf.data + VALUES_HEAD_BYTES, buf.n_bytes - VALUES_HEAD_BYTES) != bytes) {
         return amb_fail(err, AMB_ERR_CHECKSUM, "archive: %s is damaged", name);
     }
     return 0;
+}
+
+bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,
+                             const struct amb_hash128 *annotations) {
+    char fingerprint[AMB_HASH128_TEXT_BYTES], name[64], path[4096];
+    AMB_CLEANUP(amb_fd_closep) int fd = -1;
+    uint8_t head[VALUES_HEAD_BYTES];
+    size_t got = 0;
+
+    if (dataset->archive_path == NULL) {
+        return true;
+    }
+    amb_hash128_text(fingerprint, edition);
+    values_name(name, fingerprint);
+    fd = archive_path(path, dataset, name) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    return fd >= 0 && amb_io_read(&got, &amb_io_system, fd, head, sizeof head, 0) == 0 && got == sizeof head &&
+           memcmp(head + 16, annotations->bytes, 16) == 0;
 }
 
 /* Opening an edition again */
@@ -472,9 +497,9 @@ int ambd_archive_load_edition(struct ambd_edition **out, const struct ambd_datas
     }
     ambd_edition_close(edition);
     return amb_fail(err, AMB_ERR_STATE,
-                    "generation %" PRIu64 " of dataset '%s' cannot be had again: %.200s; of its shards %zu are gone and %zu "
-                    "changed%s%.160s; bring them back, or subscribe with on_generation_change=continue",
+                    "generation %" PRIu64 " of dataset '%s' cannot be had again: %.200s; shards gone: %zu, changed: %zu%s%.160s; "
+                    "bring them back, or subscribe with on_generation_change=continue",
                     number, dataset->name, r < 0 ? why.message : "its samples are not what they were",
-                    difference.n_gone, difference.n_changed, difference.first[0] != '\0' ? ", first " : "",
+                    difference.n_gone, difference.n_changed, difference.first[0] != '\0' ? ", first: " : "",
                     difference.first);
 }

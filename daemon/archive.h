@@ -1,5 +1,7 @@
 #pragma once
 /* Archive: what is kept on disk of editions that were served: their shards, and the annotations they were left with. */
+#include <stdbool.h>
+
 #include "annotate/annotations.h"
 #include "base/error.h"
 #include "daemon/dataset.h"
@@ -16,13 +18,19 @@ int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struc
 /* Number an edition (as before, if it was served before) and record its shards; a failure is logged. Thread: clerk. */
 void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition *edition);
 
-/* The newest annotations of an edition that is left. Thread: clerk. */
+/* The newest annotations of an edition. Thread: clerk. */
 int ambd_archive_put_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,
                             const struct amb_annotations *annotations, struct amb_error *err);
 
-/* Back again. Errors: -ENOENT there are none; AMB_ERR_CHECKSUM damaged, or of other samples. Thread: clerk. */
+/* Are these the values that are there? True where none are kept. Thread: clerk, or loop at start. */
+bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,
+                             const struct amb_hash128 *annotations);
+
+/* Back again. Errors: -ENOENT there are none of this fingerprint; AMB_ERR_CHECKSUM damaged, or of other samples.
+ * Thread: clerk, or loop at start. */
 int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, const struct ambd_dataset *dataset,
-                             const struct amb_hash128 *edition, struct amb_error *err);
+                             const struct amb_hash128 *edition, const struct amb_hash128 *annotations,
+                             struct amb_error *err);
 
 /**
  * Open an edition again from the shards that it had.

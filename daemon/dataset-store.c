@@ -163,6 +163,17 @@ int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition
     return r;
 }
 
+void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest) {
+    const struct amb_hash128 *edition = &dataset->filed->fingerprint;
+    struct amb_error why = AMB_ERROR_NULL;
+
+    if (!ambd_archive_has_values(dataset, edition, &newest->fingerprint) &&
+        ambd_archive_put_values(dataset, edition, newest, &why) < 0) {
+        ambd_log(AMBD_WARN, "archive.unkept dataset=%s generation=%llu code=%s reason=\"%s\"", dataset->name,
+                 (unsigned long long)newest->number, amb_error_name(why.code), why.message);
+    }
+}
+
 int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
                                  const struct amb_annotations *after, struct amb_error *err) {
     struct amb_store_generation generation = {
@@ -174,9 +185,14 @@ int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_
         .n_samples = after->n_samples,
     };
 
-    return dataset->store == NULL ? 0
-                                  : amb_store_put_generation(dataset->store, &generation,
-                                                             before != NULL ? before->values : NULL, after->values, err);
+    int r = dataset->store == NULL ? 0
+                                   : amb_store_put_generation(dataset->store, &generation,
+                                                              before != NULL ? before->values : NULL, after->values, err);
+
+    if (r == 0) {
+        ambd_dataset_keep_values(dataset, after);
+    }
+    return r;
 }
 
 /* The newest recorded one of an edition; of this fingerprint, if one is given. */
@@ -208,7 +224,7 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
         memcpy(values, dataset->last->values, n * sizeof *values);
         return 0;
     }
-    r = ambd_archive_load_values(values, n, dataset, &edition->fingerprint, err);
+    r = ambd_archive_load_values(values, n, dataset, &edition->fingerprint, &newest->annotations, err);
     if (r != -ENOENT) {
         return r;
     }

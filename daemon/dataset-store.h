@@ -26,7 +26,10 @@ int ambd_dataset_keep_import(struct ambd_dataset *dataset, const struct amb_stor
 int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition *edition,
                          struct ambd_deposit *deposit, struct amb_error *err);
 
-/* Record a minted generation. `before`: the one before, or NULL. */
+/* The values of the newest generation of the filed edition, where they are not kept yet; a failure is logged. */
+void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest);
+
+/* Record a minted generation, and keep its values. `before`: the one before, or NULL. */
 int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
                                  const struct amb_annotations *after, struct amb_error *err);
 

@@ -99,8 +99,30 @@ static void dataset_set_last(struct ambd_dataset *dataset, const struct ambd_gen
     dataset->last_dataset = generation->edition->fingerprint;
 }
 
-/* The generation that was served last, where shards and configuration say the same as then; else the next one. */
-static int dataset_mint_first(struct ambd_dataset *dataset, struct amb_error *err) {
+/* The generation that was served last from the archive, in place of what the ledger says by now. */
+static bool dataset_restore(struct ambd_generation **first, struct ambd_dataset *dataset,
+                            const struct amb_store_generation *last) {
+    const uint32_t n = amb_catalog_count(dataset->filed->fill.catalog);
+    AMB_CLEANUP(amb_freep) struct amb_annotation *values = amb_malloc(((size_t)n + 1) * sizeof *values);
+    struct ambd_generation *generation;
+
+    if (values == NULL ||
+        ambd_archive_load_values(values, n, dataset, &last->dataset, &last->annotations, NULL) < 0 ||
+        ambd_generation_load(&generation, dataset->filed, &values, n, last->number, NULL) < 0) {
+        return false;
+    }
+    if (!amb_hash128_equal(&last->annotations, &generation->annotations->fingerprint)) {
+        ambd_generation_free(generation);
+        return false;
+    }
+    ambd_generation_free(*first);
+    *first = generation;
+    return true;
+}
+
+/* The generation that was served last, where shards say the same as then; else the next one. *n_later: not zero where the
+ * configuration or the store has something new. */
+static int dataset_mint_first(struct ambd_dataset *dataset, uint64_t *n_later, struct amb_error *err) {
     const struct amb_store_generation *last = ambd_dataset_last_generation(dataset);
     struct ambd_generation *first;
     struct amb_error why = AMB_ERROR_NULL;
@@ -110,14 +132,20 @@ static int dataset_mint_first(struct ambd_dataset *dataset, struct amb_error *er
     if (r < 0) {
         return r;
     }
-    restored = last != NULL && amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint) &&
-               amb_hash128_equal(&last->annotations, &first->annotations->fingerprint);
+    restored = last != NULL && amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint);
+    if (restored && !amb_hash128_equal(&last->annotations, &first->annotations->fingerprint)) {
+        restored = dataset_restore(&first, dataset, last);
+        *n_later += restored;
+    }
     if (last != NULL && !restored) {
         first->number++;
         first->annotations->number++;
     }
     if (!restored && ambd_dataset_keep_generation(dataset, NULL, first->annotations, &why) < 0) {
         dataset_tell_unrecorded(dataset, first->number, &why);
+    }
+    if (restored) { /* it may have died before it came to that */
+        ambd_dataset_keep_values(dataset, first->annotations);
     }
     dataset_set_last(dataset, first);
     dataset->oldest = dataset->current = first;
@@ -155,7 +183,7 @@ static int dataset_open_annotations(struct ambd_dataset *dataset, const char *st
     }
     last = ambd_dataset_last_generation(dataset);
     r = dataset_reread(dataset, last != NULL ? last->last_sequence : UINT64_MAX, &n_later, &dataset->reports, err);
-    r = r < 0 ? r : dataset_mint_first(dataset, err);
+    r = r < 0 ? r : dataset_mint_first(dataset, &n_later, err);
     return r < 0 || n_later == 0 ? r : dataset_mint_rest(dataset, err);
 }
 
@@ -364,7 +392,7 @@ static void dataset_turn(struct ambd_dataset *dataset, struct ambd_edition *edit
     struct amb_error why = AMB_ERROR_NULL;
     bool same = amb_hash128_equal(&edition->fingerprint, &dataset->last_dataset);
 
-    if (!same && ambd_archive_put_values(dataset, &dataset->last_dataset, dataset->last, &why) < 0) {
+    if (!same && ambd_archive_put_values(dataset, &dataset->last_dataset, dataset->last, &why) < 0) { /* its time too */
         ambd_log(AMBD_WARN, "archive.unkept dataset=%s code=%s reason=\"%s\"", dataset->name,
                  amb_error_name(why.code), why.message);
     }
@@ -523,6 +551,7 @@ void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted
     }
     if (generation->edition != before) {
         generation->edition->older = before;
+        before->left_ns = ambd_now_ns();
         dataset->edition = ambd_dataset_pin_edition(generation->edition);
         ambd_shelf_keep(&before->shelf, NULL);
     }

@@ -227,6 +227,22 @@ def test_other_annotations_are_refused_at_once(service, tmp_path, shards):
             next(iterator)
 
 
+def test_annotations_edited_between_two_daemons_take_no_stream_away(service, tmp_path, shards):
+    """The file says something else when the next daemon reads it: the generation before is had from the state folder."""
+    edited = pathlib.Path(datasets.annotate(tmp_path / "edited.jsonl", 300))
+    service.end(signal.SIGTERM)
+    service.start(shards, "--annotations", edited, "--size", "16", "--state-dir", tmp_path / "state")
+    whole = reference(service.address, 40, follow=False)
+    with ambientd.Loader(service.address, 32, FIELDS, follow=False) as loader:
+        rows = [digest(batch) for batch in itertools.islice(loader, 10)]
+        for seed in (9, 10, 11):
+            service.end()
+            datasets.annotate(edited, 300, seed=seed)
+            service.start()
+            rows += [digest(batch) for batch in itertools.islice(loader, 10)]
+        assert rows == whole
+
+
 def test_other_shards_are_refused_at_once(service, tmp_path, annotations):
     iterator = iter(ambientd.Loader(service.address, 32, FIELDS))
     next(iterator)

@@ -58,7 +58,7 @@ AMBIENT_API const char *ambient_server(const struct ambient_client *client); /* 
 
 /**
  * Ask a question: "PING", "STATUS", "LIST", "SAMPLE", "COVERAGE", "QUARANTINE", "GENERATIONS", "ADVANCE",
- * "CANCEL_ADVANCE", "IMPORT" (proto/README.md, sections 1 and 3). Batches that arrive meanwhile are kept. A
+ * "CANCEL_ADVANCE", "IMPORT", "RELOAD" (proto/README.md, sections 1 and 3). Batches that arrive meanwhile are kept. A
  * question that the end of the daemon cuts fails; asked again, it waits as ambient_next does where there is a stream.
  *
  * json:   the request, NULL for {}.
@@ -67,6 +67,9 @@ AMBIENT_API const char *ambient_server(const struct ambient_client *client); /* 
 AMBIENT_API int ambient_call(char **reply, struct ambient_client *client, const char *request, const char *json,
                              struct ambient_error *err);
 AMBIENT_API void ambient_free(void *p); /* NULL ok */
+
+/* JSON of the ERROR that answered the last call, with its `detail`; NULL: none did. Valid until the next call. */
+AMBIENT_API const char *ambient_last_error(const struct ambient_client *client);
 
 /* What a stream is; begin with AMBIENT_STREAM_OPTIONS_INIT and set what differs. Strings are borrowed for the call. */
 struct ambient_stream_options {
@@ -87,12 +90,14 @@ struct ambient_stream_options {
     /* Told once when the daemon goes away: one line of text. NULL: it is written to stderr. */
     void (*notice)(void *context, const char *message);
     void *context;
+    /* "error", or "continue": where the generation of `state` cannot be had, new passes on the present one. NULL: error */
+    const char *on_generation_change;
 };
 
 #define AMBIENT_STREAM_OPTIONS_INIT                                                                          \
     {                                                                                                        \
         sizeof(struct ambient_stream_options), NULL, NULL, NULL, 0, 64, 0, 1, 4, NULL, NULL, 0, 0, 1, 1, 300, \
-            NULL, NULL                                                                                       \
+            NULL, NULL, NULL                                                                                 \
     }
 
 /* Start the one stream of this connection; maps its slots. */

@@ -28,6 +28,10 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
         return r < 0 ? r : 1;
     }
     if (header->type == AMBP_ERROR) {
+        if (amb_buf_push(&client->error, client->payload.data, header->length) < 0 ||
+            amb_buf_push(&client->error, "", 1) < 0) {
+            client->error.n_bytes = 0;
+        }
         return client_fail_json(err, client->payload.data, header->length);
     }
     if (header->type != AMBP_REPLY && header->type != AMBP_DATA) {
@@ -81,7 +85,7 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     }
     id = client->next_id++;
     r = connection_send(client, (uint8_t)type, id, json, strlen(json), err);
-    client->reply.n_bytes = 0;
+    client->reply.n_bytes = client->error.n_bytes = 0;
     if (r < 0) {
         client->lost = true;
         return r;
@@ -106,4 +110,8 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     }
     *reply = amb_strdup((const char *)client->reply.data);
     return *reply != NULL ? 0 : client_fail(err, -ENOMEM, "no memory for an answer");
+}
+
+const char *ambient_last_error(const struct ambient_client *client) {
+    return client->error.n_bytes > 0 ? (const char *)client->error.data : NULL;
 }

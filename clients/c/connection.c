@@ -310,6 +310,7 @@ void ambient_disconnect(struct ambient_client *client) {
     amb_buf_deinit(&client->state);
     amb_buf_deinit(&client->payload);
     amb_buf_deinit(&client->reply);
+    amb_buf_deinit(&client->error);
     amb_free(client->address);
     amb_free(client);
 }

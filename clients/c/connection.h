@@ -43,6 +43,7 @@ struct ambient_client {
     char server[64];
     struct amb_buf payload;   /* of the frame last read */
     struct amb_buf reply;     /* of DATA frames put together */
+    struct amb_buf error;     /* payload of the ERROR that answered the last call, terminated; empty: none did */
 
     /* stream */
     struct client_slab *slab; /* of the newest session, the older ones behind it; NULL: none yet */

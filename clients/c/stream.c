@@ -58,6 +58,7 @@ static int stream_build(cJSON *request, const struct ambient_stream_options *opt
     }
     stream_add_string(request, "dataset", options->dataset);
     stream_add_string(request, "weight", options->weight);
+    stream_add_string(request, "on_generation_change", options->on_generation_change);
     cJSON_AddNumberToObject(request, "batch_size", options->batch_size);
     cJSON_AddNumberToObject(request, "rank", options->rank);
     cJSON_AddNumberToObject(request, "world_size", options->world_size);

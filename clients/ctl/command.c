@@ -40,8 +40,18 @@ const struct ctl_command ctl_commands[] = {
      "A bad sample stays in the sequence and is replaced each time, until an exclude list names it. --export writes\n"
      "such a list, one source/key a line, for the key `exclude` of the config.",
      "ambientctl quarantine\n    ambientctl quarantine --export exclude.txt", ctl_run_quarantine},
-    {"generations", "", "dataset and annotation generations that are live",
-     "Numbers are for people; programs use the fingerprints (Loader.advance, a stream's state).",
+    {"reload", "", "read the configuration, the shards and the annotations anew",
+     "The daemon builds the next generation of every dataset beside the one that it serves, and adopts all of it or\n"
+     "nothing: with anything wrong, every reason is named and the old one keeps serving. Shards that did not change\n"
+     "stay mapped. Streams that follow take the new generation at their next unsettled step, others when their ranks\n"
+     "advance; each batch's state says on which it stands. Publish shards by writing a temporary file, fsync and\n"
+     "rename: a shard written in place is noticed, and its samples are quarantined.\n\n"
+     "Sockets, limits, workers and what else lies outside of `datasets` hold as they were at the start, and so does the\n"
+     "list of datasets; a difference is named. SIGHUP does the same without an answer, --watch of the daemon by itself.",
+     "ambientctl reload --check\n    ambientctl reload", ctl_run_reload},
+    {"generations", "", "generations of dataset and annotations that are in memory, and who stands on them",
+     "Current ones, and older ones that a stream still stands on; `holders` are sessions as `status` lists them. A\n"
+     "state of one that is not listed resumes where the daemon has a state directory and the shards are still there.",
      "ambientctl generations", ctl_run_generations},
     {"import", "FILE", "read an annotations file into the running daemon",
      "FILE is an annotations.jsonl in any of its forms (proto/annotations.md). A new annotation generation is minted,\n"

@@ -94,6 +94,7 @@ int ctl_run_coverage(struct ctl *ctl, int argc, char **argv);
 int ctl_run_preview(struct ctl *ctl, int argc, char **argv);
 int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv);
 int ctl_run_generations(struct ctl *ctl, int argc, char **argv);
+int ctl_run_reload(struct ctl *ctl, int argc, char **argv);
 int ctl_run_import(struct ctl *ctl, int argc, char **argv);
 int ctl_run_bench(struct ctl *ctl, int argc, char **argv);
 int ctl_run_state(struct ctl *ctl, int argc, char **argv);

@@ -139,6 +139,36 @@ int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
     return CTL_OK;
 }
 
+/* Those of the dataset, each with its annotations below it. */
+static void generations_print(const cJSON *reply) {
+    const cJSON *edition, *row, *holder;
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES];
+
+    cJSON_ArrayForEach(edition, cJSON_GetObjectItemCaseSensitive(reply, "dataset")) {
+        const char *fingerprint = ctl_get_string(edition, "fingerprint"), *comma = "";
+
+        printf("generation %.0f  %s  %s samples in %s shards%s\n", ctl_get_number(edition, "number"), fingerprint,
+               ctl_text_count(a, ctl_get_number(edition, "samples")), ctl_text_count(b, ctl_get_number(edition, "shards")),
+               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(edition, "current")) ? ", current" : "");
+        if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(edition, "holders")) > 0) {
+            printf("  held by session ");
+            cJSON_ArrayForEach(holder, cJSON_GetObjectItemCaseSensitive(edition, "holders")) {
+                printf("%s%.0f", comma, cJSON_IsNumber(holder) ? holder->valuedouble : 0);
+                comma = ", ";
+            }
+            printf("\n");
+        }
+        cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(reply, "annotations")) {
+            if (strcmp(ctl_get_string(row, "dataset"), fingerprint) == 0) {
+                printf("  annotations %.0f  %s  %s set, %.0f streams%s\n", ctl_get_number(row, "number"),
+                       ctl_get_string(row, "fingerprint"), ctl_text_count(a, ctl_get_number(row, "set")),
+                       ctl_get_number(row, "streams"),
+                       cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "current")) ? ", current" : "");
+            }
+        }
+    }
+}
+
 int ctl_run_generations(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("generations");
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
@@ -153,9 +183,6 @@ int ctl_run_generations(struct ctl *ctl, int argc, char **argv) {
     if (reply == NULL) {
         return CTL_OK;
     }
-    printf("dataset\n");
-    list_rows(cJSON_GetObjectItemCaseSensitive(reply, "dataset"));
-    printf("\nannotations\n");
-    list_rows(cJSON_GetObjectItemCaseSensitive(reply, "annotations"));
+    generations_print(reply);
     return CTL_OK;
 }

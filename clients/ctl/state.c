@@ -58,11 +58,12 @@ static int state_compare(struct ctl *ctl, const cJSON *state) {
         bool known = state_known(cJSON_GetObjectItemCaseSensitive(reply, sides[i]), ctl_get_string(state, sides[i]));
 
         printf("%-12s %s: %s\n", sides[i], ctl_get_string(state, sides[i]),
-               known ? "the daemon has it" : "the daemon does not have it");
+               known ? "the daemon has it" : "not in the daemon's memory");
         r = known ? r : CTL_FAILED;
     }
     printf(r == CTL_OK ? "this state can be resumed here\n"
-                       : "this state cannot be resumed here: the data or the annotations are not those it was drawn from\n");
+                       : "this state can be resumed here only if the daemon, which must have a state directory, has served that\n"
+                         "generation and its shards are still there; else with on_generation_change=continue, in new passes\n");
     return r;
 }
 

@@ -62,6 +62,18 @@ class Client:
         """Generations of the dataset and of its annotations, oldest first."""
         return self._query(wire.GENERATIONS, dataset=dataset)
 
+    def reload(self, *, check: bool = False) -> dict[str, Any]:
+        """Let the daemon read its configuration, shards and annotations anew; what came of it. For the daemon's user.
+
+        {"check", "changed", "seconds", "needs_restart": [text..], "datasets": {NAME: {"changed", "number", "fingerprint",
+        "samples", "shards", "kept", "opened", "gone", "new_subscription", "annotations": {"changed", "number",
+        "fingerprint"}}}}
+
+        All of it is adopted, or nothing: where anything is wrong the error's `detail["problems"]` names every reason, and
+        the old generation keeps serving. check: say what would be, and change nothing.
+        """
+        return self._order(wire.RELOAD, check=check or None)
+
     # -- annotations ------------------------------------------------------------------------------------------
 
     def annotations(self, *, start: int = 0, count: int | None = None, generation: str | None = None,

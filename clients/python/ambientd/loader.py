@@ -52,6 +52,8 @@ class Loader:
     steps, passes end each iteration behind so many steps, or passes over the data
     device        copy the arrays there ("cuda": asynchronously, out of pinned slots)
     strict        refuse a state of other codec versions instead of warning
+    on_generation_change   where the dataset or annotations of a state cannot be had again: "error", or "continue" on the
+                  present ones, at the state's step, in new passes (warned of)
     hoard         when your arrays hold every slot: "error", or "copy" the batch that would take the last one
     timeout       seconds to wait for a batch, None for ever
     reconnect     where the daemon goes away, wait for the next one and go on at the exact next draw
@@ -69,7 +71,7 @@ class Loader:
                  weight: str | None = None, s_max: float | None = None, gaps: str = "truncate", xflip: bool = False,
                  follow: bool = True, moves: Sequence[Mapping[str, Any]] | None = None, steps: int | None = None,
                  passes: float | None = None, device: Any = None, dataset: str | None = None, strict: bool = False,
-                 hoard: str = "error", timeout: float | None = 300.0, reconnect: bool = True,
+                 on_generation_change: str = "error", hoard: str = "error", timeout: float | None = 300.0, reconnect: bool = True,
                  reconnect_timeout: float = 300.0) -> None:
         self.address = default_address(getattr(address, "address", address))
         self.rank, self.world_size = ranks.resolve(rank, world_size)
@@ -83,6 +85,8 @@ class Loader:
         sizes = {name: _whole(name, size) for name, size in sizes.items() if size is not None}
         if hoard not in ("error", "copy"):
             raise ConfigError(f'hoard is {hoard!r}; it is "error" or "copy"')
+        if on_generation_change not in ("error", "continue"):
+            raise ConfigError(f'on_generation_change is {on_generation_change!r}; it is "error" or "continue"')
         if not isinstance(reconnect, bool):
             raise ConfigError(f"reconnect is {reconnect!r}; it is True or False, and the seconds are reconnect_timeout=")
         if not reconnect_timeout > 0:
@@ -101,6 +105,8 @@ class Loader:
             "rank": self.rank, "world_size": self.world_size, **sizes,
             "follow": bool(follow) and self.world_size == 1 and moves is None,
             **{key: value for key, value in (("dataset", dataset), ("weight", weight), ("strict", strict or None),
+                                             ("on_generation_change", None if on_generation_change == "error"
+                                              else on_generation_change),
                                              ("moves", None if moves is None else [dict(move) for move in moves]))
                if value is not None},
         }
