@@ -21,6 +21,7 @@
 #include "daemon/accept.h"
 #include "daemon/activation.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 #include "daemon/notify.h"
 #include "daemon/open.h"
 #include "daemon/reload.h"
@@ -271,11 +272,8 @@ static int server_lock(struct ambd_server *server, struct amb_error *err) {
 }
 
 static int server_init(struct ambd_server *server, struct amb_error *err) {
-    int r = uv_loop_init(&server->loop);
+    int r;
 
-    if (r < 0) {
-        return amb_fail(err, r, "cannot make a loop: %s", uv_strerror(r));
-    }
     server_hold_hup(true);
     r = server_lock(server, err);
     r = r < 0 ? r : ambd_open_datasets(server, err);
@@ -331,6 +329,11 @@ int ambd_server_run(struct ambd_config *config, const struct ambd_server_options
     server->state_lock_fd = -1;
     server->started_ns = ambd_now_ns();
     ambd_quota_init(&server->quota, config->limits.shm_bytes, config->limits.shm_bytes_per_uid);
+    r = ambd_loop_init(&server->loop, &server->room, err);
+    if (r < 0) {
+        amb_free(server);
+        return r;
+    }
     r = server_init(server, err);
     if (r == 0) {
         ambd_log(AMBD_INFO, "server.ready socket=%s workers=%u sandbox=%s start_ms=%llu version=" AMB_VERSION,

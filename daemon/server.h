@@ -52,6 +52,7 @@ struct ambd_server {
     struct ambd_desk builder;  /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
     struct ambd_desk surveyor; /* shards: opening and closing editions */
 
+    uv_poll_t room; /* loop.h */
     uv_poll_t listeners[AMBD_ENDPOINT_FDS_MAX];
     uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
     uv_signal_t signals[3];

@@ -245,7 +245,7 @@ static void make_generation(struct maker *maker) {
     struct amb_location where = {0};
 
     if ((twist & 0x40) != 0) {
-        where = make_undo(maker, number + ((twist & 8) != 0), before, after, twist & 0x27);
+        where = make_undo(maker, number + ((twist & 8) != 0 ? UINT64_C(1) : 0), before, after, twist & 0x27);
         minted.has_before = true;
         minted.n_chunks = where.bytes != 0;
     }
