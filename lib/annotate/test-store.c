@@ -329,6 +329,60 @@ TEST(older_generation_is_rebuilt_exactly) {
     amb_free(values);
 }
 
+TEST(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt) {
+    struct amb_annotation *values = amb_calloc(N_SAMPLES, sizeof *values);
+    struct amb_store *store = open_store(NULL);
+    struct amb_hash128 dataset = uid_of(77), wanted = uid_of(78);
+    struct amb_error err = AMB_ERROR_NULL;
+
+    assert_int_equal(amb_store_last_sequence(store), 0);
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &dataset, &wanted, &err), AMB_ERR_NOT_FOUND);
+    mint(store, values, 1, 1);
+    assert_int_equal(amb_store_last_sequence(store), 1);
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES - 1, store, &dataset, &wanted, &err), AMB_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "samples, given are"));
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &wanted, &wanted, &err), AMB_ERR_NOT_FOUND);
+    change(values, 9); /* not what was minted */
+    wanted = amb_store_peek_generation(store, 0)->annotations;
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &dataset, &wanted, &err), AMB_ERR_CHECKSUM);
+    amb_store_close(store);
+    amb_free(values);
+}
+
+TEST(paths_too_long_are_refused) {
+    const struct amb_store_options reader = {.read_only = true};
+    struct amb_store *store = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    char path[4096];
+
+    for (size_t n = 4091; n < 4096; n++) {
+        memset(path, '/', n);
+        path[n] = '\0';
+        memcpy(path, dir, strlen(dir));
+        assert_int_equal(amb_store_open(&store, path, NULL, NULL, &err), -ENAMETOOLONG);
+        assert_int_equal(amb_store_open(&store, path, &reader, NULL, &err), -ENAMETOOLONG);
+    }
+}
+
+TEST(models_are_counted_to_the_limit) {
+    struct amb_store *store = open_store(NULL);
+    struct amb_error err = AMB_ERROR_NULL;
+    char sha256[65];
+    uint16_t number = 0;
+
+    for (unsigned i = 1; i <= UINT16_MAX; i++) {
+        snprintf(sha256, sizeof sha256, "%064x", i);
+        assert_ok(amb_store_put_model(&number, store, sha256, &err), err);
+        assert_int_equal(number, i);
+    }
+    snprintf(sha256, sizeof sha256, "%064x", 0x10000);
+    assert_int_equal(amb_store_put_model(&number, store, sha256, &err), AMB_ERR_LIMIT);
+    snprintf(sha256, sizeof sha256, "%064x", 7);
+    assert_ok(amb_store_put_model(&number, store, sha256, &err), err);
+    assert_int_equal(number, 7);
+    amb_store_close(store);
+}
+
 /* A generation goes once the one after it is older than keep_ns; the newest stays. */
 TEST(old_generations_go_at_compaction) {
     const struct amb_store_options options = {.keep_ns = 100};
@@ -574,6 +628,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(unknown_version_and_foreign_files_are_refused, setup, teardown),
     cmocka_unit_test_setup_teardown(damage_in_the_middle_is_reported_and_passed_over, setup, teardown),
     cmocka_unit_test_setup_teardown(table_cut_under_a_reader_costs_only_what_was_cut, setup, teardown),
+    cmocka_unit_test_setup_teardown(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt, setup, teardown),
+    cmocka_unit_test_setup_teardown(paths_too_long_are_refused, setup, teardown),
+    cmocka_unit_test_setup_teardown(models_are_counted_to_the_limit, setup, teardown),
     cmocka_unit_test_setup_teardown(limits_hold_on_both_sides, setup, teardown),
     cmocka_unit_test_setup_teardown(put_of_many_records_is_one_put, setup, teardown),
     cmocka_unit_test_setup_teardown(record_whose_sequence_does_not_follow_is_no_record, setup, teardown),
