@@ -497,9 +497,9 @@ int ambd_archive_load_edition(struct ambd_edition **out, const struct ambd_datas
     }
     ambd_edition_close(edition);
     return amb_fail(err, AMB_ERR_STATE,
-                    "generation %" PRIu64 " of dataset '%s' cannot be had again: %.200s; of its shards %zu are gone and %zu "
-                    "changed%s%.160s; bring them back, or subscribe with on_generation_change=continue",
+                    "generation %" PRIu64 " of dataset '%s' cannot be had again: %.200s; shards gone: %zu, changed: %zu%s%.160s; "
+                    "bring them back, or subscribe with on_generation_change=continue",
                     number, dataset->name, r < 0 ? why.message : "its samples are not what they were",
-                    difference.n_gone, difference.n_changed, difference.first[0] != '\0' ? ", first " : "",
+                    difference.n_gone, difference.n_changed, difference.first[0] != '\0' ? ", first: " : "",
                     difference.first);
 }

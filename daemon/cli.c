@@ -104,12 +104,15 @@ static const struct option options[] = {
      "/tmp/ambientd-UID/."},
     {"socket-group", "GROUP", OPTION_STRING, PLACE_ROOT, "socket_group", 0, "Let this group connect too."},
     {"state-dir", "DIR", OPTION_STRING, PLACE_ROOT, "state_dir", 0,
-     "Folder of this daemon alone; holds the shard indexes."},
+     "Folder of this daemon alone: annotations, jobs, shard indexes, and what it takes to come back to an\n"
+     "older generation of the shards."},
     {"cache-dir", "DIR", OPTION_STRING, PLACE_ROOT, "cache_dir", 0,
      "Folder of the shard indexes; default STATE_DIR/index, else ~/.cache/ambientd/index."},
     {"cache-size", "SIZE", OPTION_STRING, PLACE_ROOT, "cache_bytes", 0,
      "Memory for decoded samples, as 2G; default a quarter of all."},
     {"workers", "N", OPTION_INTEGER, PLACE_ROOT, "workers", 0, "Threads that fill batches; default: cores."},
+    {"watch", NULL, OPTION_TRUE, PLACE_ROOT, "watch", 0,
+     "Reload when a shard, a folder, an annotation file or the configuration changes."},
     {"sandbox", NULL, OPTION_TRUE, PLACE_DECODE, "sandbox", 0,
      "Decode pictures in processes that reach no file, network or other process; the default."},
     {"no-sandbox", NULL, OPTION_FALSE, PLACE_DECODE, "sandbox", 0,
@@ -185,8 +188,9 @@ void ambd_cli_print_help(FILE *out) {
             "  SIGTERM, SIGINT  stop cleanly, within limits.stop_ms; a second one leaves at once. Trainers wait for "
             "the next\n"
             "                   daemon and go on at the exact next draw\n"
-            "  SIGHUP           read the annotation files again; streams move to what changed; shards are "
-            "not read again\n\n"
+            "  SIGHUP           reload: read the configuration file, the shards and the annotations anew, beside what is\n"
+            "                   served; streams move to what changed, a bad one is refused and logged with every reason.\n"
+            "                   `ambientctl reload` does the same and answers\n\n"
             "EXIT STATUS\n"
             "  0  stopped as asked, also where work did not end within limits.stop_ms or a second signal came (nothing\n"
             "     is left half-written then, the log says stop.forced); or --check found nothing wrong\n"

@@ -62,6 +62,9 @@ static const struct ambd_key limit_keys[] = {
     {"log_lines", "integer", "100", "Log lines that one user's clients may cause in a window.",
      LIMIT(log_lines), 0, UINT32_MAX, NULL},
     {"log_window_s", "integer", "30", "Length of that window.", LIMIT(log_window_s), 1, 86400, NULL},
+    {"reload_drain_s", "integer", "30",
+     "After a reload, streams and fills that stand on the generation before for longer are told of in the log; 0: never.",
+     LIMIT(reload_drain_s), 0, UINT32_MAX, NULL},
     {"generations_kept", "integer", "4",
      "Annotation generations that no stream uses, kept in memory (8 bytes a sample each) so that a stream\n"
      "whose state names one can resume.",
@@ -223,7 +226,8 @@ static const struct ambd_key root_keys[] = {
     {"socket_group", "string", "none", "Group that may connect too: the socket becomes 0660 instead of 0600.",
      AMBD_KEY_STRING, ROOT(socket_group), 0, 0, NULL},
     {"state_dir", "string", "$STATE_DIRECTORY, else none",
-     "Folder that belongs to this daemon alone (a second one on it is refused).", AMBD_KEY_STRING,
+     "Folder that belongs to this daemon alone (a second one on it is refused): annotations, jobs, and the lists of\n"
+     "shards of generations that were served.", AMBD_KEY_STRING,
      ROOT(state_dir), 0, 0, NULL},
     {"cache_dir", "string",
      "STATE_DIR/index, else $XDG_CACHE_HOME/ambientd/index, else ~/.cache/ambientd/index",
@@ -233,6 +237,10 @@ static const struct ambd_key root_keys[] = {
     {"cache_bytes", "size", "a quarter of the memory",
      "Decoded samples kept in memory, shared by all streams; 0: none. Changes no byte of any batch.",
      AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
+    {"watch", "true or false", "false",
+     "Reload when the configuration, a shard, a folder or an annotation file changes: by inotify, and by looking at\n"
+     "sizes and times every 30 s. Publish shards by rename, else one is looked at half-written, and refused.",
+     AMBD_KEY_BOOL, ROOT(watch), 0, 0, NULL},
     {"annotate", "object", NULL, "See \"annotate\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_annotate},
     {"decode", "object", NULL, "See \"decode\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_decode},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},
@@ -301,6 +309,7 @@ static struct ambd_config config_defaults(void) {
                 .log_lines = AMBD_LOG_LINES_DEFAULT,
                 .log_window_s = AMBD_LOG_WINDOW_S_DEFAULT,
                 .generations_kept = 4,
+                .reload_drain_s = 30,
                 .stop_ms = 4500,
             },
     };

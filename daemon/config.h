@@ -23,7 +23,7 @@ struct ambd_limits {
     uint64_t frame_bytes, hello_ms, connections_per_uid, connections, reserve_fds;
     uint64_t out_queue_bytes, out_queue_soft_bytes, out_queue_soft_s, slot_lease_s, shm_bytes, shm_bytes_per_uid;
     uint64_t image_pixels, image_side, jpeg_scans, decode_cpu_ms;
-    uint64_t log_lines, log_window_s, generations_kept, stop_ms;
+    uint64_t log_lines, log_window_s, generations_kept, reload_drain_s, stop_ms;
 };
 
 #define AMBD_PROVIDERS_CONFIG_MAX 4u
@@ -69,6 +69,7 @@ struct ambd_config { /* constant once loaded, but for the count; editions and th
     uint64_t n_workers; /* 0: cores */
     uint64_t cache_bytes;
     bool sandbox; /* decode in processes of their own */
+    bool watch;   /* reload when files change */
     struct ambd_limits limits;
     struct ambd_annotate_config annotate;
     enum ambd_level log_level;

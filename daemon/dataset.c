@@ -551,6 +551,7 @@ void ambd_dataset_adopt(struct ambd_dataset *dataset, struct ambd_minted *minted
     }
     if (generation->edition != before) {
         generation->edition->older = before;
+        before->left_ns = ambd_now_ns();
         dataset->edition = ambd_dataset_pin_edition(generation->edition);
         ambd_shelf_keep(&before->shelf, NULL);
     }

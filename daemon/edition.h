@@ -29,6 +29,8 @@ struct ambd_edition {
     uint64_t number; /* for people */
     unsigned n_pins; /* generations of annotations, jobs, tasks, and being the current one */
     struct ambd_edition *older;
+    uint64_t left_ns; /* when another took its place; 0: it is the current one */
+    bool told;        /* that it has not drained */
 };
 
 struct ambd_edition_options {

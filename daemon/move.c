@@ -329,6 +329,20 @@ static void move_on_recalled(struct ambd_session *session) {
     }
 }
 
+/* Each sample once: that is a promise about the samples that a sequential stream began with. */
+static bool stream_may_move(const struct ambd_stream *stream, const struct ambd_generation *generation) {
+    return stream->subscription.options.policy != AMB_POLICY_SEQUENTIAL ||
+           amb_hash128_equal(&generation->edition->fingerprint, &stream->target->generation->edition->fingerprint);
+}
+
+static int stream_check_move(const struct ambd_stream *stream, const struct ambd_generation *generation,
+                             struct amb_error *err) {
+    return stream_may_move(stream, generation)
+               ? 0
+               : amb_fail(err, AMB_ERR_CONFIG, "a sequential stream ends on the samples that it began with; subscribe anew "
+                          "for others");
+}
+
 void ambd_stream_prepare_moves(struct ambd_stream *stream) {
     struct amb_error err = AMB_ERROR_NULL;
     struct ambd_generation *generation;
@@ -348,6 +362,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
         stream->preparing_move = true; /* until then */
         return;
     }
+    r = r < 0 ? r : stream_check_move(stream, generation, &err);
     r = r < 0 ? r : prepare_push(stream, PREPARE_MOVE, 0, &move->request, generation, &err);
     if (r < 0) {
         move->error = err;
@@ -361,7 +376,8 @@ void ambd_stream_follow(struct ambd_stream *stream) {
     struct ambd_move_request request = {0};
 
     if (!stream->subscription.follow || !stream->ready || stream->ended || stream->abandoned ||
-        stream->following || dataset->current->number <= stream->follow_number) {
+        stream->following || dataset->current->number <= stream->follow_number ||
+        !stream_may_move(stream, dataset->current)) {
         return;
     }
     stream->following = prepare_push(stream, PREPARE_FOLLOW, 0, &request, dataset->current, NULL) == 0;
@@ -393,6 +409,7 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
     }
     r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, request,
                                     stream_present(stream, request->step), err);
+    r = r < 0 ? r : stream_check_move(stream, generation, err);
     r = r < 0 ? r : prepare_push(stream, PREPARE_ADVANCE, id, request, generation, err);
     if (r == 0) {
         ambd_session_set_busy(stream->session, true);

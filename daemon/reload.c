@@ -46,9 +46,9 @@ struct reload_row {
     struct ambd_dataset *dataset;
     struct ambd_edition *before; /* pinned */
     struct ambd_installment installment;
-    bool in_config, changed, new_subscription;
+    bool in_config, changed, new_subscription, new_annotations;
     struct amb_catalog_report report; /* of the new edition */
-    struct amb_hash128 fingerprint;
+    struct amb_hash128 fingerprint, annotations;
 };
 
 struct ambd_reload {
@@ -68,10 +68,14 @@ struct ambd_reload {
 
 /* Lines */
 
+static bool lines_any(const struct reload_lines *lines) {
+    return lines->n > 0 || lines->n_more > 0;
+}
+
 static void lines_push(struct reload_lines *lines, int code, const char *text) {
     char **grown;
 
-    lines->code = lines->n == 0 ? code : lines->code;
+    lines->code = !lines_any(lines) ? code : lines->code;
     if (lines->n == RELOAD_LINES_MAX) {
         lines->n_more++;
         return;
@@ -228,6 +232,13 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
     }
 }
 
+/* Closing a thousand shards takes a while: here, not on the loop. */
+static void reload_drop(struct ambd_reload *reload) {
+    for (size_t i = 0; i < reload->n_rows; i++) {
+        ambd_installment_deinit(&reload->rows[i].installment);
+    }
+}
+
 static void survey_run(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
     struct amb_error why = AMB_ERROR_NULL;
@@ -241,6 +252,9 @@ static void survey_run(struct ambd_task *task) {
     for (size_t i = 0; i < reload->n_rows; i++) {
         survey_row(reload, &reload->rows[i]);
     }
+    if (lines_any(&reload->problems)) {
+        reload_drop(reload);
+    }
 }
 
 /* Filing */
@@ -252,11 +266,21 @@ static void file_run(struct ambd_task *task) {
         struct reload_row *row = &reload->rows[i];
         struct amb_error why = AMB_ERROR_NULL;
 
-        if (row->installment.config != NULL && ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
-            lines_push(&reload->problems, why.code, why.message);
+        if (row->installment.config == NULL) {
+            continue;
         }
+        if (ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
+            lines_push(&reload->problems, why.code, why.message);
+            continue;
+        }
+        row->annotations = row->installment.minted.generation->annotations->fingerprint;
+        row->new_annotations = !amb_hash128_equal(&row->annotations, &row->dataset->last_fingerprint);
     }
-    for (size_t i = 0; i < reload->n_rows && reload->problems.n == 0 && !reload->check; i++) {
+    if (lines_any(&reload->problems) || reload->check) {
+        reload_drop(reload);
+        return;
+    }
+    for (size_t i = 0; i < reload->n_rows; i++) {
         if (reload->rows[i].installment.config != NULL) {
             ambd_dataset_install(&reload->rows[i].installment, reload->rows[i].dataset);
         }
@@ -287,8 +311,13 @@ static cJSON *row_encode(const struct ambd_reload *reload, const struct reload_r
     ambp_json_add_u64(json, "gone", row->in_config && n_before > report->n_kept ? n_before - report->n_kept : 0);
     cJSON_AddBoolToObject(json, "new_subscription", row->new_subscription);
     annotations = cJSON_AddObjectToObject(json, "annotations");
-    ambp_json_add_u64(annotations, "number", dataset->current->number);
-    amb_hash128_text(text, &dataset->current->annotations->fingerprint);
+    cJSON_AddBoolToObject(annotations, "changed", row->new_annotations);
+    if (reload->check && (row->changed || row->new_annotations)) {
+        cJSON_AddNullToObject(annotations, "number");
+    } else {
+        ambp_json_add_u64(annotations, "number", dataset->current->number);
+    }
+    amb_hash128_text(text, row->in_config ? &row->annotations : &dataset->current->annotations->fingerprint);
     cJSON_AddStringToObject(annotations, "fingerprint", text);
     return json;
 }
@@ -315,10 +344,15 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
     if (session == NULL) {
         return;
     }
-    if (!session->closing && reload->problems.n > 0) {
-        amb_fail(&why, reload->problems.code, "not reloaded, %zu problem%s, the first: %s",
-                 reload->problems.n + reload->problems.n_more, reload->problems.n > 1 ? "s" : "",
-                 reload->problems.lines[0]);
+    if (!session->closing && lines_any(&reload->problems)) {
+        size_t n = reload->problems.n + reload->problems.n_more;
+        char many[64] = "";
+
+        if (n > 1) {
+            snprintf(many, sizeof many, "%zu problems, the first: ", n);
+        }
+        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many,
+                 reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
         detail = cJSON_CreateObject();
         cJSON_AddItemToObject(detail, "problems", lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
@@ -330,6 +364,21 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
     ambd_session_drop(session);
 }
 
+static void reload_refuse_waiting(struct ambd_server *server, int code, const char *why) {
+    struct ambd_reload nothing = {.server = server};
+
+    while (server->reload_requests != NULL) {
+        struct reload_request *request = server->reload_requests;
+
+        server->reload_requests = request->next;
+        lines_push(&nothing.problems, code, why);
+        request_answer(request, &nothing, false);
+        lines_deinit(&nothing.problems);
+        nothing.problems = (struct reload_lines){0};
+        amb_free(request);
+    }
+}
+
 /* Adopting */
 
 static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
@@ -338,6 +387,7 @@ static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
     struct ambd_reports old = dataset->reports;
     bool changed = row->installment.minted.generation != NULL;
 
+    server->jobs.changes++; /* watchers hear of it */
     if (row->installment.config == NULL) {
         return false;
     }
@@ -364,8 +414,8 @@ static void reload_log(const struct ambd_reload *reload) {
 }
 
 static void reload_free(struct ambd_reload *reload) {
+    reload_drop(reload);
     for (size_t i = 0; i < reload->n_rows; i++) {
-        ambd_installment_deinit(&reload->rows[i].installment);
         if (reload->rows[i].before != NULL) {
             ambd_dataset_unpin_edition(reload->rows[i].dataset, reload->rows[i].before);
         }
@@ -381,14 +431,20 @@ static void reload_start(struct ambd_server *server);
 
 static void reload_finish(struct ambd_reload *reload) {
     struct ambd_server *server = reload->server;
-    bool refused = reload->problems.n > 0, changed = false;
+    bool refused = lines_any(&reload->problems), changed = false;
 
     reload_log(reload);
     for (size_t i = 0; i < reload->n_rows && !refused; i++) {
-        changed = (reload->check ? reload->rows[i].changed : row_adopt(reload, &reload->rows[i])) || changed;
+        struct reload_row *row = &reload->rows[i];
+
+        changed = (reload->check ? row->changed || row->new_annotations : row_adopt(reload, row)) || changed;
     }
     server->counters.reloads += !refused && !reload->check;
-    server->counters.reloads_refused += refused;
+    server->counters.reloads_refused += refused && !reload->check;
+    if (!refused && !reload->check) {
+        ambd_config_unref(server->latest);
+        server->latest = ambd_config_ref(reload->config);
+    }
     server->reload = NULL;
     while (reload->requests != NULL) {
         struct reload_request *next = reload->requests->next;
@@ -400,6 +456,7 @@ static void reload_finish(struct ambd_reload *reload) {
     reload_free(reload);
     if (!server->stopping) {
         ambd_notify("READY=1");
+        ambd_lookout_renew(&server->lookout);
         reload_start(server);
     }
     ambd_server_continue_stop(server);
@@ -412,8 +469,8 @@ static void file_done(struct ambd_task *task) {
 static void survey_done(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
 
-    if (reload->problems.n > 0 || reload->server->stopping) {
-        if (reload->problems.n == 0) {
+    if (lines_any(&reload->problems) || reload->server->stopping) {
+        if (!lines_any(&reload->problems)) {
             lines_push(&reload->problems, -ESHUTDOWN, "the daemon is stopping");
         }
         reload_finish(reload);
@@ -457,8 +514,9 @@ static void reload_start(struct ambd_server *server) {
         return;
     }
     reload = reload_new(server);
-    if (reload == NULL) { /* the next request, or the next change that is seen, tries again */
+    if (reload == NULL) {
         ambd_log(AMBD_ERROR, "reload.refused reason=\"out of memory\"");
+        reload_refuse_waiting(server, -ENOMEM, "no memory for a reload");
         return;
     }
     reload->check = (*at)->check;
@@ -521,18 +579,7 @@ int ambd_query_reload(struct ambd_session *session, uint32_t id, const cJSON *js
 }
 
 bool ambd_reload_stop(struct ambd_server *server) {
-    struct ambd_reload nothing = {.server = server};
-
-    while (server->reload_requests != NULL) {
-        struct reload_request *request = server->reload_requests;
-
-        server->reload_requests = request->next;
-        lines_push(&nothing.problems, -ESHUTDOWN, "the daemon is stopping");
-        request_answer(request, &nothing, false);
-        lines_deinit(&nothing.problems);
-        nothing.problems = (struct reload_lines){0};
-        amb_free(request);
-    }
+    reload_refuse_waiting(server, -ESHUTDOWN, "the daemon is stopping");
     return server->reload == NULL;
 }
 

@@ -21,6 +21,7 @@
 #include "daemon/accept.h"
 #include "daemon/activation.h"
 #include "daemon/log.h"
+#include "daemon/loop.h"
 #include "daemon/notify.h"
 #include "daemon/open.h"
 #include "daemon/reload.h"
@@ -89,12 +90,14 @@ static void server_close_handle(uv_handle_t *handle) {
 }
 
 void ambd_server_continue_stop(struct ambd_server *server) {
-    if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) ||
-        !ambd_reload_stop(server) || server->clerk.n_tasks > 0 || server->builder.n_tasks > 0 ||
-        server->surveyor.n_tasks > 0) {
+    bool reloading = server->stopping && !ambd_reload_stop(server); /* first: it holds sessions */
+
+    if (!server->stopping || server->stopped || server->n_sessions > 0 || !ambd_jobs_stop(&server->jobs) || reloading ||
+        server->clerk.n_tasks > 0 || server->builder.n_tasks > 0 || server->surveyor.n_tasks > 0) {
         return;
     }
     server->stopped = true;
+    ambd_lookout_stop(&server->lookout);
     ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
@@ -269,11 +272,8 @@ static int server_lock(struct ambd_server *server, struct amb_error *err) {
 }
 
 static int server_init(struct ambd_server *server, struct amb_error *err) {
-    int r = uv_loop_init(&server->loop);
+    int r;
 
-    if (r < 0) {
-        return amb_fail(err, r, "cannot make a loop: %s", uv_strerror(r));
-    }
     server_hold_hup(true);
     r = server_lock(server, err);
     r = r < 0 ? r : ambd_open_datasets(server, err);
@@ -282,6 +282,7 @@ static int server_init(struct ambd_server *server, struct amb_error *err) {
     r = r < 0 ? r : ambd_desk_init(&server->builder, &server->loop, "builder", err);
     r = r < 0 ? r : ambd_desk_init(&server->surveyor, &server->loop, "surveyor", err);
     r = r < 0 ? r : ambd_jobs_init(&server->jobs, server, err);
+    r = r < 0 ? r : ambd_lookout_start(&server->lookout, server, err);
     r = r < 0 ? r
               : ambd_producer_init(&server->producer, &server->loop, server->n_workers, &server->codec_limits,
                                    ambd_stream_on_drawn, ambd_stream_on_done, err);
@@ -296,6 +297,7 @@ static void server_on_walk(uv_handle_t *handle, void *opaque) {
 
 static void server_deinit(struct ambd_server *server) {
     ambd_accept_stop(server);
+    ambd_lookout_stop(&server->lookout);
     ambd_jobs_close(&server->jobs);
     ambd_desk_close(&server->clerk);
     ambd_desk_close(&server->builder);
@@ -305,6 +307,7 @@ static void server_deinit(struct ambd_server *server) {
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
     ambd_close_datasets(server);
+    ambd_config_unref(server->latest);
     ambd_endpoint_close(&server->endpoint);
     if (server->state_lock_fd >= 0) {
         close(server->state_lock_fd);
@@ -321,10 +324,16 @@ int ambd_server_run(struct ambd_config *config, const struct ambd_server_options
     }
     server->config = config;
     server->config_path = options->config_path;
+    server->latest = ambd_config_ref(config);
     server->endpoint = AMBD_ENDPOINT_NULL;
     server->state_lock_fd = -1;
     server->started_ns = ambd_now_ns();
     ambd_quota_init(&server->quota, config->limits.shm_bytes, config->limits.shm_bytes_per_uid);
+    r = ambd_loop_init(&server->loop, &server->room, err);
+    if (r < 0) {
+        amb_free(server);
+        return r;
+    }
     r = server_init(server, err);
     if (r == 0) {
         ambd_log(AMBD_INFO, "server.ready socket=%s workers=%u sandbox=%s start_ms=%llu version=" AMB_VERSION,

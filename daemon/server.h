@@ -15,6 +15,7 @@
 #include "daemon/desk.h"
 #include "daemon/endpoint.h"
 #include "daemon/jobs.h"
+#include "daemon/lookout.h"
 #include "daemon/producer.h"
 #include "daemon/quota.h"
 
@@ -23,7 +24,8 @@ struct ambd_counters {
     uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit,
         lease_limit, peers_gone;
     uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
-    uint64_t moves, moves_refused, thrown_away, generations, imports, reloads, reloads_refused;
+    uint64_t moves, moves_refused, thrown_away, generations, imports, reloads, reloads_refused,
+        reload_drain_limit;
 };
 
 struct ambd_session;
@@ -50,6 +52,7 @@ struct ambd_server {
     struct ambd_desk builder;  /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */
     struct ambd_desk surveyor; /* shards: opening and closing editions */
 
+    uv_poll_t room; /* loop.h */
     uv_poll_t listeners[AMBD_ENDPOINT_FDS_MAX];
     uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
     uv_signal_t signals[3];
@@ -60,6 +63,8 @@ struct ambd_server {
     struct ambd_counters counters;
     struct ambd_reload *reload; /* the one that runs; NULL: none */
     struct reload_request *reload_requests; /* that wait for the next */
+    struct ambd_config *latest;             /* as the last reload read it; a reference */
+    struct ambd_lookout lookout;
     uint64_t n_decoder_ends; /* in the log */
     bool listening, stopping, stopped;
 };

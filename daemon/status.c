@@ -17,6 +17,7 @@
 #include "daemon/text.h"
 #include "noise/normal.h"
 #include "proto/json.h"
+#include "shard/guard.h"
 
 static void add_fingerprint(cJSON *json, const char *key, const struct amb_hash128 *hash) {
     char text[AMB_HASH128_TEXT_BYTES];
@@ -253,6 +254,8 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"out_queue_limit", c->out_queue_limit},
         {"lease_limit", c->lease_limit},
         {"peers_gone", c->peers_gone},
+        {"reload_drain_limit", c->reload_drain_limit},
+        {"bus_errors", amb_guard_count()},
         {"shm_refused", n_shm_refused},
         {"shm_bytes", shm_bytes},
         {"log_suppressed", ambd_log_count_suppressed()},

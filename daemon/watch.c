@@ -1,5 +1,5 @@
 /*
- * Watch: the limits that only time can reach, of all sessions, once a second.
+ * Watch: the limits that only time can reach, of all sessions and of generations that were left, once a second.
  *
  * A client that breaks one is out within the limit and a second. One that merely holds its slots or sleeps
  * breaks none by default: it costs its own memory and nobody else's time.
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "daemon/log.h"
 #include "daemon/peer.h"
 #include "daemon/session.h"
 #include "daemon/stream.h"
@@ -58,6 +59,23 @@ static int watch_check_peer(struct ambd_session *session, struct amb_error *err)
                     (long)session->pid);
 }
 
+/* An old generation costs files and memory as long as somebody stands on it: an operator can see who (GENERATIONS). */
+static void watch_check_editions(struct ambd_server *server, const struct ambd_dataset *dataset, uint64_t now_ns) {
+    const uint64_t limit_ns = server->config->limits.reload_drain_s * SECOND_NS;
+
+    for (struct ambd_edition *edition = dataset->edition->older; edition != NULL; edition = edition->older) {
+        if (limit_ns == 0 || edition->told || edition->left_ns == 0 || now_ns - edition->left_ns < limit_ns) {
+            continue;
+        }
+        edition->told = true;
+        server->counters.reload_drain_limit++;
+        ambd_log(AMBD_WARN, "generation.held dataset=%s number=%llu streams=%u seconds=%llu reason=\"streams without follow "
+                 "advance, a stopped client goes on or leaves: see `ambientctl generations`\"", dataset->name,
+                 (unsigned long long)edition->number, ambd_dataset_count_streams(dataset, edition),
+                 (unsigned long long)((now_ns - edition->left_ns) / SECOND_NS));
+    }
+}
+
 void ambd_watch_tick(struct ambd_server *server, uint64_t now_ns) {
     struct ambd_session *session, *next;
     struct amb_error err = AMB_ERROR_NULL;
@@ -75,5 +93,8 @@ void ambd_watch_tick(struct ambd_server *server, uint64_t now_ns) {
         if (r < 0) {
             ambd_session_fail(session, 0, &err, NULL, true);
         }
+    }
+    for (size_t i = 0; i < server->n_datasets; i++) {
+        watch_check_editions(server, server->datasets[i], now_ns);
     }
 }

@@ -23,10 +23,18 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "threads: worth running under the thread sanitizer")
 
 
-class Daemon:
-    """A running ambientd; `client()` speaks the bare protocol."""
+class Died(RuntimeError):
+    """A daemon that ended before it served: `daemon.process.returncode`, `daemon.log()`."""
 
-    def __init__(self, folder, *arguments, env=None, preexec_fn=None):
+    def __init__(self, daemon):
+        super().__init__(f"exit {daemon.process.returncode}: {daemon.log()}")
+        self.daemon = daemon
+
+
+class Daemon:
+    """A running ambientd; `client()` speaks the bare protocol. prefix: a program that becomes the daemon, as `strace -D`."""
+
+    def __init__(self, folder, *arguments, prefix=(), env=None, preexec_fn=None, binary=BIN):
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "s"
         self.log_path = folder / "log"
@@ -38,14 +46,14 @@ class Daemon:
             arguments = ("serve", *arguments, "--cache-dir", folder / "index")
         ready, write = os.pipe()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BIN, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
+            self.process = subprocess.Popen([*prefix, binary, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
                                             stdin=subprocess.DEVNULL, pass_fds=[write], env=env, preexec_fn=preexec_fn)
         os.close(write)
         with open(ready, "rb") as pipe:
-            self.ready = pipe.read().decode()
+            self.ready = pipe.readline().decode()
         if not self.ready:
             self.process.wait(30)
-            raise RuntimeError(f"exit {self.process.returncode}: {self.log()}")
+            raise Died(self)
 
     def log(self):
         return self.log_path.read_text(errors="replace")

@@ -436,8 +436,8 @@ def hanging(tmp_path, shards):
         os.mkfifo(tmp_path / "a")
         one.send_signal(signal.SIGHUP)
         with wire.Client(tmp_path / "s") as client:
-            wait_until(lambda: client.call(wire.STATUS, {})["counters"]["reloads"] == 1)
-        time.sleep(0.1)
+            wait_until(lambda: client.call(wire.STATUS, {})["reload"] is not None)
+        time.sleep(0.3)
         return one
 
     started = []
@@ -571,6 +571,7 @@ def test_a_storm_of_1000_hangups(tmp_path, shards):
             steps += [lend.step for lend, _ in stream.take(1)]
     with one.client() as client:
         wait_until(lambda: client.call(wire.SAMPLE, {"index": 0})["annotation"]["sigma_min"] == pytest.approx(1.999))
+        wait_until(lambda: client.call(wire.STATUS, {})["reload"] is None)
         reloads = client.call(wire.STATUS, {})["counters"]["reloads"]
     steps += [lend.step for lend, _ in stream.take(10)]
     assert steps == list(range(60)) and "refused" not in one.log()

@@ -78,6 +78,7 @@ static void watch_end(struct watch *watch) {
 }
 
 static void dataset_print(const cJSON *row, bool check) {
+    const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(row, "annotations");
     char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES];
 
     printf("%s: %s samples in %s shards", row->string, ctl_text_count(a, ctl_get_number(row, "samples")),
@@ -88,9 +89,10 @@ static void dataset_print(const cJSON *row, bool check) {
         printf("; %.0f shards kept, %.0f opened, %.0f gone\n", ctl_get_number(row, "kept"), ctl_get_number(row, "opened"),
                ctl_get_number(row, "gone"));
     }
+    if (check && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(annotations, "changed"))) {
+        printf("  other annotations\n");
+    }
     if (!check) {
-        const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(row, "annotations");
-
         printf("  generation %.0f  %s\n  annotations %.0f  %s\n", ctl_get_number(row, "number"),
                ctl_get_string(row, "fingerprint"), ctl_get_number(annotations, "number"),
                ctl_get_string(annotations, "fingerprint"));
@@ -111,7 +113,7 @@ static void reply_print(const cJSON *reply, bool check) {
         printf("not by a reload: %s\n", cJSON_IsString(item) ? item->valuestring : "");
     }
     printf("%s in %s\n",
-           check ? "checked, nothing changed"
+           check ? "checked; nothing was touched"
                  : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "changed")) ? "reloaded" : "nothing to reload",
            ctl_text_seconds(seconds, ctl_get_number(reply, "seconds")));
 }
@@ -120,12 +122,16 @@ static void reply_print(const cJSON *reply, bool check) {
 static void problems_print(const struct ctl *ctl) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *error = NULL;
     const char *text = ctl->client != NULL ? ambient_last_error(ctl->client) : NULL;
-    const cJSON *problem;
+    const cJSON *problems, *problem;
 
     if (text == NULL || ambp_json_decode(&error, text, strlen(text), AMBP_JSON_DEPTH_MAX, NULL) < 0) {
         return;
     }
-    cJSON_ArrayForEach(problem, cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(error, "detail"), "problems")) {
+    problems = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(error, "detail"), "problems");
+    if (cJSON_GetArraySize(problems) < 2) {
+        return;
+    }
+    cJSON_ArrayForEach(problem, problems) {
         fprintf(stderr, "  %s\n", cJSON_IsString(problem) ? problem->valuestring : "");
     }
 }

@@ -430,8 +430,9 @@ static uint64_t suite_fault(void) {
                 fault.kind = TEST_FAULT_TORN;
                 n += i < 2 ? fault_kind(fault, 3 + seed, stride, 0) : 0;
             }
-            n += fault_kind((struct test_fault){.is_forever = is_forever != 0, .kind = TEST_FAULT_SHORT}, 3 + seed,
-                            stride, 0);
+            for (enum test_fault_kind kind = TEST_FAULT_SHORT; kind <= TEST_FAULT_END; kind++) {
+                n += fault_kind((struct test_fault){.is_forever = is_forever != 0, .kind = kind}, 3 + seed, stride, 0);
+            }
         }
     }
     return n;

@@ -149,6 +149,14 @@ const struct amb_io amb_io_system = {
     .random = system_random,
 };
 
+/* Nothing was read at `offset`: is the end there? Some network file systems say so while the file goes on. */
+static int io_check_end(const struct amb_io *io, int fd, uint64_t offset) {
+    uint64_t size = 0;
+    int r = io->size(io->opaque, &size, fd);
+
+    return r < 0 ? r : size > offset ? -EIO : 0;
+}
+
 int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t bytes, uint64_t offset) {
     uint8_t *p = data;
     size_t done = 0;
@@ -164,6 +172,11 @@ int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t
             return (int)n;
         }
         if (n == 0) {
+            int r = io_check_end(io, fd, offset + done);
+
+            if (r < 0) {
+                return r;
+            }
             break;
         }
         done += (size_t)n;

@@ -36,7 +36,7 @@ extern const struct amb_io amb_io_system; /* opaque is NULL; Thread: any */
 /**
  * Read until `bytes` are there or the file ends; interrupted calls are made again.
  *
- * *got: bytes read. Returns 0 or -E....
+ * *got: bytes read. Returns 0 or -E...; -EIO also where the system says that the file ends and its size says that it goes on.
  */
 int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t bytes, uint64_t offset);
 

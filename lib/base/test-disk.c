@@ -147,7 +147,7 @@ static bool disk_faults(struct test_disk *disk) {
 
 /* As above, for calls that cannot be short. */
 static bool disk_fails(struct test_disk *disk) {
-    return disk_faults(disk) && disk->fault.kind != TEST_FAULT_SHORT;
+    return disk_faults(disk) && disk->fault.kind < TEST_FAULT_SHORT;
 }
 
 static const char *base_name(const char *path) {
@@ -236,10 +236,10 @@ static ssize_t disk_pread(void *opaque, int fd, void *data, size_t bytes, uint64
     size_t size = test_blob_bytes(inode->blob), left = offset < size ? size - (size_t)offset : 0;
 
     if (disk_faults(disk)) {
-        if (disk->fault.kind != TEST_FAULT_SHORT) {
+        if (disk->fault.kind < TEST_FAULT_SHORT) {
             return disk->fault.code;
         }
-        bytes = (bytes + 1) / 2;
+        bytes = disk->fault.kind == TEST_FAULT_END ? 0 : (bytes + 1) / 2;
     }
     bytes = bytes < left ? bytes : left;
     if (bytes != 0) {
@@ -256,6 +256,9 @@ static ssize_t disk_pwrite(void *opaque, int fd, const void *data, size_t bytes,
 
     if (is_faulty && disk->fault.kind == TEST_FAULT_FAIL) {
         return disk->fault.code;
+    }
+    if (is_faulty && disk->fault.kind == TEST_FAULT_END) {
+        return 0;
     }
     if (is_faulty) {
         bytes = disk->fault.kind == TEST_FAULT_TORN ? bytes / 2 : (bytes + 1) / 2;

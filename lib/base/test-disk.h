@@ -51,6 +51,7 @@ enum test_fault_kind {
     TEST_FAULT_FAIL,  /* nothing happens but the answer */
     TEST_FAULT_TORN,  /* half of a write happens; else as fail */
     TEST_FAULT_SHORT, /* reads and writes transfer half and say so; other calls are as ever */
+    TEST_FAULT_END,   /* they transfer nothing and say so, as if the file ended */
 };
 
 struct test_fault {

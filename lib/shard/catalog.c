@@ -188,6 +188,13 @@ static void catalog_report(struct amb_catalog_report *report, const struct amb_c
     report->n_repeated = cat->facts.n_repeated;
 }
 
+/* Files to be opened beside those that are open, if none of them has changed; where more have, opening says so. */
+static size_t catalog_count_new(const struct amb_paths *paths, const struct amb_catalog *before) {
+    size_t n_open = before != NULL ? before->n_shards : 0;
+
+    return paths->n > n_open ? paths->n - n_open : 0;
+}
+
 static int catalog_open(struct amb_catalog *cat, const struct amb_source_options *sources, size_t n_sources,
                         const struct amb_catalog_options *options, struct amb_catalog_report *report,
                         struct amb_error *err) {
@@ -201,7 +208,7 @@ static int catalog_open(struct amb_catalog *cat, const struct amb_source_options
         expanded = catalog_expand(&paths, counts, sources, n_sources, options, err);
         r = options->problem == NULL ? expanded : 0; /* else the shards that there are may be bad too */
     }
-    r = r < 0 ? r : amb_map_allow_files(paths.n, err);
+    r = r < 0 ? r : amb_map_allow_files(catalog_count_new(&paths, options->before), err);
     if (r == 0 && options->cache_dir != NULL) {
         r = amb_shelf_init(options->cache_dir, err);
     }

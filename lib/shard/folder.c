@@ -254,20 +254,34 @@ static int folder_open_file(int fd, const char *name) {
     return (int)r;
 }
 
-static int folder_read_fd(struct amb_buf *out, int fd, const char *folder_path, const char *name,
-                          uint64_t identity, struct amb_error *err) {
-    struct amb_map map = {.fd = fd, .path = name};
+/* Is it still the file that was indexed? ctime is part of an identity, so times that were put back are no cover. */
+static int folder_check_fd(struct amb_identity *out, int fd, const char *folder_path, const char *name,
+                           uint64_t identity, struct amb_error *err) {
     struct stat st;
 
     if (fstat(fd, &st) != 0) {
         return amb_fail(err, -EIO, "%s/%.200s: cannot be examined: %s", folder_path, name, strerror(errno));
     }
-    amb_identity_encode(&map.identity, &st);
-    if (!S_ISREG(st.st_mode) || amb_identity_hash(&map.identity) != identity) {
+    amb_identity_encode(out, &st);
+    if (!S_ISREG(st.st_mode) || amb_identity_hash(out) != identity) {
         return amb_fail(err, AMB_ERR_CHANGED, "%s/%.200s: changed since it was indexed; reload", folder_path,
                         name);
     }
-    return amb_payload_copy(out, &map, 0, map.identity.size, err);
+    return 0;
+}
+
+/* Bytes count if the file is the indexed one before and after. */
+static int folder_read_fd(struct amb_buf *out, int fd, const char *folder_path, const char *name,
+                          uint64_t identity, struct amb_error *err) {
+    struct amb_map map = {.fd = fd, .path = name};
+    int checked, r = folder_check_fd(&map.identity, fd, folder_path, name, identity, err);
+
+    if (r < 0) {
+        return r;
+    }
+    r = amb_payload_copy(out, &map, 0, map.identity.size, err);
+    checked = folder_check_fd(&map.identity, fd, folder_path, name, identity, err);
+    return checked < 0 ? checked : r;
 }
 
 int amb_folder_read(struct amb_buf *out, int folder_fd, const char *folder_path, const char *name,

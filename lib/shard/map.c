@@ -6,8 +6,10 @@
  * twice with two contents by one decoder.
  *
  * A shard is published by rename: the old inode then lives on below our fd and stays right, but its ctime
- * moves with the loss of the name. So the check at each read compares size and mtime only; ctime belongs to
- * the key of the index cache, where a needless miss costs a scan and nothing else.
+ * moves with the loss of the name. So the check before and behind each read compares size and mtime with those
+ * of the index; ctime need only be the same in both, which tells of a file that was overwritten and put back
+ * in between (shard-read.c). It also belongs to the key of the index cache, where a needless miss costs a scan
+ * and nothing else.
  */
 #include "shard/map.h"
 
@@ -130,7 +132,7 @@ void amb_map_deinit(struct amb_map *map) {
     *map = AMB_MAP_NULL;
 }
 
-int amb_map_check(const struct amb_map *map, struct amb_error *err) {
+int amb_map_check(uint64_t *ctime_ns, const struct amb_map *map, struct amb_error *err) {
     struct amb_identity now;
     struct stat st;
 
@@ -149,6 +151,9 @@ int amb_map_check(const struct amb_map *map, struct amb_error *err) {
                         "%s: written in place since it was indexed; publish shards by rename "
                         "and reload",
                         map->path);
+    }
+    if (ctime_ns != NULL) {
+        *ctime_ns = now.ctime_ns;
     }
     return 0;
 }
@@ -189,7 +194,7 @@ int amb_map_copy(void *dst, const struct amb_map *map, uint64_t offset, size_t b
     if (amb_guard_copy(dst, map->base + offset, bytes, map->base, map->identity.size)) {
         return 0;
     }
-    r = amb_map_check(map, err);
+    r = amb_map_check(NULL, map, err);
     if (r == 0) {
         r = amb_fail(err, -EIO, "%s: the medium failed at [%llu, +%zu)", map->path,
                      (unsigned long long)offset, bytes);

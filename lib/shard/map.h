@@ -39,8 +39,13 @@ void amb_map_deinit(struct amb_map *map); /* idempotent */
  */
 int amb_map_copy(void *dst, const struct amb_map *map, uint64_t offset, size_t bytes, struct amb_error *err);
 
-/* 0 if size and mtime are still those of init, else AMB_ERR_CHANGED: one fstat. Thread: any. */
-int amb_map_check(const struct amb_map *map, struct amb_error *err);
+/**
+ * 0 if size and mtime are still those of init, else AMB_ERR_CHANGED: one fstat.
+ *
+ * ctime_ns: when anything about the file last changed, times put back included; NULL ok. What was copied between two
+ * checks that tell the same is what was indexed. Thread: any.
+ */
+int amb_map_check(uint64_t *ctime_ns, const struct amb_map *map, struct amb_error *err);
 
 void amb_identity_encode(struct amb_identity *out, const struct stat *st);
 uint64_t amb_identity_hash(const struct amb_identity *identity);

@@ -174,7 +174,7 @@ static int shard_scan(struct amb_shard *shard, struct amb_folder *folder,
     int r = shard_scan_into(&indexer, shard, folder, options, &why);
 
     if (r == 0 && shard->format != AMB_SHARD_FOLDER) {
-        r = amb_map_check(&shard->map, &why); /* written while we read it */
+        r = amb_map_check(NULL, &shard->map, &why); /* written while we read it */
     }
     if (r == 0) {
         r = amb_index_encode(&image, &image_bytes, &indexer.builder, &shard->key, &why);

@@ -147,7 +147,7 @@ static void make_rows(struct maker *maker) {
 }
 
 static void make_curve(struct maker *maker) {
-    uint8_t payload[AMB_CURVE_HEAD_BYTES + 8 * 16] = {0}, entry[AMB_CURVE_ENTRY_BYTES] = {0};
+    uint8_t payload[AMB_CURVE_HEAD_BYTES + 8 * 32] = {0}, entry[AMB_CURVE_ENTRY_BYTES] = {0};
     const uint8_t uid = take_u8(&maker->in), n = take_u8(&maker->in) % 17, twist = take_u8(&maker->in);
     const uint64_t salt = amb_store_salt(store_id, 0);
 
@@ -245,7 +245,7 @@ static void make_generation(struct maker *maker) {
     struct amb_location where = {0};
 
     if ((twist & 0x40) != 0) {
-        where = make_undo(maker, number + ((twist & 8) != 0), before, after, twist & 0x27);
+        where = make_undo(maker, number + ((twist & 8) != 0 ? UINT64_C(1) : 0), before, after, twist & 0x27);
         minted.has_before = true;
         minted.n_chunks = where.bytes != 0;
     }

@@ -67,7 +67,8 @@ class Client:
         """Let the daemon read its configuration, shards and annotations anew; what came of it. For the daemon's user.
 
         {"check", "changed", "seconds", "needs_restart": [text..], "datasets": {NAME: {"changed", "number", "fingerprint",
-        "samples", "shards", "kept", "opened", "gone", "new_subscription", "annotations": {"number", "fingerprint"}}}}
+        "samples", "shards", "kept", "opened", "gone", "new_subscription", "annotations": {"changed", "number",
+        "fingerprint"}}}}
 
         All of it is adopted, or nothing: where anything is wrong the error's `detail["problems"]` names every reason, and
         the old generation keeps serving. check: say what would be, and change nothing.
