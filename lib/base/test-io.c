@@ -11,8 +11,15 @@ struct script {
     struct amb_io io;
     const int *steps;
     size_t n_steps, n_calls;
+    uint64_t size;
     uint8_t bytes[64];
 };
+
+static int script_size(void *opaque, uint64_t *out, int fd) {
+    (void)fd;
+    *out = ((struct script *)opaque)->size;
+    return 0;
+}
 
 static ssize_t script_next(struct script *script, size_t bytes) {
     int step = script->n_calls < script->n_steps ? script->steps[script->n_calls] : 1000;
@@ -53,6 +60,7 @@ static void script_start(struct script *script) {
     script->io.opaque = script;
     script->io.pread = script_pread;
     script->io.pwrite = script_pwrite;
+    script->io.size = script_size;
 }
 
 TEST(read_goes_on_after_an_interruption_and_a_short_transfer) {
@@ -71,15 +79,19 @@ TEST(read_goes_on_after_an_interruption_and_a_short_transfer) {
 }
 
 TEST(read_ends_where_the_file_does_and_forwards_errors) {
-    struct script end = SCRIPT(4, 0), broken = SCRIPT(4, -EIO);
+    struct script end = SCRIPT(4, 0), broken = SCRIPT(4, -EIO), early = SCRIPT(4, 0);
     uint8_t data[10];
     size_t got = 99;
 
     script_start(&end);
+    end.size = 4;
     assert_int_equal(amb_io_read(&got, &end.io, -1, data, sizeof data, 0), 0);
     assert_int_equal(got, 4);
     script_start(&broken);
     assert_int_equal(amb_io_read(&got, &broken.io, -1, data, sizeof data, 0), -EIO);
+    script_start(&early);
+    early.size = 5; /* the file goes on */
+    assert_int_equal(amb_io_read(&got, &early.io, -1, data, sizeof data, 0), -EIO);
     assert_int_equal(got, 4); /* not touched */
 }
 
