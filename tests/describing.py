@@ -6,6 +6,7 @@ lengths and checksums, not pixels, and two generations must differ in it.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ import datasets
 
 HEAD = 16  # bytes: MAGIC, id, generation, CRC-32 over id, generation and all bytes behind the head
 MAGIC = 0x31424D41
+KEPT = 1000  # generations that a stream may be behind
 PERIOD = 4096  # payload lengths repeat after so many generations
 KINDS = ("png", "webp", "npy")
 
@@ -166,6 +168,9 @@ class Contents:
         self.high = numpy.ones(len(self.ids), int) if high is None else numpy.asarray(high, int)
         self.sigma_min = None if sigma_min is None else numpy.asarray(sigma_min, numpy.float32)
 
+    def digest(self):
+        return hashlib.sha256(b"".join(getattr(self, name).tobytes() for name in ("ids", "generations", "low", "high"))).digest()
+
     def differs(self, other):
         """What is not the same in another one, in words; empty: nothing."""
         for name in ("ids", "generations", "low", "high"):
@@ -207,16 +212,21 @@ class Checker:
 
     def __init__(self):
         self.counts = Counts()
-        self.known = {}  # (dataset, annotations): Contents
+        self.known = {}    # (dataset, annotations): Contents, of the newest KEPT
+        self.digests = {}  # of all
         self.watches = []
         self.lock = threading.RLock()
         self.notes = []  # the first errors, in words
 
     def expect(self, dataset, annotations, contents):
         with self.lock:
-            before = self.known.setdefault((dataset, annotations), contents)
-            differing = before.differs(contents)
-            assert not differing, f"two states of the data under one fingerprint {dataset}, annotations {annotations}: {differing}"
+            under = dataset, annotations
+            before = self.known.pop(under, contents)
+            assert self.digests.setdefault(under, contents.digest()) == contents.digest(), \
+                f"two states of the data under one fingerprint {dataset}, annotations {annotations}: {before.differs(contents)}"
+            self.known[under] = contents
+            if len(self.known) > KEPT:
+                del self.known[next(iter(self.known))]
             for watch in self.watches:
                 watch.judge_waiting()
 

@@ -6,6 +6,7 @@ judged by its pixels.
 
 import collections
 import contextlib
+import functools
 import json
 import math
 import os
@@ -109,7 +110,6 @@ class Attacked:
         self.paths = [self.data / f"{i:02d}.tar" for i in range(N_VICTIMS + N_OTHERS)]
         self.generations = [1] * len(self.paths)
         self.bytes = [self.publish(i) for i in range(len(self.paths))]
-        self.others = [describing.write_tar(folder / "other.tar", self.ids(i), 9999, **self.form(i)).read_bytes() for i in range(N_VICTIMS)]
         (folder / "c.json").write_text(json.dumps({
             "socket": str(folder / "s"), "cache_dir": str(folder / "index"), "workers": 2, "cache_bytes": 0,
             "decode": {"sandbox": False},  # so that most of a worker's time is reading, which is what is attacked
@@ -134,14 +134,19 @@ class Attacked:
         self.generations[i] = self.generation
         return describing.write_tar(self.paths[i], self.ids(i), self.generation, **self.form(i)).read_bytes()
 
+    def forge(self, i):
+        """Other pictures in a tar that has the same headers in the same places."""
+        path = describing.write_tar(self.folder / "forged.tar", self.ids(i), self.generations[i] + describing.PERIOD, **self.form(i))
+        return path.read_bytes()
+
     def contents(self):
         return describing.Contents([k for i in range(len(self.paths)) for k in self.ids(i)],
                                    [self.generations[i] for i in range(len(self.paths)) for _ in self.ids(i)])
 
     def attack(self, victims, attack, rng):
         with contextlib.ExitStack() as stack:
-            files = [(stack.enter_context(open_in_place(self.paths[i])), self.bytes[i], self.others[i], rng) for i in victims]
-            under_way = [attack(*file) for file in files]
+            files = [(stack.enter_context(open_in_place(self.paths[i])), i) for i in victims]
+            under_way = [attack(file, self.bytes[i], functools.partial(self.forge, i), rng) for file, i in files]
             for one in under_way:
                 next(one)
             if rng.random() < 0.1:
@@ -184,7 +189,7 @@ def open_in_place(path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def cut(file, whole, other, rng):
+def cut(file, whole, forge, rng):
     n = rng.randrange(len(whole))
     file.truncate(n)
     yield
@@ -192,7 +197,7 @@ def cut(file, whole, other, rng):
     file.write(whole[n:])
 
 
-def cut_and_stretch(file, whole, other, rng):
+def cut_and_stretch(file, whole, forge, rng):
     """As long as before at once, with zeros at its end."""
     n = rng.randrange(len(whole))
     file.truncate(n)
@@ -202,19 +207,20 @@ def cut_and_stretch(file, whole, other, rng):
     file.write(whole[n:])
 
 
-def overwrite(file, whole, other, rng):
+def overwrite(file, whole, forge, rng):
     """With pictures that are intact, of another generation."""
-    begin = rng.randrange(len(whole))
+    begin, forged = rng.randrange(len(whole)), forge()
+    assert len(forged) == len(whole)
     file.seek(begin)
-    file.write(other[begin:])
+    file.write(forged[begin:])
     yield
     file.seek(begin)
     file.write(whole[begin:])
 
 
-def grow(file, whole, other, rng):
+def grow(file, whole, forge, rng):
     file.seek(len(whole))
-    file.write(other[:rng.randrange(1, len(other))])
+    file.write(whole[:rng.randrange(1, len(whole))])
     yield
     file.truncate(len(whole))
 
@@ -223,11 +229,12 @@ ATTACKS = [cut, cut_and_stretch, overwrite, grow]
 
 
 def read_on(path):
-    """A stream that asks for no pixels: it costs next to nothing, and keeps the daemon at reading."""
+    """A stream that asks for no pixels: it costs next to nothing, and keeps the daemon at reading, but for the reloads' share."""
     client = wire.Client(path, timeout=60)
     stream = client.subscribe(batch_size=64, fields=["index"], slots=8)
     while True:
         stream.done(stream.next())
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager
@@ -248,7 +255,7 @@ def test_h3_shards_changed_in_place_harm_only_themselves(daemon, tmp_path, pread
     n = size(500, 20000)
     here, rng = Attacked(daemon, tmp_path / "h3", pread), random.Random(SEED)
     began, codes, n_attacks = time.monotonic(), [], 0
-    with reader(here.one), Trainers(here.one, here.checker, pause=0.004) as trainers:
+    with reader(here.one), Trainers(here.one, here.checker, pause=0.003) as trainers:
         trainers.wait(5)
         while n_attacks < n or (not pread and n_attacks < 20 * n and here.one.counter("bus_errors") == 0):
             here.attack(range(N_VICTIMS), cut, rng)
