@@ -751,6 +751,7 @@ def test_h2_bad_reloads_are_refused_and_the_old_one_serves(pread):
 # -- beside a large reload ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_fill_workers_keep_their_rate_while_a_thousand_shards_are_indexed(daemon, tmp_path):
     """A stream that is always wanting counts its batches while 1,000 shards are opened and indexed for the first time, and
     for as long without that, again until they hardly differ, at most four times. The floor is generous: what it would notice is a reload that
