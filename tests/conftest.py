@@ -21,6 +21,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background has it ignored, and children inherit that
     config.addinivalue_line("markers", "slow: takes long, or says nothing more under a sanitizer")
     config.addinivalue_line("markers", "threads: worth running under the thread sanitizer")
+    config.addinivalue_line("markers", "alone: compares speeds, so it runs when nothing else does")
 
 
 class Died(RuntimeError):

@@ -137,6 +137,7 @@ def check_answer(name, answer):
         assert set(answer["codes"]) == {expected} and answer["times"] > 0, answer
 
 
+@pytest.mark.alone
 def test_c2_the_hostile_set_beside_a_healthy_trainer(daemon, many, tmp_path):
     one = served(daemon, tmp_path / "c2", many, hello_ms=1000, slot_lease_s=1, out_queue_soft_s=1)
     pid = one.process.pid
