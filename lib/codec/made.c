@@ -135,15 +135,26 @@ void made_png(struct amb_buf *out, uint32_t width, uint32_t height, int colour_t
     free(pixels);
 }
 
-void made_webp(struct amb_buf *out, uint32_t width, uint32_t height, bool lossless) {
-    uint8_t *pixels = paint_new(width, height, 3), *data = NULL;
-    int stride = (int)width * 3;
-    size_t bytes = lossless ? WebPEncodeLosslessRGB(pixels, (int)width, (int)height, stride, &data)
-                            : WebPEncodeRGB(pixels, (int)width, (int)height, stride, 80.0f, &data);
+static int webp_write(const uint8_t *data, size_t bytes, const WebPPicture *picture) {
+    push(picture->custom_ptr, data, bytes);
+    return 1;
+}
 
-    must(bytes != 0, "WebPEncode");
-    push(out, data, bytes);
-    WebPFree(data);
+void made_webp(struct amb_buf *out, uint32_t width, uint32_t height, bool lossless) {
+    uint8_t *pixels = paint_new(width, height, 3);
+    WebPPicture picture;
+    WebPConfig config;
+
+    must(WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, lossless ? 70 : 80) && WebPPictureInit(&picture), "WebPConfigPreset");
+    config.lossless = lossless;
+    config.method = (uint64_t)width * height > 1 << 16 ? 0 : 4; /* the fastest: a large one is about its size */
+    picture.use_argb = lossless;
+    picture.width = (int)width;
+    picture.height = (int)height;
+    picture.writer = webp_write;
+    picture.custom_ptr = out;
+    must(WebPPictureImportRGB(&picture, pixels, (int)width * 3) && WebPEncode(&config, &picture), "WebPEncode");
+    WebPPictureFree(&picture);
     free(pixels);
 }
 

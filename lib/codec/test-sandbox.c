@@ -625,6 +625,7 @@ TEST(a_kill_from_outside_is_no_cause_in_the_bytes) {
     struct amb_error err = AMB_ERROR_NULL;
     pthread_t killer;
     siginfo_t info;
+    pid_t pid = 0;
 
     limits.cpu_ns = UINT64_C(60000000000);
     decoder = new_decoder(&limits);
@@ -636,7 +637,12 @@ TEST(a_kill_from_outside_is_no_cause_in_the_bytes) {
     assert_good(decoder);
     assert_int_equal(count(&sandbox.counters.n_restarts), 1);
 
-    kill(find_child(), SIGKILL);
+    for (unsigned i = 0; pid == 0 && i < 1000; i++) { /* the kernel's list of them is not always whole */
+        usleep(i > 0 ? 10000 : 0);
+        pid = find_child();
+    }
+    assert_true(pid > 0);
+    kill(pid, SIGKILL);
     assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
     assert_good(decoder);
     assert_int_equal(count(&sandbox.counters.n_restarts), 2);
@@ -653,11 +659,11 @@ TEST(pictures_decoded_ahead_are_the_same) {
     struct amb_buf data = AMB_BUF_NULL;
     struct amb_error err = AMB_ERROR_NULL;
     struct amb_image a, b;
-    uint64_t n = 0;
+    uint64_t n = 0, n_max = test_stride() > 1 ? 4 : 10;
 
     plain.sandbox = NULL;
     here = new_decoder(&plain);
-    while (n < 10) {
+    while (n < n_max) {
         data.n_bytes = 0;
         made_webp(&data, 1000, 900 + (uint32_t)n, false);
         if (amb_decoder_push(inside, n, data.data, data.n_bytes, 3) != 0) {
