@@ -149,8 +149,17 @@ static int archive_list(struct archive_entry **entries, size_t *n, const struct 
     return r;
 }
 
-static void values_name(char out[64], const char *fingerprint) {
-    snprintf(out, 64, "%s.values", fingerprint);
+/* What is there for sure, and what becomes it once the store has recorded the generation. */
+enum values_file {
+    VALUES_KEPT,
+    VALUES_NEXT,
+    VALUES_N,
+};
+
+static void values_name(char out[64], enum values_file file, const char *fingerprint) {
+    static const char *const suffixes[VALUES_N] = {"values", "next"};
+
+    snprintf(out, 64, "%s.%s", fingerprint, suffixes[file]);
 }
 
 /* Left so long ago, as the file of its values says. */
@@ -158,7 +167,7 @@ static bool entry_is_old(const struct ambd_dataset *dataset, const struct archiv
     char name[64], path[4096];
     struct stat st;
 
-    values_name(name, entry->fingerprint);
+    values_name(name, VALUES_KEPT, entry->fingerprint);
     return archive_path(path, dataset, name) == 0 && stat(path, &st) == 0 &&
            (uint64_t)time(NULL) > (uint64_t)st.st_mtime + dataset->keep_generations_s;
 }
@@ -173,12 +182,14 @@ static void archive_sweep(const struct ambd_dataset *dataset, const struct archi
             (n - i <= ARCHIVE_EDITIONS_MAX && !entry_is_old(dataset, &entries[i]))) {
             continue;
         }
-        values_name(name, entries[i].fingerprint);
         if (archive_path(path, dataset, entries[i].name) == 0) {
             unlink(path);
         }
-        if (archive_path(path, dataset, name) == 0) {
-            unlink(path);
+        for (int file = 0; file < VALUES_N; file++) {
+            values_name(name, (enum values_file)file, entries[i].fingerprint);
+            if (archive_path(path, dataset, name) == 0) {
+                unlink(path);
+            }
         }
     }
 }
@@ -323,13 +334,43 @@ int ambd_archive_put_values(const struct ambd_dataset *dataset, const struct amb
     sum = amb_hash128_encode(out.data + VALUES_HEAD_BYTES, packed);
     memcpy(out.data + 32, sum.bytes, 16);
     amb_hash128_text(fingerprint, edition);
-    values_name(name, fingerprint);
+    values_name(name, VALUES_NEXT, fingerprint);
     return archive_write(dataset, name, out.data, VALUES_HEAD_BYTES + packed, err);
 }
 
-int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, const struct ambd_dataset *dataset,
-                             const struct amb_hash128 *edition, const struct amb_hash128 *annotations,
-                             struct amb_error *err) {
+void ambd_archive_keep_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition) {
+    char fingerprint[AMB_HASH128_TEXT_BYTES], name[64], next[4096], kept[4096];
+
+    if (dataset->archive_path == NULL) {
+        return;
+    }
+    amb_hash128_text(fingerprint, edition);
+    values_name(name, VALUES_NEXT, fingerprint);
+    if (archive_path(next, dataset, name) < 0) {
+        return;
+    }
+    values_name(name, VALUES_KEPT, fingerprint);
+    if (archive_path(kept, dataset, name) == 0) {
+        (void)rename(next, kept); /* where it fails the values are found under the other name, until the next ones come */
+    }
+}
+
+void ambd_archive_touch_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition) {
+    char fingerprint[AMB_HASH128_TEXT_BYTES], name[64], path[4096];
+
+    if (dataset->archive_path == NULL) {
+        return;
+    }
+    amb_hash128_text(fingerprint, edition);
+    values_name(name, VALUES_KEPT, fingerprint);
+    if (archive_path(path, dataset, name) == 0) {
+        (void)utimensat(AT_FDCWD, path, NULL, 0); /* where it fails it goes sooner */
+    }
+}
+
+static int archive_load_file(struct amb_annotation *values, uint32_t n_samples, const struct ambd_dataset *dataset,
+                             enum values_file file, const struct amb_hash128 *edition,
+                             const struct amb_hash128 *annotations, struct amb_error *err) {
     const size_t bytes = (size_t)n_samples * sizeof *values;
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf buf = AMB_BUF_NULL;
     char fingerprint[AMB_HASH128_TEXT_BYTES], name[64];
@@ -337,7 +378,7 @@ int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, 
     int r;
 
     amb_hash128_text(fingerprint, edition);
-    values_name(name, fingerprint);
+    values_name(name, file, fingerprint);
     r = archive_read(&buf, dataset, name, err);
     if (r < 0) {
         return r;
@@ -357,6 +398,15 @@ int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, 
     return 0;
 }
 
+int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, const struct ambd_dataset *dataset,
+                             const struct amb_hash128 *edition, const struct amb_hash128 *annotations,
+                             struct amb_error *err) {
+    int r = archive_load_file(values, n_samples, dataset, VALUES_KEPT, edition, annotations, err);
+
+    /* a crash may have come between the store's record and the name */
+    return r == 0 || archive_load_file(values, n_samples, dataset, VALUES_NEXT, edition, annotations, NULL) == 0 ? 0 : r;
+}
+
 bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,
                              const struct amb_hash128 *annotations) {
     char fingerprint[AMB_HASH128_TEXT_BYTES], name[64], path[4096];
@@ -368,7 +418,7 @@ bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct am
         return true;
     }
     amb_hash128_text(fingerprint, edition);
-    values_name(name, fingerprint);
+    values_name(name, VALUES_KEPT, fingerprint);
     fd = archive_path(path, dataset, name) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     return fd >= 0 && amb_io_read(&got, &amb_io_system, fd, head, sizeof head, 0) == 0 && got == sizeof head &&
            memcmp(head + 16, annotations->bytes, 16) == 0;

@@ -18,9 +18,15 @@ int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struc
 /* Number an edition (as before, if it was served before) and record its shards; a failure is logged. Thread: clerk. */
 void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition *edition);
 
-/* The newest annotations of an edition. Thread: clerk. */
+/* The newest annotations of an edition: put before the store records their generation, kept after, so that whatever is
+ * recorded is there. Thread: clerk. */
 int ambd_archive_put_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,
                             const struct amb_annotations *annotations, struct amb_error *err);
+
+void ambd_archive_keep_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition);
+
+/* The edition is left: its files go so long after now. Thread: clerk. */
+void ambd_archive_touch_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition);
 
 /* Are these the values that are there? True where none are kept. Thread: clerk, or loop at start. */
 bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,

@@ -163,17 +163,25 @@ int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition
     return r;
 }
 
-void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest) {
-    const struct amb_hash128 *edition = &dataset->filed->fingerprint;
+static void store_put_values(struct ambd_dataset *dataset, const struct amb_annotations *newest) {
     struct amb_error why = AMB_ERROR_NULL;
 
-    if (!ambd_archive_has_values(dataset, edition, &newest->fingerprint) &&
-        ambd_archive_put_values(dataset, edition, newest, &why) < 0) {
+    if (ambd_archive_put_values(dataset, &dataset->filed->fingerprint, newest, &why) < 0) {
         ambd_log(AMBD_WARN, "archive.unkept dataset=%s generation=%llu code=%s reason=\"%s\"", dataset->name,
                  (unsigned long long)newest->number, amb_error_name(why.code), why.message);
     }
 }
 
+void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest) {
+    const struct amb_hash128 *edition = &dataset->filed->fingerprint;
+
+    if (!ambd_archive_has_values(dataset, edition, &newest->fingerprint)) {
+        store_put_values(dataset, newest);
+        ambd_archive_keep_values(dataset, edition);
+    }
+}
+
+/* Values first: a generation that is recorded must be had again, whenever the daemon dies. */
 int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
                                  const struct amb_annotations *after, struct amb_error *err) {
     struct amb_store_generation generation = {
@@ -184,13 +192,15 @@ int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_
         .unix_ns = unix_ns(),
         .n_samples = after->n_samples,
     };
+    int r;
 
-    int r = dataset->store == NULL ? 0
-                                   : amb_store_put_generation(dataset->store, &generation,
-                                                              before != NULL ? before->values : NULL, after->values, err);
-
+    if (dataset->store == NULL) {
+        return 0;
+    }
+    store_put_values(dataset, after);
+    r = amb_store_put_generation(dataset->store, &generation, before != NULL ? before->values : NULL, after->values, err);
     if (r == 0) {
-        ambd_dataset_keep_values(dataset, after);
+        ambd_archive_keep_values(dataset, &dataset->filed->fingerprint);
     }
     return r;
 }

@@ -396,12 +396,10 @@ int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_datas
 
 /* The edition before is left: what is needed to come back to it goes to the archive. */
 static void dataset_turn(struct ambd_dataset *dataset, struct ambd_edition *edition) {
-    struct amb_error why = AMB_ERROR_NULL;
     bool same = amb_hash128_equal(&edition->fingerprint, &dataset->last_dataset);
 
-    if (!same && ambd_archive_put_values(dataset, &dataset->last_dataset, dataset->last, &why) < 0) { /* its time too */
-        ambd_log(AMBD_WARN, "archive.unkept dataset=%s code=%s reason=\"%s\"", dataset->name,
-                 amb_error_name(why.code), why.message);
+    if (!same) {
+        ambd_archive_touch_values(dataset, &dataset->last_dataset);
     }
     edition->number = same ? dataset->filed->number : 0;
     if (!same) {

@@ -376,6 +376,7 @@ static int import_answer(cJSON *out, struct ambd_query *query, struct amb_error 
         amb_hash128_text(text, &query->dataset->last_fingerprint);
         cJSON_AddStringToObject(generation, "fingerprint", text);
         cJSON_AddBoolToObject(generation, "changed", query->minted.generation != NULL);
+        cJSON_AddBoolToObject(out, "durable", query->dataset->store != NULL);
     }
     amb_free(report);
     return r;

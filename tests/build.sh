@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh DIR [MESON OPTION...]: configure DIR if need be and compile everything in it, quietly.
+# build.sh DIR [MESON OPTION...]: configure DIR if need be and compile everything in it, quietly; AMBIENTD_BUILD_JOBS at a time.
 set -eu
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,4 +12,4 @@ if [ ! -f "$dir/build.ninja" ]; then
 elif [ $# -gt 0 ]; then
     meson configure "$dir" "$@" # configured before, by the demo perhaps, which needs no tests
 fi
-ninja -C "$dir" >"$dir/ninja.log" 2>&1 || { tail -40 "$dir/ninja.log" >&2; exit 1; }
+ninja -C "$dir" ${AMBIENTD_BUILD_JOBS:+-j "$AMBIENTD_BUILD_JOBS"} >"$dir/ninja.log" 2>&1 || { tail -40 "$dir/ninja.log" >&2; exit 1; }

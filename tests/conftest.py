@@ -22,6 +22,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background has it ignored, and children inherit that
     config.addinivalue_line("markers", "slow: takes long, or says nothing more under a sanitizer")
     config.addinivalue_line("markers", "threads: worth running under the thread sanitizer")
+    config.addinivalue_line("markers", "alone: compares speeds, so it runs when nothing else does")
 
 
 class Died(RuntimeError):
@@ -35,7 +36,7 @@ class Died(RuntimeError):
 class Daemon:
     """A running ambientd; `client()` speaks the bare protocol. prefix: a program that becomes the daemon, as `strace -D`."""
 
-    def __init__(self, folder, *arguments, prefix=(), env=None, preexec_fn=None):
+    def __init__(self, folder, *arguments, prefix=(), env=None, preexec_fn=None, binary=BIN):
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "s"
         self.log_path = folder / "log"
@@ -47,7 +48,7 @@ class Daemon:
             arguments = ("serve", *arguments, "--cache-dir", folder / "index")
         ready, write = os.pipe()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([*prefix, BIN, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
+            self.process = subprocess.Popen([*prefix, binary, *map(str, arguments), "--ready-fd", str(write)], stderr=log, stdout=log,
                                             stdin=subprocess.DEVNULL, pass_fds=[write], env=env, preexec_fn=preexec_fn)
         os.close(write)
         with open(ready, "rb") as pipe:

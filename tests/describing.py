@@ -6,6 +6,7 @@ lengths and checksums, not pixels, and two generations must differ in it.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ import datasets
 
 HEAD = 16  # bytes: MAGIC, id, generation, CRC-32 over id, generation and all bytes behind the head
 MAGIC = 0x31424D41
+KEPT = 1000  # generations that a stream may be behind
 PERIOD = 4096  # payload lengths repeat after so many generations
 KINDS = ("png", "webp", "npy")
 
@@ -46,22 +48,24 @@ def _padded(data, kind, generation, n_bytes):
     short = n_bytes + n_bytes // 8 + 1024 + generation % PERIOD - len(data)
     assert short >= 0, (kind, len(data), n_bytes)
     if kind == "png":  # a private chunk before IEND
-        body = b"paDs" + bytes(short)
-        return data[:-12] + struct.pack(">I", short) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
+        body = b"paDs" + bytes(short - 12)
+        return data[:-12] + struct.pack(">I", short - 12) + body + struct.pack(">I", zlib.crc32(body)) + data[-12:]
     if kind == "npy":  # the header may have any number of spaces
         length = struct.unpack("<H", data[8:10])[0]
         return data[:8] + struct.pack("<H", length + short) + data[10:9 + length] + b" " * short + data[9 + length:]
     return data + bytes(short)  # behind the end of the RIFF
 
 
-def encode(pixels, kind, generation):
+def encode(pixels, kind, generation, tail=0):
+    """tail: so many bytes more behind a WebP, which decoders pass over."""
+    assert tail == 0 or kind == "webp"
     data = datasets.npy(pixels[..., 0] if pixels.shape[-1] == 1 else pixels) if kind == "npy" else datasets.encode(pixels, kind)
-    return _padded(data, kind, generation, pixels.size)
+    return _padded(data, kind, generation, pixels.size) + bytes(tail)
 
 
-def samples(ids, generation, kind="png", size=16, channels=3):
+def samples(ids, generation, kind="png", size=16, channels=3, tail=0):
     """(key, {extension: bytes}) for datasets.write_tar: keys are the ids in six digits."""
-    return [(f"{i:06d}", {kind: encode(pixels, kind, generation)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
+    return [(f"{i:06d}", {kind: encode(pixels, kind, generation, tail)}) for i, pixels in zip(ids, pictures(ids, generation, size, channels))]
 
 
 # -- writers: beside, then renamed into place; what begins with a dot no pattern matches ---------------------------------
@@ -164,8 +168,19 @@ class Contents:
         self.high = numpy.ones(len(self.ids), int) if high is None else numpy.asarray(high, int)
         self.sigma_min = None if sigma_min is None else numpy.asarray(sigma_min, numpy.float32)
 
-    def __eq__(self, other):
-        return all(numpy.array_equal(getattr(self, name), getattr(other, name)) for name in ("ids", "generations", "low", "high"))
+    def digest(self):
+        return hashlib.sha256(b"".join(getattr(self, name).tobytes() for name in ("ids", "generations", "low", "high"))).digest()
+
+    def differs(self, other):
+        """What is not the same in another one, in words; empty: nothing."""
+        for name in ("ids", "generations", "low", "high"):
+            here, there = getattr(self, name), getattr(other, name)
+            if len(here) != len(there):
+                return f"{len(here)} and {len(there)} samples"
+            at = numpy.flatnonzero(here != there)
+            if len(at):
+                return f"{name} of {len(at)} samples, the first: {self.ids[at[0]]} with {here[at[0]]} and {there[at[0]]}"
+        return ""
 
 
 @dataclasses.dataclass
@@ -197,15 +212,21 @@ class Checker:
 
     def __init__(self):
         self.counts = Counts()
-        self.known = {}  # (dataset, annotations): Contents
+        self.known = {}    # (dataset, annotations): Contents, of the newest KEPT
+        self.digests = {}  # of all
         self.watches = []
         self.lock = threading.RLock()
         self.notes = []  # the first errors, in words
 
     def expect(self, dataset, annotations, contents):
         with self.lock:
-            before = self.known.setdefault((dataset, annotations), contents)
-            assert before == contents, f"two states of the data under one fingerprint {dataset}"
+            under = dataset, annotations
+            before = self.known.pop(under, contents)
+            assert self.digests.setdefault(under, contents.digest()) == contents.digest(), \
+                f"two states of the data under one fingerprint {dataset}, annotations {annotations}: {before.differs(contents)}"
+            self.known[under] = contents
+            if len(self.known) > KEPT:
+                del self.known[next(iter(self.known))]
             for watch in self.watches:
                 watch.judge_waiting()
 

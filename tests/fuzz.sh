@@ -36,7 +36,7 @@ configure() {
     [ -f "$build/build.ninja" ] || CC=clang meson setup "$build" -Dfuzz=true -Dtests=disabled -Dpictures=disabled \
         -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
         -Dc_args="-fsanitize=fuzzer-no-link -fno-sanitize-recover=all" >"$build/setup.log" 2>&1 || { tail -30 "$build/setup.log" >&2; return 1; }
-    ninja -C "$build" fuzzers lib/shard/shard-dump >"$build/ninja.log" 2>&1 || { tail -40 "$build/ninja.log" >&2; return 1; }
+    ninja -C "$build" ${AMBIENTD_BUILD_JOBS:+-j "$AMBIENTD_BUILD_JOBS"} fuzzers lib/shard/shard-dump >"$build/ninja.log" 2>&1 || { tail -40 "$build/ninja.log" >&2; return 1; }
 }
 configure || { rm -f "$build/build.ninja"; exit 1; }
 python=build/venv/bin/python

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# setup.sh [--tests] [--torch]: install what is missing to build ambientd (and to test it); do nothing when all is there.
+# setup.sh [--tests] [--torch] [--coverage]: install what is missing to build ambientd (and to test it); do nothing when all is there.
 #
 # Debian 12 or 13, as root or with sudo. Python packages go into a virtual environment below build/.
 # Sourced or run; leaves the environment's Python at build/venv/bin/python.
 set -eu
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-want_tests=0 want_torch=0
+want_tests=0 want_torch=0 want_coverage=0
 for arg in "$@"; do
     case "$arg" in
     --tests) want_tests=1 ;;
     --torch) want_torch=1 ;;
-    *) echo "setup.sh: unknown option '$arg'; known: --tests --torch" >&2; exit 2 ;;
+    --coverage) want_coverage=1 ;;
+    *) echo "setup.sh: unknown option '$arg'; known: --tests --torch --coverage" >&2; exit 2 ;;
     esac
 done
 
@@ -22,6 +23,8 @@ if [ "$want_tests" = 1 ]; then
     packages="$packages libcmocka-dev clang libclang-rt-dev libasan8 libubsan1 libtsan2 valgrind libc6-dbg
         gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user strace faketime systemd libarchive-tools"
 fi
+
+[ "$want_coverage" = 0 ] || packages="$packages clang llvm"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

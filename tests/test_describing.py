@@ -51,6 +51,14 @@ def test_every_container_and_encoding_arrives(daemon, tmp_path, kind, writer, na
     assert all(lengths) and not lengths[0] & lengths[1]
 
 
+def test_lengths_tell_generations_apart():
+    """Whatever the encoding: the fingerprint of a folder knows nothing but lengths."""
+    for size in (8, 16, 32):
+        pixels = describing.pictures([5], 1, size)[0]
+        lengths = [{len(describing.encode(pixels, kind, generation)) for kind in describing.KINDS} for generation in range(50)]
+        assert all(len(one) == 1 for one in lengths) and len(set.union(*lengths)) == 50
+
+
 def test_shards_appear_whole(tmp_path):
     """Writers rename: while one writes, a pattern finds the old file or the new one, and the old inode keeps its bytes."""
     path = describing.write_tar(tmp_path / "a.tar", range(5), 1)

@@ -5,19 +5,16 @@ import hashlib
 import json
 import os
 import pathlib
-import resource
-import shutil
 import signal
 import socket
-import tempfile
 import time
 
 import pytest
 
 import datasets
 import wire
-from conftest import BIN, Daemon
-from hostile import SOAK, measure, memfd, offenders, size
+from conftest import BIN
+from hostile import SOAK, measure, memfd, nobody, offenders, size
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
@@ -140,6 +137,7 @@ def check_answer(name, answer):
         assert set(answer["codes"]) == {expected} and answer["times"] > 0, answer
 
 
+@pytest.mark.alone
 def test_c2_the_hostile_set_beside_a_healthy_trainer(daemon, many, tmp_path):
     one = served(daemon, tmp_path / "c2", many, hello_ms=1000, slot_lease_s=1, out_queue_soft_s=1)
     pid = one.process.pid
@@ -177,17 +175,6 @@ def test_c2_the_hostile_set_beside_a_healthy_trainer(daemon, many, tmp_path):
 # -- C3 --------------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def open_folder():
-    """A folder below /tmp that other users can reach, with the daemon's binary in it."""
-    folder = pathlib.Path(tempfile.mkdtemp(dir="/tmp", prefix="ambientd-test-"))
-    try:
-        folder.chmod(0o755)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to run the daemon as somebody without privileges")
 def test_c3_descriptors_in_flight_block_nobody(shards):
     """200 clients leave their memfd in flight, under RLIMIT_NOFILE 256; the next one within the quota gets its own.
@@ -195,29 +182,10 @@ def test_c3_descriptors_in_flight_block_nobody(shards):
     Without CAP_SYS_RESOURCE the kernel counts what is in flight against the sender's limit: the daemon runs as nobody.
     """
     n = 200
-    with open_folder() as folder:
+    with nobody.open_folder() as folder:
         data = datasets.tar_set(folder / "data", 20)
-        shutil.copy(BIN, folder / "ambientd")
-        home = folder / "home"
-        home.mkdir()
-        os.chown(home, 65534, 65534)
-        (folder / "c.json").write_text(json.dumps({
-            "socket": str(home / "s"), "cache_dir": str(home / "index"), "workers": 1,
-            "limits": {"connections": 400, "connections_per_uid": 400},
-            "datasets": {"main": {"sources": {"main": {"shards": [data]}}}}}))
-
-        def become_nobody():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-
-        import conftest
-        binary, conftest.BIN = conftest.BIN, str(folder / "ambientd")
-        try:
-            one = Daemon(home, "--config", folder / "c.json", preexec_fn=become_nobody)
-        finally:
-            conftest.BIN = binary
+        one = nobody.serve(folder, {"workers": 1, "limits": {"connections": 400, "connections_per_uid": 400},
+                                    "datasets": {"main": {"sources": {"main": {"shards": [data]}}}}}, files=256)
         try:
             before = measure.settled(one.process.pid)
             silent = []
@@ -279,7 +247,7 @@ def test_s5_eleven_attacks_on_the_shared_memory(daemon, shards):
     """As another user: shrink, grow and seals are refused, what is possible reaches the attacker's own slots alone."""
     sizes = {"batch_size": 16, "fields": ["x_t", "x_tn", "index"], "slots": 3, "options": {"seed": 5}}
     n_rounds = size(20, 2000)
-    with open_folder() as folder:
+    with nobody.open_folder() as folder:
         one = served(daemon, folder / "d", shards)
         (folder / "d").chmod(0o755)
         one.socket.chmod(0o666)

@@ -330,6 +330,20 @@ class Scene:
         assert statistics.median(ms) < 5000 and max(quiet) < 5
 
 
+@pytest.fixture
+def scene(tars, tmp_path):
+    """scene(name, seed, shards=tars): none of their daemons outlives the test."""
+    many = []
+
+    def start(name, seed, shards=tars):
+        many.append(Scene(tmp_path / name, shards, seed))
+        return many[-1]
+
+    yield start
+    for one in many:
+        one.daemon.stop(signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
 def pictures():
     return [datasets.encode(datasets.picture(i)) for i in range(64)]
@@ -357,55 +371,57 @@ def verify(scene):
     assert report["damaged"] == 0, report
 
 
-def test_a_hundred_kills_lose_nothing_and_change_no_byte(tars, tmp_path):
+def test_a_hundred_kills_lose_nothing_and_change_no_byte(scene):
     """The trainers stand on the generation that they began with: what comes out is compared with a run behind all kills,
     on annotations that the last daemon rebuilds from its store."""
     if not (BUILD / "tests/restart-trainer").exists():
         pytest.skip("restart-trainer is not built: cmocka is missing")
     for part in range(size(1, 50)):
         print(f"AMBIENTD_KILLS_SEED={SEED} part {part}")
-        scene = Scene(tmp_path / f"part{part}", tars, f"{SEED}/{part}")
-        states = [scene.state(seed=3, policy="uniform", follow=False), scene.state(rank=0, world_size=2)]
-        python = Python(scene.address, scene.folder / "python.log", seed=3, policy="uniform", follow=False)
-        c = C(scene.address)
+        one = scene(f"part{part}", f"{SEED}/{part}")
+        states = [one.state(seed=3, policy="uniform", follow=False), one.state(rank=0, world_size=2)]
+        python = Python(one.address, one.folder / "python.log", seed=3, policy="uniform", follow=False)
+        c = C(one.address)
         try:
-            annotate(scene)
-            scene.run(100, (python, c))
-            scene.settle((python, c))
+            annotate(one)
+            one.run(100, (python, c))
+            one.settle((python, c))
         finally:
-            outages = c.end()
-            python.end()
+            try:
+                outages = c.end()
+            finally:
+                python.end()
         for lines, state, options in ((python.lines, states[0], {"seed": 3, "policy": "uniform", "follow": False}), (c.lines, states[1], {"rank": 0, "world_size": 2})):
-            undisturbed = scene.lines(len(lines), state, **options)
+            undisturbed = one.lines(len(lines), state, **options)
             assert [" ".join(line.split()[:2]) for line in lines] == undisturbed
-        scene.oracle.look_at_all(scene.daemon)
-        assert (columns(scene.daemon, N_RECORDS + N_JOB, N_FILE)["sigma_min"] == scene.filed).all()
-        verify(scene)
-        scene.say(f"{python.n} and {c.n} batches of two trainers, {python.outages()} and {outages} outages, no byte changed")
-        assert scene.n_fed > 50 and scene.n_cut > 5 and scene.n_early > 2 and scene.oracle.n_done > 300
+        one.oracle.look_at_all(one.daemon)
+        assert (columns(one.daemon, N_RECORDS + N_JOB, N_FILE)["sigma_min"] == one.filed).all()
+        verify(one)
+        one.say(f"{python.n} and {c.n} batches of two trainers, {python.outages()} and {outages} outages, no byte changed")
+        assert one.n_fed > 50 and one.n_cut > 5 and one.n_early > 2 and one.oracle.n_done > 300
         assert min(outages, python.outages()) > 50
-        assert scene.daemon.stop() == 0
+        assert one.daemon.stop() == 0
 
 
-def test_a_stream_that_follows_makes_each_move_once_through_kills(tars, tmp_path, pictures):
+def test_a_stream_that_follows_makes_each_move_once_through_kills(scene, tars, tmp_path, pictures):
     """Annotations change by imports, the job and the file, the data set by a shard more; the daemon dies in the midst of it. Every
     state that the trainer saw names generations that can be had still, and its moves, made again by a calm stream, give the same bytes."""
     folder = tmp_path / "tars"
     folder.mkdir()
     for shard in tars.glob("s*.tar"):
         os.link(shard, folder / shard.name)
-    scene = Scene(tmp_path / "scene", folder, f"{SEED}/follow")
-    state = scene.state(seed=5, policy="uniform")
-    python = Python(scene.address, scene.folder / "python.log", seed=5, policy="uniform")
+    one = scene("scene", f"{SEED}/follow", folder)
+    state = one.state(seed=5, policy="uniform")
+    python = Python(one.address, one.folder / "python.log", seed=5, policy="uniform")
     more = itertools.count()
     try:
-        annotate(scene)
+        annotate(one)
         for target in range(4, size(24, 200), 4):
-            scene.run(target, (python,))
+            one.run(target, (python,))
             i = next(more)
             write_shard(folder / f"z{i:02d}.tar", 900_000 + 100 * i, 50, pictures)
-            scene.reload()
-        scene.settle((python,))
+            one.reload()
+        one.settle((python,))
     finally:
         python.end()
     rows = [line.split() for line in python.lines]
@@ -414,11 +430,11 @@ def test_a_stream_that_follows_makes_each_move_once_through_kills(tars, tmp_path
     moves = {move["step"]: move for move in python.moves}
     for step, (before, after) in enumerate(itertools.pairwise(fingerprints), 1):
         assert (before != after) == (step in moves), (step, before, after, moves.get(step))
-    undisturbed = scene.lines(len(rows), state, seed=5, policy="uniform", moves=python.moves)
+    undisturbed = one.lines(len(rows), state, seed=5, policy="uniform", moves=python.moves)
     assert [" ".join(row[:2]) for row in rows] == undisturbed
     n_sets = len({dataset for dataset, _ in fingerprints})
-    scene.say(f"{len(rows)} batches of a stream that follows, {len(moves)} moves over {n_sets} data sets, made again without a byte changed")
-    assert len(moves) > 3 and n_sets > 1 and scene.n_fed > 10
-    scene.oracle.look_at_all(scene.daemon)
-    verify(scene)
-    assert scene.daemon.stop() == 0
+    one.say(f"{len(rows)} batches of a stream that follows, {len(moves)} moves over {n_sets} data sets, made again without a byte changed")
+    assert len(moves) > 3 and n_sets > 1 and one.n_fed > 10
+    one.oracle.look_at_all(one.daemon)
+    verify(one)
+    assert one.daemon.stop() == 0

@@ -124,10 +124,16 @@ static int compact_rows(struct compact *compact) {
     return r == 0 ? packer_flush(&packer) : r;
 }
 
+/* No record is as long: what says so is damaged, and takes the room of a header in the next table. */
+static struct amb_location location_cap(struct amb_location where) {
+    where.bytes = where.bytes > AMB_RECORD_BYTES_MAX ? AMB_RECORD_HEADER_BYTES : where.bytes;
+    return where;
+}
+
 static struct amb_location curve_location(const uint8_t *entry, bool is_recent) {
     return is_recent ? (struct amb_location){ambp_load_u64le(entry + 20), ambp_load_u64le(entry + 28),
                                              ambp_load_u32le(entry + 36)}
-                     : (struct amb_location){0, ambp_load_u64le(entry + 24), ambp_load_u32le(entry + 20)};
+                     : location_cap((struct amb_location){0, ambp_load_u64le(entry + 24), ambp_load_u32le(entry + 20)});
 }
 
 static int compact_curve_index(struct compact *compact) {
@@ -166,7 +172,9 @@ static int compact_copy(struct compact *compact, enum amb_record_type type, cons
     if (r == AMB_ERR_CHECKSUM) {
         r = amb_buf_reserve(record, where->bytes);
         if (r == 0) {
-            memset(record->data, 0, where->bytes);
+            if (where->bytes != 0) {
+                memset(record->data, 0, where->bytes);
+            }
             compact->is_table_damaged = compact->is_table_damaged || where->segment == 0;
         }
     } else if (r == 0) {
@@ -259,10 +267,11 @@ static int compact_minted(struct compact *compact, const struct amb_store_minted
         return -ENOMEM;
     }
     for (uint32_t i = 0; i < copy->n_chunks; i++) {
+        const struct amb_location where = location_cap(minted->chunks[i]);
         int r;
 
-        copy->chunks[i] = (struct amb_location){0, compact_at(compact) - bulk_offset, minted->chunks[i].bytes};
-        r = compact_copy(compact, AMB_RECORD_UNDO, &minted->chunks[i]);
+        copy->chunks[i] = (struct amb_location){0, compact_at(compact) - bulk_offset, where.bytes};
+        r = compact_copy(compact, AMB_RECORD_UNDO, &where);
         if (r < 0) {
             return r;
         }

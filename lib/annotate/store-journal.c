@@ -107,7 +107,7 @@ bool amb_segment_decode(uint64_t *first_sequence, const uint8_t header[AMB_SEGME
     uint64_t sequence = ambp_load_u64le(header + 40);
 
     amb_segment_encode(expected, store_id, number, sequence);
-    if (memcmp(header, expected, sizeof expected) != 0) {
+    if (memcmp(header, expected, sizeof expected) != 0 || sequence > AMB_STORE_SEQUENCE_END) {
         return false;
     }
     *first_sequence = sequence;
@@ -272,12 +272,16 @@ static int journal_append(struct amb_location *where, struct amb_journal *journa
     return 0;
 }
 
+int amb_journal_check_room(const struct amb_journal *journal, uint64_t n_sequences, struct amb_error *err) {
+    return n_sequences > AMB_STORE_SEQUENCE_END - journal->next_sequence
+               ? amb_fail(err, AMB_ERR_LIMIT, "store %s: more than 2^40 records were written to it", journal->dir)
+               : 0;
+}
+
 int amb_journal_flush(struct amb_location *where, struct amb_journal *journal, struct amb_error *err) {
     int r = amb_journal_check(journal, err);
 
-    if (r == 0 && journal->next_sequence + journal->n_batch > AMB_STORE_SEQUENCE_MAX) {
-        r = amb_fail(err, AMB_ERR_LIMIT, "store %s: more than 2^40 records were written to it", journal->dir);
-    }
+    r = r == 0 ? amb_journal_check_room(journal, journal->n_batch, err) : r;
     if (r == 0 && journal->fd >= 0 && journal_last(journal)->bytes >= journal->segment_bytes) {
         r = amb_journal_seal(journal, err);
     }

@@ -48,6 +48,8 @@ int amb_journal_push_segment(struct amb_journal *journal, uint64_t number, uint6
 
 /* 0, or the failure that ended writing. */
 int amb_journal_check(const struct amb_journal *journal, struct amb_error *err);
+/* AMB_ERR_LIMIT: so many sequences are not left. */
+int amb_journal_check_room(const struct amb_journal *journal, uint64_t n_sequences, struct amb_error *err);
 /* Nothing is written from now on; returns code. Keeps the first reason. */
 int amb_journal_poison(struct amb_journal *journal, int code, struct amb_error *err, const char *what);
 

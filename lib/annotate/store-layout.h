@@ -35,6 +35,7 @@ enum amb_record_type {
  * u8 origin | sides << 4. sides 0: sigma_min holds the code as i32. */
 #define AMB_ROW_BYTES           47u
 #define AMB_STORE_SEQUENCE_MAX  ((UINT64_C(1) << 40) - 1)
+#define AMB_STORE_SEQUENCE_END  (AMB_STORE_SEQUENCE_MAX + 1) /* what follows the last; nothing on disk says more */
 #define AMB_ROW_EVALUATIONS_MAX ((1u << 24) - 1)
 
 /* Sorted entries lie in blocks of a page, each with its checksum in the last four bytes. */

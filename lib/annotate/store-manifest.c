@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MANIFEST_TEMP "MANIFEST.tmp"
+#define MANIFEST_TEMP       "MANIFEST.tmp"
+#define MANIFEST_NUMBER_MAX UINT64_C(9000000000) /* ten digits in a file's name, and some left to count on */
 
 bool amb_store_path(char path[4096], const char *dir, const char *name) {
     int n = snprintf(path, 4096, "%s/%s", dir, name);
@@ -68,6 +69,9 @@ bool amb_manifest_decode(struct amb_manifest *out, const uint8_t part[AMB_MANIFE
         if (words[i] > UINT64_C(1) << 56) {
             return false; /* so that sums of offsets cannot wrap */
         }
+    }
+    if (words[0] > MANIFEST_NUMBER_MAX || words[1] > MANIFEST_NUMBER_MAX || words[2] > AMB_STORE_SEQUENCE_END) {
+        return false; /* files of such numbers would not be found again; such sequences are not written */
     }
     memcpy(out->store_id, part + 16, 16);
     out->table = words[0];

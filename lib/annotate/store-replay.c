@@ -32,6 +32,7 @@ struct replay {
     struct amb_scan scan;
     uint64_t proven; /* what lies before this offset was on disk: where the last mark begins */
     uint64_t good;   /* end of the last whole record */
+    uint64_t refused; /* where the last one begins that is whole but nothing of ours; it is not tried again */
 };
 
 static void replay_deinit(struct replay *replay) {
@@ -97,7 +98,7 @@ static int replay_resync(struct replay *replay) {
         if (r == 0) {
             r = amb_scan_next(&record, &replay->scan);
         }
-        if (r == 0 && record.sequence < expected) {
+        if (r == 0 && (record.sequence < expected || record.offset <= replay->refused)) {
             replay->scan.at = record.offset;
             r = AMB_SCAN_E_BAD;
         }
@@ -138,6 +139,7 @@ static int replay_record(struct replay *replay, const struct amb_scan_record *re
     int r = amb_store_apply(store, record, replay->number);
 
     if (r == AMB_ERR_FORMAT) {
+        replay->refused = record->offset;
         return AMB_SCAN_E_BAD; /* whole, but nothing of ours: passed over as damage */
     }
     if (r < 0) {
@@ -284,15 +286,19 @@ static int replay_open(struct replay *replay, uint64_t *size, struct amb_error *
     return 0;
 }
 
-/* A segment whose making a crash cut short; its number is used again. */
+/* A segment whose making a crash cut short; its number is used again. Behind a damaged one it stays until then: that it
+ * was made proves that what is bad there was on disk once, and is no torn tail. */
 static int replay_remove(struct replay *replay) {
     struct amb_store *store = replay->store;
+    const struct amb_journal *journal = &store->journal;
     char path[4096];
+    bool is_proof;
 
     store->report->torn_bytes += replay->segment->bytes;
     store->journal.n_segments--;
     store->journal.next_segment = replay->number;
-    if (!store->is_read_only && amb_store_file(path, store->dir, "journal", replay->number)) {
+    is_proof = journal->n_segments > 0 && journal->segments[journal->n_segments - 1].is_damaged;
+    if (!is_proof && !store->is_read_only && amb_store_file(path, store->dir, "journal", replay->number)) {
         return store->io->unlink(store->io->opaque, path);
     }
     return 0;

@@ -73,7 +73,8 @@ int amb_scan_next(struct amb_scan_record *out, struct amb_scan *scan) {
     payload_bytes = ambp_load_u32le(p + 8);
     type = ambp_load_u32le(p + 12); /* three zero bytes included */
     if (payload_bytes > AMB_RECORD_PAYLOAD_MAX || type == 0 || type >= AMB_RECORD_TYPE_N ||
-        ambp_load_u64le(p + 16) != scan->salt) {
+        ambp_load_u64le(p + 16) != scan->salt ||
+        ambp_load_u64le(p + 24) > AMB_STORE_SEQUENCE_END - (type != AMB_RECORD_MARK)) {
         return AMB_SCAN_E_BAD;
     }
     r = scan_load(&p, &n, scan, scan->at, AMB_RECORD_HEADER_BYTES + payload_bytes);

@@ -19,6 +19,8 @@
 #include "base/size.h"
 #include "shard/guard.h"
 
+#define TABLE_MISSING_MAX 256u /* blocks behind the end of a file that was cut that are counted one by one; not tuned */
+
 void amb_store_note(const struct amb_store *store, const char *file, uint64_t offset, const char *fmt, ...) {
     struct amb_store_report *report = store->report;
     char what[160];
@@ -39,9 +41,11 @@ static void table_name(char name[32], uint64_t number) {
 
 void amb_table_note(const struct amb_store *store, bool is_curve, uint64_t i_block) {
     const struct amb_blocks *blocks = is_curve ? &store->table.curves : &store->table.rows;
-    uint64_t offset = blocks->offset + i_block * AMB_BLOCK_BYTES, i_bit = offset / AMB_BLOCK_BYTES;
+    uint64_t offset = blocks->offset + i_block * AMB_BLOCK_BYTES;
+    uint64_t i_bit = offset / AMB_BLOCK_BYTES, n_bits = store->table.map_bytes / AMB_BLOCK_BYTES + TABLE_MISSING_MAX;
     char name[32];
 
+    i_bit = i_bit < n_bits ? i_bit : n_bits;
     if ((store->table.noted[i_bit / 8] >> i_bit % 8 & 1) != 0) {
         return;
     }
@@ -51,12 +55,21 @@ void amb_table_note(const struct amb_store *store, bool is_curve, uint64_t i_blo
                    is_curve ? "places of curves" : "rows");
 }
 
+/* Entries of blocks that are in the file, and of some more, which are found damaged: whatever the manifest says, no walk is
+ * much longer than the file. */
+static uint64_t table_cap(const struct amb_table *table, uint64_t offset, uint64_t n_entries, uint32_t per_block) {
+    const uint64_t bytes = offset < table->map_bytes ? table->map_bytes - offset : 0;
+    const uint64_t n_here = (bytes / AMB_BLOCK_BYTES + TABLE_MISSING_MAX) * per_block;
+
+    return n_entries < n_here ? n_entries : n_here;
+}
+
 static void table_view(struct amb_table *table, const struct amb_manifest *manifest) {
     table->rows = (struct amb_blocks){
         .map = table->map,
         .map_bytes = table->map_bytes,
         .offset = AMB_BLOCK_BYTES,
-        .n_entries = manifest->n_rows,
+        .n_entries = table_cap(table, AMB_BLOCK_BYTES, manifest->n_rows, AMB_ROWS_PER_BLOCK),
         .entry_bytes = AMB_ROW_BYTES,
         .per_block = AMB_ROWS_PER_BLOCK,
         .has_origin = true,
@@ -65,7 +78,7 @@ static void table_view(struct amb_table *table, const struct amb_manifest *manif
         .map = table->map,
         .map_bytes = table->map_bytes,
         .offset = amb_manifest_curves_offset(manifest),
-        .n_entries = manifest->n_curves,
+        .n_entries = table_cap(table, amb_manifest_curves_offset(manifest), manifest->n_curves, AMB_CURVES_PER_BLOCK),
         .entry_bytes = AMB_CURVE_ENTRY_BYTES,
         .per_block = AMB_CURVES_PER_BLOCK,
     };
@@ -113,7 +126,7 @@ int amb_table_open(struct amb_table *out, const struct amb_store *store, const s
         r = io->mmap(io->opaque, &table.map, table.fd, (size_t)table.map_bytes);
     }
     if (r == 0) {
-        table.noted = amb_calloc(amb_manifest_bulk_offset(manifest) / AMB_BLOCK_BYTES / 8 + 1, 1);
+        table.noted = amb_calloc((table.map_bytes / AMB_BLOCK_BYTES + TABLE_MISSING_MAX) / 8 + 1, 1);
         r = table.noted == NULL ? -ENOMEM : 0;
     }
     if (r < 0) {

@@ -231,7 +231,7 @@ int amb_store_open(struct amb_store **out, const char *dir, const struct amb_sto
 
 void amb_store_get_report(struct amb_store_report *report, const struct amb_store *store) {
     *report = *store->report;
-    report->n_records = store->manifest.n_rows + store->recent.n_entries;
+    report->n_records = store->table.rows.n_entries + store->recent.n_entries;
     report->n_generations = store->history.n_minted;
     report->table_bytes = store->table.map_bytes;
     report->journal_bytes = amb_journal_bytes(&store->journal);
@@ -258,11 +258,11 @@ static int store_push_rows(struct amb_store *store, struct amb_store_record *rec
 
 int amb_store_put(struct amb_store *store, struct amb_store_record *records, size_t n, struct amb_error *err) {
     struct amb_location where;
-    int r;
+    int r = amb_journal_check_room(&store->journal, n, err);
 
     assert(!store->is_read_only);
-    if (n == 0) {
-        return amb_journal_check(&store->journal, err);
+    if (n == 0 || r < 0) {
+        return r < 0 ? r : amb_journal_check(&store->journal, err);
     }
     if (amb_recent_reserve(&store->recent, n) < 0 || store_push_rows(store, records, n) < 0) {
         amb_journal_drop(&store->journal);

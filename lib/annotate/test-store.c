@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "annotate/annotations.h"
-#include "annotate/store.h"
+#include "annotate/store-private.h"
 #include "base/alloc.h"
 #include "base/crc32c.h"
 #include "proto/wire.h"
@@ -329,6 +329,65 @@ TEST(older_generation_is_rebuilt_exactly) {
     amb_free(values);
 }
 
+TEST(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt) {
+    struct amb_annotation *values = amb_calloc(N_SAMPLES, sizeof *values);
+    struct amb_store *store = open_store(NULL);
+    struct amb_hash128 dataset = uid_of(77), wanted = uid_of(78);
+    struct amb_error err = AMB_ERROR_NULL;
+
+    assert_int_equal(amb_store_last_sequence(store), 0);
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &dataset, &wanted, &err), AMB_ERR_NOT_FOUND);
+    mint(store, values, 1, 1);
+    assert_int_equal(amb_store_last_sequence(store), 1);
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES - 1, store, &dataset, &wanted, &err), AMB_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "samples, given are"));
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &wanted, &wanted, &err), AMB_ERR_NOT_FOUND);
+    change(values, 9); /* not what was minted */
+    wanted = amb_store_peek_generation(store, 0)->annotations;
+    assert_int_equal(amb_store_rebuild(values, N_SAMPLES, store, &dataset, &wanted, &err), AMB_ERR_CHECKSUM);
+    amb_store_close(store);
+    amb_free(values);
+}
+
+TEST(paths_too_long_are_refused) {
+    const struct amb_store_options reader = {.read_only = true};
+    struct amb_store *store = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    char path[4096];
+
+    for (size_t n = 4091; n < 4096; n++) {
+        memset(path, '/', n);
+        path[n] = '\0';
+        memcpy(path, dir, strlen(dir));
+        assert_int_equal(amb_store_open(&store, path, NULL, NULL, &err), -ENAMETOOLONG);
+        assert_int_equal(amb_store_open(&store, path, &reader, NULL, &err), -ENAMETOOLONG);
+    }
+}
+
+/* The last number there is was given out: by hand, because 65,535 models are looked for one by one. */
+TEST(models_are_counted_to_the_limit) {
+    struct amb_store *store = open_store(NULL);
+    struct amb_error err = AMB_ERROR_NULL;
+    char sha256[65];
+    uint16_t number = 0;
+
+    snprintf(sha256, sizeof sha256, "%064x", 1);
+    assert_int_equal(amb_models_reserve(&store->models, UINT16_MAX - 1), 0);
+    amb_models_put(&store->models, UINT16_MAX - 1, sha256);
+    snprintf(sha256, sizeof sha256, "%064x", 2);
+    assert_ok(amb_store_put_model(&number, store, sha256, &err), err);
+    assert_int_equal(number, UINT16_MAX);
+    snprintf(sha256, sizeof sha256, "%064x", 3);
+    assert_int_equal(amb_store_put_model(&number, store, sha256, &err), AMB_ERR_LIMIT);
+    snprintf(sha256, sizeof sha256, "%064x", 1);
+    assert_ok(amb_store_put_model(&number, store, sha256, &err), err);
+    assert_int_equal(number, UINT16_MAX - 1);
+    amb_store_close(store);
+    store = open_store(NULL); /* what was written is found again */
+    assert_string_equal(amb_store_peek_model(store, UINT16_MAX), "0000000000000000000000000000000000000000000000000000000000000002");
+    amb_store_close(store);
+}
+
 /* A generation goes once the one after it is older than keep_ns; the newest stays. */
 TEST(old_generations_go_at_compaction) {
     const struct amb_store_options options = {.keep_ns = 100};
@@ -574,6 +633,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(unknown_version_and_foreign_files_are_refused, setup, teardown),
     cmocka_unit_test_setup_teardown(damage_in_the_middle_is_reported_and_passed_over, setup, teardown),
     cmocka_unit_test_setup_teardown(table_cut_under_a_reader_costs_only_what_was_cut, setup, teardown),
+    cmocka_unit_test_setup_teardown(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt, setup, teardown),
+    cmocka_unit_test_setup_teardown(paths_too_long_are_refused, setup, teardown),
+    cmocka_unit_test_setup_teardown(models_are_counted_to_the_limit, setup, teardown),
     cmocka_unit_test_setup_teardown(limits_hold_on_both_sides, setup, teardown),
     cmocka_unit_test_setup_teardown(put_of_many_records_is_one_put, setup, teardown),
     cmocka_unit_test_setup_teardown(record_whose_sequence_does_not_follow_is_no_record, setup, teardown),

@@ -29,6 +29,17 @@
         }                                                                                                    \
     } while (0)
 
+/*
+ * What long loops go by. 1; or AMBIENTD_TEST_STRIDE where an instrument (valgrind) makes each step dear, and looks at what
+ * a step does, not at what thousands of them say together. Only for loops that prove as much of each step either way.
+ */
+static inline unsigned test_stride(void) {
+    const char *stride = getenv("AMBIENTD_TEST_STRIDE");
+    unsigned n = stride != NULL ? (unsigned)strtoul(stride, NULL, 10) : 1;
+
+    return n > 0 ? n : 1;
+}
+
 static inline int test_count_fds(void) {
     DIR *dir = opendir("/proc/self/fd");
     int n = 0;

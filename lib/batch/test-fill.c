@@ -355,7 +355,7 @@ TEST(bytes_do_not_depend_on_cache_order_or_threads) {
     bytes = set.layout.slot_bytes;
     expected = malloc(bytes);
     slot = malloc(bytes);
-    for (unsigned i_step = 0; i_step < 10; i_step++) {
+    for (unsigned i_step = 0; i_step < 10; i_step += test_stride()) {
         draw_batch(draws, &set, &at);
         memset(expected, 0x5A, bytes);
         set_renew(&set, 0);
@@ -459,6 +459,8 @@ TEST(a_row_writes_its_own_bytes_and_all_of_them) {
 
 /* Warm up on a pass, then 1,000 steps (small batches of the same set) with and without a cache. */
 TEST(warm_filler_allocates_nothing_in_a_thousand_steps) {
+    const unsigned n_steps = 200 + 1000 / test_stride();
+
     for (unsigned i = 0; i < 2; i++) {
         struct amb_stream_options options = AMB_STREAM_OPTIONS_DEFAULT;
         struct amb_filler filler = filler_make();
@@ -472,7 +474,7 @@ TEST(warm_filler_allocates_nothing_in_a_thousand_steps) {
         set_subscribe(&set, &options, 8, all_fields, N_ALL);
         set_renew(&set, i != 0 ? 1 << 20 : 0);
         slot = calloc(set.layout.slot_bytes, 1);
-        for (unsigned i_step = 0; i_step < 1200; i_step++) {
+        for (unsigned i_step = 0; i_step < n_steps; i_step++) {
             if (i_step % 6 == 0) {
                 draw_batch(draws, &set, &at);
             }

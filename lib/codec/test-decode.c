@@ -193,7 +193,7 @@ TEST(truncated_pictures_are_refused_at_every_byte) {
         make_form(&file, form);
         assert_ok(decode(&image, decoder, file.data, file.n_bytes, 3, &err), err);
         whole = sum_of(&image);
-        for (size_t bytes = 0; bytes < file.n_bytes; bytes++) {
+        for (size_t bytes = 0; bytes < file.n_bytes; bytes += test_stride()) {
             int r = decode(&image, decoder, file.data, bytes, 3, &err);
 
             if (r == 0 && bytes + spare >= file.n_bytes) {

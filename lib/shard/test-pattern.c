@@ -45,6 +45,43 @@ TEST(braces_without_meaning_stand_for_themselves) {
     assert_expands("a{}{1,2}", "a{}1 a{}2", "a{}1 a{}2");
     assert_expands("\\{1,2\\}", "{1,2}", "{1,2}");
     assert_expands("{a..}", "{a..}", "{a..}");
+    assert_expands("{1..}", "{1..}", "{1..}");
+    assert_expands("{1..3..}", "{1..3..}", "{1..3..}");
+    assert_expands("{1..3..x}", "{1..3..x}", "{1..3..x}");
+    assert_expands("{1..3..2y}", "{1..3..2y}", "{1..3..2y}");
+    assert_expands("{1-3}", "{1-3}", "{1-3}");
+    assert_expands("{a..bc}", "{a..bc}", "{a..bc}");
+    assert_expands("{1..0000000000000000003}", "{1..0000000000000000003}", "{1..0000000000000000003}");
+}
+
+TEST(what_is_escaped_divides_nothing) {
+    assert_expands("{a\\,b,c}", "a,b c", "a,b c");
+    assert_expands("{a\\},b}", "a} b", "a} b");
+    assert_expands("x\\{{1,2}", "x{1 x{2", "x{1 x{2");
+    assert_expands("{1,\\{2}", "1 {2", "1 {2");
+}
+
+TEST(ranges_go_by_their_step_whatever_its_sign) {
+    assert_expands("a{1..5..-2}", "a1 a3 a5", "a1 a3 a5");
+    assert_expands("a{5..1..2}", "a1 a3 a5", "a5 a3 a1");
+    assert_expands("a{1..3..0}", "a1 a2 a3", "a1 a2 a3");
+    assert_expands("a{-1..1}", "a-1 a0 a1", "a-1 a0 a1");
+    assert_expands("{A..E..2}", "A C E", "A C E");
+}
+
+/* One that is written so, and one that grows so. */
+TEST(paths_too_long_are_refused) {
+    struct amb_paths paths = AMB_PATHS_NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    char pattern[8192];
+
+    memset(pattern, 'a', sizeof pattern);
+    pattern[sizeof pattern - 1] = '\0';
+    assert_int_equal(amb_paths_push_pattern(&paths, pattern, &err), -ENAMETOOLONG);
+    memcpy(pattern, "{b,c}", 5);
+    assert_int_equal(amb_paths_push_pattern(&paths, pattern, &err), -ENAMETOOLONG);
+    assert_non_null(strstr(err.message, "becomes a path"));
+    amb_paths_deinit(&paths);
 }
 
 TEST(globs_are_sorted_as_bytes_within_each_pattern) {
@@ -114,6 +151,9 @@ TEST(shards_are_counted_to_the_limit) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(braces_expand_as_a_shell_does),
     cmocka_unit_test(braces_without_meaning_stand_for_themselves),
+    cmocka_unit_test(what_is_escaped_divides_nothing),
+    cmocka_unit_test(ranges_go_by_their_step_whatever_its_sign),
+    cmocka_unit_test(paths_too_long_are_refused),
     cmocka_unit_test(globs_are_sorted_as_bytes_within_each_pattern),
     cmocka_unit_test(a_path_that_exists_is_itself),
     cmocka_unit_test(what_matches_nothing_is_named),

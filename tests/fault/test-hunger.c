@@ -25,7 +25,7 @@
 #include "proto/json.h"
 #include "sampler/state.h"
 
-static unsigned stride = 1; /* every so many-th allocation: less is enough where each costs more */
+static unsigned stride; /* every so many-th allocation: less is enough where each costs more */
 
 /* 0 and *digest of the result, or a failure. */
 typedef int (*hunger_op)(uint64_t *digest, struct amb_error *err);
@@ -112,12 +112,8 @@ static void make_annotations(const char *path) {
 }
 
 static int setup(void **state) {
-    const char *preloaded = getenv("LD_PRELOAD");
-
     (void)state;
-    if (preloaded != NULL && strstr(preloaded, "vgpreload") != NULL) {
-        stride = 23; /* valgrind */
-    }
+    stride = test_stride();
     ambp_json_init();
     set_open(&set, SET_PICTURES, 12, false, false);
     folder = strdup(set.dir);
@@ -553,7 +549,7 @@ TEST(whole_daemon) {
              "\"datasets\": {\"main\": {\"sources\": {\"main\": {\"shards\": [\"%s\"]}}}}}",
              folder, folder, cache_dir, pattern_tar);
     write_text(config_path, text);
-    stride = getenv("AMBIENTD_SOAK") != NULL ? 1 : stride > 1 ? 101 : 13;
+    stride *= getenv("AMBIENTD_SOAK") != NULL ? 1 : 17;
     starve("daemon", daemon_op);
 }
 

@@ -226,6 +226,25 @@ def images(dump):
                 yield bytes(bytes_)
 
 
+def journals():
+    """How fuzz-journal.c makes folders: one byte says what comes next, then what it wants to know."""
+    def rows(*uids, twist=0, origin=3):
+        return bytes([0, len(uids) - 1, twist]) + b"".join(bytes([uid, 0, 8 + uid, 4, 1, origin]) for uid in uids)
+
+    curve, text, model = b"\3\5\4\0" + bytes(range(8)), b"\4\2\x09\0", b"\5\1\0\2\0"
+    minted = [b"\6" + bytes([n, n - 1, n, 0x40 if n > 1 else 0]) for n in (1, 2, 3)]
+    mark, segment, torn, damaged = b"\7\0", b"\x09\0\0", b"\x0c\x15\0", b"\x0b\3\x20\x50\0"
+    batch = rows(1, 2, 3) + mark + curve + text + model + mark
+    yield b"\0\x09\0\0" + batch + minted[0] + mark + rows(2, 9, origin=0x33) + minted[1] + mark
+    yield b"\0\x09\0\0" + batch + torn
+    yield b"\0\x09\0\0" + batch + segment + rows(1, 7) + mark + minted[0] + minted[1] + minted[2] + segment + rows(3) + damaged
+    yield b"\0\x09\0\0" + batch + damaged + rows(4) + mark
+    yield b"\1" + rows(*range(16)) + curve + text + model + minted[0] + minted[1] + minted[2] + segment + batch
+    yield b"\1" + rows(*range(16)) * 6 + curve * 3 + segment + batch + minted[1] + mark + b"\x0b\1\x04\x10\x10" + b"\x0b\0\x04\x10\0"
+    yield b"\3" + rows(1, 2) + segment + b"\3\0\7" + batch
+    yield b"\5" + rows(1, 2) + segment + batch
+
+
 def words(*texts):
     return [text.encode() if isinstance(text, str) else text for text in texts]
 
@@ -273,7 +292,7 @@ def main():
         "link": [bytes([n]) + frame for n, frame in enumerate(golden_frames())] + [b"\3" + b"".join(golden_frames())[:4096]],
         "json": [json.dumps(value).encode() for value in requests()],
         "tar": tars(), "zip": zips(), "label": labels(), "npy": [*arrays(), *(p for p in pictures() if p.startswith(b"\x93"))], "exif": exifs(), "decode": pictures(),
-        "number": numbers(), "jsonl": lines(), "state": states(), "config": [json.dumps(value).encode() for value in configs()],
+        "number": numbers(), "jsonl": lines(), "journal": journals(), "state": states(), "config": [json.dumps(value).encode() for value in configs()],
         "index": images(sys.argv[2]) if len(sys.argv) > 2 else [],
     }
     for name, items in seeds.items():

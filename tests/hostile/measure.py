@@ -1,5 +1,6 @@
 """What a daemon holds, and how a healthy trainer beside it fares."""
 
+import collections
 import json
 import os
 import pathlib
@@ -35,6 +36,13 @@ def footprint(pid):
     rss = int(re.search(r"VmRSS:\s+(\d+)", (folder / "status").read_text())[1]) << 10
     memfds = maps.count("memfd:") + sum("memfd:" in link for link in links)
     return Footprint(len(links), maps.count("\n"), memfds, rss)
+
+
+def mapped_files(pid):
+    """How often files of each kind are mapped: names without their numbers and hashes. Memory without a file is a cache's or malloc's."""
+    lines = pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines()
+    names = (line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6)
+    return collections.Counter(re.sub("[0-9a-f]{32}|[0-9]+", "N", name) for name in names)
 
 
 def settled(pid, like=None, timeout=10.0):

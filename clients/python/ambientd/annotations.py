@@ -146,11 +146,15 @@ def _dataset(page: dict[str, Any]) -> Any:
 def _pages(query: Query, start: int, count: int | None) -> Iterator[dict[str, Any]]:
     end = None if count is None else start + count
     while True:
-        page = _decode(query(start, PAGE if end is None else min(PAGE, end - start)))
+        wanted = PAGE if end is None else min(PAGE, end - start)
+        page = _decode(query(start, wanted))
+        n_rows, n_left = len(page["keys"]), max(0, page["total"] - start)
+        if page["start"] != start or n_rows != min(wanted, n_left):
+            raise ProtocolError(f"the daemon's ANNOTATIONS has {n_rows} samples from {page['start']} on of {page['total']}; "
+                                f"{min(wanted, n_left)} from {start} on were asked for")
         yield page
-        n_rows = len(page["keys"])
         start += n_rows
-        if n_rows == 0 or start >= (page["total"] if end is None else end):
+        if n_rows == n_left or start == end:
             return
 
 

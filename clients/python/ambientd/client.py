@@ -5,10 +5,11 @@ Questions may be asked again and are, where an interruption cut one. Orders are 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import threading
 from types import TracebackType
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from . import parquet, wire
 from .address import default_address
 from .annotations import Annotations
 from .connection import Connection, CutError
-from .errors import ConfigError, ProtocolError
+from .errors import AmbientError, ConfigError, ProtocolError
 from .job import Job
 from .watch import Watch
 
@@ -85,8 +86,9 @@ class Client:
         """
         if start < 0 or count is not None and count < 1:
             raise ConfigError(f"start is {start} and count {count}; start is at least 0, count at least 1 or None")
-        return _annotations.read(lambda first, n: self._query(wire.ANNOTATIONS, start=first, count=n,
-                                                              generation=generation, dataset=dataset), start, count)
+        with _reading("ANNOTATIONS"):
+            return _annotations.read(lambda first, n: self._query(wire.ANNOTATIONS, start=first, count=n,
+                                                                  generation=generation, dataset=dataset), start, count)
 
     def curve(self, key: str | None = None, *, index: int | None = None,
               dataset: str | None = None) -> dict[str, Any]:
@@ -99,8 +101,9 @@ class Client:
         if (key is None) == (index is None):
             raise TypeError("curve() takes a key or an index=")
         answer = self._query(wire.CURVE, key=key, index=index, dataset=dataset)
-        if answer["curve"] is not None:
-            answer["curve"] = {name: np.array(answer["curve"][name], np.float64) for name in ("sigmas", "p")}
+        with _reading("CURVE"):
+            if answer["curve"] is not None:
+                answer["curve"] = {name: np.array(answer["curve"][name], np.float64) for name in ("sigmas", "p")}
         return answer
 
     def stats(self, *, bins: int | None = None, by: str | None = None, dataset: str | None = None) -> dict[str, Any]:
@@ -113,11 +116,12 @@ class Client:
         Each is {"index", "key", "source", "u8", "reason"}; u8 is uint8[C,H,W] and yours, or None with the reason.
         """
         answer = self._query(wire.PICTURES, index=[int(i) for i in index], dataset=dataset)
-        shape = answer["channels"], answer["height"], answer["width"]
-        for row in answer["rows"]:
-            if row["u8"] is not None:
-                row["u8"] = _picture(row["u8"], shape)
-        rows: list[dict[str, Any]] = answer["rows"]
+        with _reading("PICTURES"):
+            shape = answer["channels"], answer["height"], answer["width"]
+            for row in answer["rows"]:
+                if row["u8"] is not None:
+                    row["u8"] = _picture(row["u8"], shape)
+            rows: list[dict[str, Any]] = answer["rows"]
         return rows
 
     def mint(self, *, dataset: str | None = None) -> dict[str, Any]:
@@ -125,7 +129,9 @@ class Client:
 
         Streams that follow take it. A job does the same when it ends, and every `publish_s`. For the daemon's user.
         """
-        generation: dict[str, Any] = self._order(wire.MINT, dataset=dataset)["generation"]
+        answer = self._order(wire.MINT, dataset=dataset)
+        with _reading("MINT"):
+            generation: dict[str, Any] = answer["generation"]
         return generation
 
     def import_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
@@ -207,7 +213,9 @@ class Client:
                            span=span, epsilon=epsilon, column=column, curves=curves, seed=seed, batch=batch,
                            priority=priority, resize=resize, crop_threshold=crop_threshold, crop_table=crop_table,
                            dataset=dataset)
-        return Job(self, self._order(wire.ANNOTATE, **request)["job"])
+        answer = self._order(wire.ANNOTATE, **request)
+        with _reading("ANNOTATE"):
+            return Job(self, answer["job"])
 
     def estimate(self, model: str | os.PathLike[str] | None = None, **options: Any) -> dict[str, Any]:
         """What annotate() with these arguments would cost, after a measurement; starts nothing.
@@ -220,7 +228,9 @@ class Client:
 
     def jobs(self, *, dataset: str | None = None) -> list[Job]:
         """Every job that the daemon remembers, of one dataset or of all."""
-        return [Job(self, info) for info in self._query(wire.JOBS, dataset=dataset)["jobs"]]
+        answer = self._query(wire.JOBS, dataset=dataset)
+        with _reading("JOBS"):
+            return [Job(self, info) for info in answer["jobs"]]
 
     def job(self, id: int) -> Job:
         """The job of this number; NotFoundError where there is none."""
@@ -283,6 +293,17 @@ class Client:
         if self._connection is None:
             self._connection = Connection(self.address, self.timeout)
         return self._connection
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """An answer that is not what the protocol says is a ProtocolError, wherever that is found out."""
+    try:
+        yield
+    except AmbientError:
+        raise
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ProtocolError(f"the daemon's answer to {what} is not as the protocol has it: {error!r}") from None
 
 
 def _picture(text: str, shape: tuple[int, int, int]) -> np.ndarray:

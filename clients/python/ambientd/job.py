@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import wire
-from .errors import AmbientTimeoutError, DisconnectedError, JobError, NotFoundError
+from .errors import AmbientTimeoutError, DisconnectedError, JobError, NotFoundError, ProtocolError
 from .outage import Outage
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Job:
     """
 
     def __init__(self, client: Client, facts: dict[str, Any]) -> None:
+        if not isinstance(facts, dict) or not isinstance(facts.get("id"), int) or "state" not in facts:
+            raise ProtocolError(f"the daemon told of a job without id and state: {facts!r:.200}")
         self._client = client
         self.facts = facts
 

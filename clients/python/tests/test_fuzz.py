@@ -4,6 +4,7 @@ A session (WELCOME, SUBSCRIBED with its memfd, LEND, END, answers) is changed in
 socket pair, as far as each request asks for it; where the client waits for more, the other end is closed. Changes follow
 from the seed printed with a failure: AMBIENTD_FUZZ_SEED repeats it, AMBIENTD_FUZZ_ITERATIONS makes it longer.
 """
+import base64
 import copy
 import json
 import math
@@ -11,9 +12,11 @@ import os
 import random
 import signal
 import socket
+import types
 
 import pytest
 
+from ambientd import client as client_module
 from ambientd import connection, errors, wire
 from ambientd.session import Session
 
@@ -216,6 +219,45 @@ def test_only_typed_errors(monkeypatch):
     assert n_typed > ITERATIONS // 4 and n_good > ITERATIONS // 20
 
 
+COLUMN_DTYPES = {"sigma_min": "f32", "sigma_max": "f32", "lo": "f32", "hi": "f32", "evaluations": "u32", "min_origin": "u8", "max_origin": "u8", "state": "u8", "source": "u16", "model": "u16", "label": "i64"}
+SIZES = {"f32": 4, "u32": 4, "u8": 1, "u16": 2, "i64": 8}
+JOB = {"id": 1, "dataset": "main", "kind": "classifier", "state": "running", "reason": None, "done": 3, "total": 9}
+ANSWERS = {
+    "status": (lambda client: client.status(), STATUS),
+    "annotations": (lambda client: client.annotations().usable(1.0).sum(), {
+        "total": 2, "start": 0, "count": 2, "generation": {"number": 1, "fingerprint": FP}, "keys": ["a", "b"], "sources": ["main"], "models": [],
+        "columns": {name: {"dtype": dtype, "data": base64.b64encode(bytes(2 * SIZES[dtype])).decode()} for name, dtype in COLUMN_DTYPES.items()}}),
+    "curve": (lambda client: client.curve(index=0), {"index": 0, "records": [], "threshold": 0.55, "curve": {"sigmas": [0.1, 1], "p": [0.9, 0.1]}}),
+    "pictures": (lambda client: client.pictures([0]), {"channels": 3, "height": 2, "width": 2, "rows": [{"index": 0, "key": "a", "source": "main", "u8": base64.b64encode(bytes(12)).decode(), "reason": None}]}),
+    "jobs": (lambda client: [repr(job) for job in client.jobs()], {"jobs": [JOB, {**JOB, "id": 2, "state": "done"}]}),
+    "annotate": (lambda client: repr(client.annotate("fake:edge")), {"job": JOB}),
+    "mint": (lambda client: client.mint(), {"generation": {"number": 2, "fingerprint": FP, "changed": True}}),
+}
+
+
+def test_answers_of_any_shape_are_read_or_refused(monkeypatch):
+    """One JSON value of an answer is changed; what Client makes of it is a result or a typed error."""
+    rng = random.Random(SEED)
+    n_typed = n_good = 0
+    for i in range(ITERATIONS * 4):
+        name = rng.choice(list(ANSWERS))
+        ask, answer = ANSWERS[name]
+        for _ in range(rng.choice([0, 1, 1, 2])):
+            answer = changed(rng, answer)
+        try:
+            answer = wire.loads_object(json.dumps(answer).encode("utf-8", "surrogatepass"), name)
+            client = client_module.Client("nowhere")
+            monkeypatch.setattr(client, "_connected", lambda: types.SimpleNamespace(call=lambda *_: copy.deepcopy(answer)))
+            ask(client)
+            n_good += 1
+        except errors.AmbientError:
+            n_typed += 1
+        except Exception as error:
+            raise AssertionError(f"AMBIENTD_FUZZ_SEED={SEED}, iteration {i}, {name}: {type(error).__name__}: {error}; {json.dumps(answer)[:500]}") from error
+    print(f"seed {SEED}: {ITERATIONS * 4} answers, {n_good} read, {n_typed} refused")
+    assert n_good > ITERATIONS and n_typed > ITERATIONS
+
+
 def test_decoders_take_any_bytes():
     """Header, LEND and JSON by themselves, on golden frames with changed bytes."""
     golden = [wire.encode_frame(wire.STATUS, 7, json.dumps(STATUS).encode()), wire.encode_frame(wire.LEND, 0, lend(1, 2, END))]
@@ -230,6 +272,7 @@ def test_decoders_take_any_bytes():
                 n_typed += 1
             except Exception as error:
                 raise AssertionError(f"AMBIENTD_FUZZ_SEED={SEED}, iteration {i}: {type(error).__name__}: {error}; {data.hex()}") from error
+    print(f"seed {SEED}: {ITERATIONS * 20 * 3} decodings, {n_typed} refused")
     assert n_typed > ITERATIONS
 
 

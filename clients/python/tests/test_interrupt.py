@@ -163,6 +163,7 @@ def test_client_survives_an_interrupt_at_any_bytecode(daemon, quick):
 def test_interrupts_of_a_real_signal_are_survived(daemon, monkeypatch):
     """SIGINT from a timer thread, at moments nobody chose."""
     import _thread
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # pytest's own does not survive an interrupt
     loader = make(daemon)
     loader.state_dict()
     stop = threading.Event()
