@@ -210,11 +210,11 @@ static cJSON *encode_shards(const struct ambd_edition *edition) {
             list = cJSON_AddArrayToObject(shards, amb_catalog_source(catalog, facts.i_source, NULL, NULL, NULL));
             i_list = facts.i_source;
         }
-        cJSON_AddItemToArray(row, cJSON_CreateString(facts.path));
-        cJSON_AddItemToArray(row, cJSON_CreateNumber(facts.n_samples));
-        cJSON_AddItemToArray(row, cJSON_CreateNumber((double)facts.bytes));
-        cJSON_AddItemToArray(row, cJSON_CreateNumber((double)(facts.mtime_ns / 1000000))); /* exact as a double */
-        cJSON_AddItemToArray(list, row);
+        ambp_json_add_item(row, NULL, cJSON_CreateString(facts.path));
+        ambp_json_add_item(row, NULL, cJSON_CreateNumber(facts.n_samples));
+        ambp_json_add_item(row, NULL, cJSON_CreateNumber((double)facts.bytes));
+        ambp_json_add_item(row, NULL, cJSON_CreateNumber((double)(facts.mtime_ns / 1000000))); /* exact as a double */
+        ambp_json_add_item(list, NULL, row);
     }
     return shards;
 }
@@ -232,7 +232,7 @@ static cJSON *encode_section(const struct ambd_dataset *dataset, const struct am
         cJSON_DeleteItemFromObjectCaseSensitive(section, "exclude");
         list = cJSON_AddArrayToObject(section, "exclude");
         for (size_t i = 0; i < options->n_excludes; i++) {
-            cJSON_AddItemToArray(list, cJSON_CreateString(options->excludes[i]));
+            ambp_json_add_item(list, NULL, cJSON_CreateString(options->excludes[i]));
         }
     }
     return section;
@@ -248,8 +248,8 @@ static int archive_record(const struct ambd_dataset *dataset, const struct ambd_
     ambp_json_add_u64(json, "number", edition->number);
     cJSON_AddStringToObject(json, "fingerprint", fingerprint);
     ambp_json_add_u64(json, "unix_s", (uint64_t)time(NULL));
-    cJSON_AddItemToObject(json, "dataset", encode_section(dataset, edition));
-    cJSON_AddItemToObject(json, "shards", encode_shards(edition));
+    ambp_json_add_item(json, "dataset", encode_section(dataset, edition));
+    ambp_json_add_item(json, "shards", encode_shards(edition));
     text = ambd_json_print(json);
     if (text == NULL) {
         return amb_fail(err, -ENOMEM, "archive: no memory for a list of shards");
@@ -490,12 +490,12 @@ static int archive_configure(struct ambd_config **out, const struct ambd_dataset
     const cJSON *shards = cJSON_GetObjectItemCaseSensitive(json, "shards"), *row;
     int r;
 
-    cJSON_AddItemToObject(cJSON_AddObjectToObject(tree, "datasets"), dataset->name, section);
+    ambp_json_add_item(cJSON_AddObjectToObject(tree, "datasets"), dataset->name, section);
     cJSON_ArrayForEach(source, cJSON_GetObjectItemCaseSensitive(section, "sources")) {
         cJSON *list = cJSON_AddArrayToObject(source, "shards");
 
         cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(shards, source->string)) {
-            cJSON_AddItemToArray(list, cJSON_Duplicate(cJSON_GetArrayItem(row, 0), false));
+            ambp_json_add_item(list, NULL, cJSON_Duplicate(cJSON_GetArrayItem(row, 0), false));
         }
     }
     r = ambd_config_load(out, tree, err);

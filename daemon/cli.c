@@ -14,6 +14,7 @@
 
 #include "base/suggest.h"
 #include "daemon/key.h"
+#include "proto/json.h"
 
 enum option_kind {
     OPTION_STRING,
@@ -257,7 +258,7 @@ static cJSON *place_get(struct parser *parser, enum option_place place) {
 
 static void tree_set(cJSON *object, const char *key, cJSON *value) {
     cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    cJSON_AddItemToObject(object, key, value);
+    ambp_json_add_item(object, key, value);
 }
 
 static void parser_add_source(struct parser *parser) {
@@ -307,8 +308,8 @@ static int set_size(const struct option *option, const char *value, cJSON *place
         return option_fail(option, value, "N or HEIGHTxWIDTH", err);
     }
     size = cJSON_CreateArray();
-    cJSON_AddItemToArray(size, cJSON_CreateNumber((double)height));
-    cJSON_AddItemToArray(size, cJSON_CreateNumber((double)width));
+    ambp_json_add_item(size, NULL, cJSON_CreateNumber((double)height));
+    ambp_json_add_item(size, NULL, cJSON_CreateNumber((double)width));
     tree_set(place, option->key, size);
     return 0;
 }
@@ -324,7 +325,7 @@ static int set_numbers(const struct option *option, const char *value, cJSON *pl
             cJSON_Delete(list);
             return option_fail(option, value, "numbers with commas between", err);
         }
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(number));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber(number));
         if (*end == '\0') {
             break;
         }
@@ -341,7 +342,7 @@ static int set_import(struct parser *parser, const struct option *option, const 
     if (option->kind == OPTION_IMPORT) {
         last = cJSON_CreateObject();
         cJSON_AddStringToObject(last, "import", value);
-        cJSON_AddItemToArray(imports, last);
+        ambp_json_add_item(imports, NULL, last);
         return 0;
     }
     last = cJSON_GetArrayItem(imports, cJSON_GetArraySize(imports) - 1);
@@ -367,7 +368,7 @@ static int set_exclude(struct parser *parser, const struct option *option, const
         tree_set(parser->dataset, option->key, cJSON_CreateString(value + 1));
         return 0;
     }
-    cJSON_AddItemToArray(array_get(parser->dataset, "exclude"), cJSON_CreateString(value));
+    ambp_json_add_item(array_get(parser->dataset, "exclude"), NULL, cJSON_CreateString(value));
     return 0;
 }
 
@@ -491,7 +492,7 @@ static int parse_arguments(struct parser *parser, int first, int argc, char **ar
                          "unknown option '%.32s'; options begin with two dashes, see ambientd --help",
                          argv[i]);
         } else {
-            cJSON_AddItemToArray(array_get(parser->source, "shards"), cJSON_CreateString(argv[i]));
+            ambp_json_add_item(array_get(parser->source, "shards"), NULL, cJSON_CreateString(argv[i]));
             parser->any = true;
         }
     }
@@ -527,6 +528,9 @@ int ambd_cli_parse(struct ambd_cli *out, int argc, char **argv, struct amb_error
     parser.dataset = child_get(child_get(cli.tree, "datasets"), "main");
     parser_add_source(&parser);
     r = parse_arguments(&parser, serve || run ? 2 : 1, argc, argv, err);
+    if (ambp_json_take_hole()) { /* before anything is said of what is missing */
+        r = amb_fail(err, -ENOMEM, "no memory for the command line");
+    }
     if (r == 0 && action_needs_config(cli.action)) {
         if (cli.config_path != NULL && parser.any) {
             r = amb_fail(err, AMB_ERR_CONFIG,

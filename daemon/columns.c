@@ -147,7 +147,7 @@ static void add_names(cJSON *out, const struct ambd_query *query, size_t n) {
     }
     models = cJSON_AddArrayToObject(out, "models");
     for (uint16_t i = 1; dataset->store != NULL && (sha256 = amb_store_peek_model(dataset->store, i)) != NULL; i++) {
-        cJSON_AddItemToArray(models, cJSON_CreateString(sha256));
+        ambp_json_add_item(models, NULL, cJSON_CreateString(sha256));
     }
 }
 

@@ -340,10 +340,10 @@ static int dataset_import_durably(struct amb_import_report *report, struct ambd_
     amb_ledger_set_tap(dataset->ledger, import_tap_push, &tap);
     r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
     amb_ledger_set_tap(dataset->ledger, NULL, NULL);
-    r = r == 0 && tap.code < 0 ? amb_fail(err, tap.code, "no memory for the records of %s", path) : r;
     if (r == 0) {
-        r = ambd_dataset_keep_import(dataset, (const struct amb_store_record *)(const void *)tap.records.data,
-                                     tap.records.n_bytes / sizeof(struct amb_store_record), err);
+        r = tap.code < 0 ? amb_fail(err, tap.code, "no memory for the records of %s", path)
+                         : ambd_dataset_keep_import(dataset, (const struct amb_store_record *)(const void *)tap.records.data,
+                                                    tap.records.n_bytes / sizeof(struct amb_store_record), err);
         /* what is not recorded must not be served either */
         if (r < 0) {
             dataset->stale = dataset_reread(dataset, UINT64_MAX, &n_later, NULL, NULL) < 0;
@@ -361,9 +361,16 @@ int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *repor
     if (dataset->store != NULL) {
         r = dataset_import_durably(report, dataset, path, err);
     } else {
+        r = dataset_remember(dataset, path, err);
+        if (r < 0) {
+            return r;
+        }
         r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
-        r = r < 0 ? r : dataset_remember(dataset, path, err);
+        if (r < 0) {
+            amb_free(dataset->imports[--dataset->n_imports]);
+        }
     }
+    dataset->unminted = dataset->unminted || r == 0;
     return r < 0 ? r : ambd_dataset_mint(out, dataset, err);
 }
 

@@ -93,8 +93,8 @@ cJSON *ambd_job_encode(const struct ambd_job *job, uint64_t now_ns) {
     ambd_json_add_string(json, "runtime", job->runtime[0] != '\0' ? job->runtime : NULL);
     ambp_json_add_u64(json, "batch", job->batch);
     part = cJSON_AddArrayToObject(json, "part");
-    cJSON_AddItemToArray(part, cJSON_CreateNumber((double)job->spec.part));
-    cJSON_AddItemToArray(part, cJSON_CreateNumber((double)job->spec.n_parts));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber((double)job->spec.part));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber((double)job->spec.n_parts));
     return json;
 }
 
@@ -120,7 +120,7 @@ char *ambd_job_dump(const struct ambd_job *job) {
     cJSON *json = cJSON_CreateObject();
 
     ambp_json_add_u64(json, "id", job->id);
-    cJSON_AddItemToObject(json, "spec", cJSON_Duplicate(job->spec.json, true));
+    ambp_json_add_item(json, "spec", cJSON_Duplicate(job->spec.json, true));
     cJSON_AddNumberToObject(json, "priority", (double)job->spec.priority);
     cJSON_AddStringToObject(json, "state", state_names[job->state]);
     ambd_json_add_string(json, "reason", job->reason.code != 0 ? job->reason.message : NULL);

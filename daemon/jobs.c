@@ -21,6 +21,7 @@
 #include "daemon/queries.h"
 #include "daemon/selection.h"
 #include "daemon/server.h"
+#include "proto/json.h"
 
 #define TIMER_MS      250u /* watchers hear at most four times a second */
 #define RETRY_NS      UINT64_C(3000000000) /* a full disk is looked at again; not tuned */
@@ -78,6 +79,10 @@ static void job_note(struct ambd_jobs *jobs, const struct ambd_job *job, bool fo
     note->dataset = job->dataset;
     snprintf(note->name, sizeof note->name, JOB_NAME, (unsigned long long)job->id);
     note->text = forget ? NULL : ambd_job_dump(job);
+    if (note->text == NULL && !forget) { /* none would take away what is noted already */
+        amb_free(note);
+        return;
+    }
     jobs->n_running++;
     ambd_desk_push(&jobs->server->clerk, &note->task);
 }
@@ -690,7 +695,7 @@ cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset 
 
     for (const struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
         if (dataset == NULL || job->dataset == dataset) {
-            cJSON_AddItemToArray(list, ambd_job_encode(job, now_ns));
+            ambp_json_add_item(list, NULL, ambd_job_encode(job, now_ns));
         }
     }
     return json;

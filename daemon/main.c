@@ -13,6 +13,7 @@
 #include "daemon/cli.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
+#include "proto/json.h"
 
 enum exit_code {
     EXIT_OK = 0,
@@ -26,11 +27,16 @@ static int main_fail(const struct amb_error *err, enum exit_code code) {
     return (int)code;
 }
 
+/* Of what was read before anything was done. */
+static int main_refuse(const struct amb_error *err) {
+    return main_fail(err, err->code == -ENOMEM ? EXIT_ERROR : EXIT_USAGE);
+}
+
 static int main_print_config(const struct ambd_config *config) {
     char *text = cJSON_Print(config->tree);
 
     if (text == NULL) {
-        return EXIT_ERROR;
+        return main_fail(&(struct amb_error){.message = "no memory to print the configuration"}, EXIT_ERROR);
     }
     printf("%s\n", text);
     cJSON_free(text);
@@ -71,7 +77,7 @@ static int main_configure(struct ambd_cli *cli) {
                                      : ambd_config_load(&config, cli->tree, &err);
 
     if (r < 0) {
-        return main_fail(&err, EXIT_USAGE);
+        return main_refuse(&err);
     }
     if (cli->config_path == NULL) {
         cli->tree = NULL; /* the configuration's now */
@@ -93,8 +99,9 @@ int main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* ignored, it would hide from us how a decoder process died */
+    ambp_json_init();
     if (ambd_cli_parse(&cli, argc, argv, &err) < 0) {
-        return main_fail(&err, EXIT_USAGE);
+        return main_refuse(&err);
     }
     switch (cli.action) {
     case AMBD_CLI_HELP:

@@ -43,7 +43,7 @@ static int picture_encode(cJSON *out, struct amb_filler *filler, const struct am
         cJSON_AddNullToObject(row, "u8");
     }
     ambd_json_add_string(row, "reason", why.code != 0 ? why.message : NULL);
-    cJSON_AddItemToArray(out, row);
+    ambp_json_add_item(out, NULL, row);
     return added ? 0 : amb_fail(err, -ENOMEM, "no memory for a picture");
 }
 
@@ -136,7 +136,7 @@ static void add_records(cJSON *out, const struct ambd_dataset *dataset, const st
         ambp_json_add_u64(row, "evaluations", record->n_evaluations);
         ambd_json_add_string(row, "model", amb_store_peek_model(dataset->store, record->model));
         ambd_json_add_string(row, "code", record->sides == 0 ? amb_error_name(record->code) : NULL);
-        cJSON_AddItemToArray(list, row);
+        ambp_json_add_item(list, NULL, row);
     }
 }
 
@@ -158,11 +158,11 @@ static int add_curve(cJSON *out, const struct ambd_dataset *dataset, const struc
     curve = cJSON_AddObjectToObject(out, "curve");
     list = cJSON_AddArrayToObject(curve, "sigmas");
     for (size_t i = 0; i < n; i++) {
-        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)sigmas[i]));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber((double)sigmas[i]));
     }
     list = cJSON_AddArrayToObject(curve, "p");
     for (size_t i = 0; i < n; i++) {
-        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)p[i]));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber((double)p[i]));
     }
     return 0;
 }

@@ -110,7 +110,7 @@ static int list_answer(cJSON *out, struct ambd_query *query, struct amb_error *e
     ambp_json_add_u64(out, "start", query->start);
     rows = cJSON_AddArrayToObject(out, "rows");
     for (uint64_t i = query->start; i < total && i - query->start < query->count; i++) {
-        cJSON_AddItemToArray(rows, lists[query->what].row(dataset, (uint32_t)i));
+        ambp_json_add_item(rows, NULL, lists[query->what].row(dataset, (uint32_t)i));
     }
     return 0;
 }
@@ -209,16 +209,16 @@ static void add_gap(cJSON *out, const struct amb_orders *orders) {
         return;
     }
     gap = cJSON_AddArrayToObject(out, "gap");
-    cJSON_AddItemToArray(gap, cJSON_CreateNumber(lo));
-    cJSON_AddItemToArray(gap, isinf(hi) ? cJSON_CreateString("inf") : cJSON_CreateNumber(hi));
+    ambp_json_add_item(gap, NULL, cJSON_CreateNumber(lo));
+    ambp_json_add_item(gap, NULL, isinf(hi) ? cJSON_CreateString("inf") : cJSON_CreateNumber(hi));
 }
 
 static cJSON *coverage_counts(const struct ambd_query *query, const struct amb_orders *orders, size_t i_source) {
     cJSON *list = cJSON_CreateArray();
 
     for (size_t i = 0; i < query->n_sigmas; i++) {
-        cJSON_AddItemToArray(
-            list, cJSON_CreateNumber((double)amb_orders_count(orders, i_source, query->sigmas[i])));
+        ambp_json_add_item(
+            list, NULL, cJSON_CreateNumber((double)amb_orders_count(orders, i_source, query->sigmas[i])));
     }
     return list;
 }
@@ -235,13 +235,13 @@ static int coverage_answer(cJSON *out, struct ambd_query *query, struct amb_erro
     }
     sigmas = cJSON_AddArrayToObject(out, "sigmas");
     for (size_t i = 0; i < query->n_sigmas; i++) {
-        cJSON_AddItemToArray(sigmas, isinf(query->sigmas[i]) ? cJSON_CreateString("inf")
+        ambp_json_add_item(sigmas, NULL, isinf(query->sigmas[i]) ? cJSON_CreateString("inf")
                                                              : cJSON_CreateNumber(query->sigmas[i]));
     }
-    cJSON_AddItemToObject(out, "admitted", coverage_counts(query, orders, SIZE_MAX));
+    ambp_json_add_item(out, "admitted", coverage_counts(query, orders, SIZE_MAX));
     by_source = cJSON_AddObjectToObject(out, "by_source");
     for (size_t i = 0; i < edition->n_sources; i++) {
-        cJSON_AddItemToObject(by_source, amb_catalog_source(edition->fill.catalog, i, NULL, NULL, NULL),
+        ambp_json_add_item(by_source, amb_catalog_source(edition->fill.catalog, i, NULL, NULL, NULL),
                               coverage_counts(query, orders, i));
     }
     cJSON_AddNumberToObject(out, "total", amb_catalog_count(edition->fill.catalog));
@@ -260,10 +260,13 @@ static int coverage_load_sigmas(struct ambd_query *query, const cJSON *json, str
         return r;
     }
     n_points = list != NULL ? (uint64_t)cJSON_GetArraySize(list) : n_points;
-    query->sigmas = amb_calloc(n_points + 1, sizeof *query->sigmas);
-    if (query->sigmas == NULL || n_points > POINTS_MAX) {
+    if (n_points > POINTS_MAX) {
         return amb_fail(err, AMB_ERR_CONFIG, "'sigmas' has %llu entries, allowed: at most %u",
                         (unsigned long long)n_points, POINTS_MAX);
+    }
+    query->sigmas = amb_calloc(n_points + 1, sizeof *query->sigmas);
+    if (query->sigmas == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %llu sigmas", (unsigned long long)n_points);
     }
     for (uint64_t i = 0; list == NULL && i < n_points; i++) {
         double share = n_points > 1 ? (double)i / (double)(n_points - 1) : 0;
@@ -331,7 +334,7 @@ static int quarantine_answer(cJSON *out, struct ambd_query *query, struct amb_er
         ambd_query_add_place(row, dataset->filed->fill.catalog, &info);
         cJSON_AddStringToObject(row, "code", amb_error_name(bad.code));
         ambd_json_add_string(row, "reason", bad.reason);
-        cJSON_AddItemToArray(rows, row);
+        ambp_json_add_item(rows, NULL, row);
     }
     return 0;
 }
@@ -364,8 +367,8 @@ static int import_answer(cJSON *out, struct ambd_query *query, struct amb_error 
 
     if (r == 0) {
         encoded = ambd_import_report_encode(report);
-        for (cJSON *item = encoded->child; item != NULL; item = encoded->child) {
-            cJSON_AddItemToObject(out, item->string, cJSON_DetachItemViaPointer(encoded, item));
+        for (cJSON *item = encoded != NULL ? encoded->child : NULL; item != NULL; item = encoded->child) {
+            ambp_json_add_item(out, item->string, cJSON_DetachItemViaPointer(encoded, item));
         }
         cJSON_Delete(encoded);
         generation = cJSON_AddObjectToObject(out, "generation");
@@ -380,10 +383,8 @@ static int import_answer(cJSON *out, struct ambd_query *query, struct amb_error 
 }
 
 static void import_done(struct ambd_query *query) {
-    if (query->error.code == 0) {
-        query->session->server->counters.imports++;
-        ambd_server_adopt(query->session->server, query->dataset, &query->minted);
-    }
+    query->session->server->counters.imports += query->error.code == 0;
+    ambd_server_adopt(query->session->server, query->dataset, &query->minted); /* also where no answer can be made */
 }
 
 int ambd_query_import(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
@@ -402,9 +403,9 @@ int ambd_query_import(struct ambd_session *session, uint32_t id, const cJSON *js
     query->done = import_done;
     if (path[0] != '/' || query->name == NULL) {
         ambd_query_free(query);
-        return amb_fail(err, AMB_ERR_CONFIG,
-                        "'path' is '%.200s', allowed: an absolute path of a file that the daemon can read",
-                        path);
+        return path[0] == '/' ? amb_fail(err, -ENOMEM, "no memory for a path")
+                              : amb_fail(err, AMB_ERR_CONFIG,
+                                         "'path' is '%.200s', allowed: an absolute path of a file that the daemon can read", path);
     }
     ambd_query_push(query, &session->server->clerk);
     return 0;

@@ -34,6 +34,7 @@ static void query_run(struct ambd_task *task) {
 
     if (query->answer(json, query, &query->error) < 0) {
         cJSON_Delete(json);
+        ambp_json_take_hole(); /* of a tree that nobody sees */
         return;
     }
     query->text = ambd_json_print(json);
@@ -127,14 +128,18 @@ void ambd_query_add_annotation(cJSON *out, const struct ambd_dataset *dataset, u
 }
 
 int ambd_query_find_sample(uint32_t *i_sample, uint32_t *n_matches, struct ambd_query *query, struct amb_error *err) {
-    uint32_t total = amb_catalog_count(query->dataset->filed->fill.catalog);
+    struct amb_catalog *catalog = query->dataset->filed->fill.catalog;
+    uint32_t total = amb_catalog_count(catalog);
+    int r = query->by_index ? 0 : amb_catalog_load_names(catalog, err);
 
+    if (r < 0) {
+        return r;
+    }
     if (query->by_index) {
         *i_sample = (uint32_t)query->index;
         *n_matches = query->index < total ? 1 : 0;
     } else {
-        *n_matches =
-            amb_catalog_find(i_sample, query->dataset->filed->fill.catalog, query->name, strlen(query->name));
+        *n_matches = amb_catalog_find(i_sample, catalog, query->name, strlen(query->name));
     }
     if (*n_matches > 0) {
         return 0;
@@ -158,11 +163,11 @@ static int query_load_sample(struct ambd_query *query, const cJSON *json, struct
     if (r < 0) {
         return r;
     }
-    query->name = amb_strdup(key != NULL ? key : "");
-    if (query->by_index == (key != NULL) || query->name == NULL) {
+    if (query->by_index == (key != NULL)) {
         return amb_fail(err, AMB_ERR_CONFIG, "allowed: either 'key' or 'index'");
     }
-    return 0;
+    query->name = amb_strdup(key != NULL ? key : "");
+    return query->name != NULL ? 0 : amb_fail(err, -ENOMEM, "no memory for a key");
 }
 
 int ambd_query_push_sample(struct ambd_session *session, uint32_t id, const cJSON *json, const char *what,

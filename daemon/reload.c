@@ -328,10 +328,10 @@ static char *reload_answer(const struct ambd_reload *reload, bool changed) {
     cJSON_AddBoolToObject(json, "check", reload->check);
     cJSON_AddBoolToObject(json, "changed", changed);
     ambp_json_add_f64(json, "seconds", (double)(ambd_now_ns() - reload->began_ns) * 1e-9);
-    cJSON_AddItemToObject(json, "needs_restart", lines_encode(&reload->notes));
+    ambp_json_add_item(json, "needs_restart", lines_encode(&reload->notes));
     datasets = cJSON_AddObjectToObject(json, "datasets");
     for (size_t i = 0; i < reload->n_rows; i++) {
-        cJSON_AddItemToObject(datasets, reload->rows[i].dataset->name, row_encode(reload, &reload->rows[i]));
+        ambp_json_add_item(datasets, reload->rows[i].dataset->name, row_encode(reload, &reload->rows[i]));
     }
     return ambd_json_print(json);
 }
@@ -354,7 +354,7 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
         amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many,
                  reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
         detail = cJSON_CreateObject();
-        cJSON_AddItemToObject(detail, "problems", lines_encode(&reload->problems));
+        ambp_json_add_item(detail, "problems", lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
     } else if (!session->closing) {
         ambd_session_reply(session, request->id, reload_answer(reload, changed));

@@ -42,7 +42,7 @@ void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot 
                                    ? amb_process_t(stream->subscription.options.process, fill->sigmas[j])
                                    : fill->sigmas[j];
 
-                cJSON_AddItemToArray(list,
+                ambp_json_add_item(list, NULL,
                                      isinf(level) ? cJSON_CreateString("inf") : cJSON_CreateNumber(level));
             }
         }

@@ -33,10 +33,8 @@ static void add_generation(cJSON *out, const struct ambd_dataset *dataset, bool 
 }
 
 static void adopt_done(struct ambd_query *query) {
-    if (query->error.code == 0) {
-        ambd_server_adopt(query->session->server, query->dataset, &query->minted);
-        query->session->server->jobs.changes++;
-    }
+    ambd_server_adopt(query->session->server, query->dataset, &query->minted); /* also where no answer can be made */
+    query->session->server->jobs.changes += query->error.code == 0;
 }
 
 /* ANNOTATE */
@@ -182,7 +180,7 @@ int ambd_query_annotate(struct ambd_session *session, uint32_t id, const cJSON *
     copy = NULL; /* taken */
     if (!dry_run) {
         out = cJSON_CreateObject();
-        cJSON_AddItemToObject(out, "job", ambd_job_encode(job, ambd_now_ns()));
+        ambp_json_add_item(out, "job", ambd_job_encode(job, ambd_now_ns()));
         ambd_session_reply(session, id, ambd_json_print(out));
     }
     return 0;
@@ -265,7 +263,10 @@ static void watch_send(struct ambd_session *session) {
         ambp_json_add_u64(generation, server->datasets[i]->name, server->datasets[i]->current->number);
     }
     text = ambd_json_print(json);
-    if (text != NULL && strlen(text) <= AMBP_PAYLOAD_BYTES_MAX) {
+    if (text == NULL) {
+        return; /* the next tick tries again */
+    }
+    if (strlen(text) <= AMBP_PAYLOAD_BYTES_MAX) {
         ambd_session_push(session, AMBP_EVENT, session->watch->id, text, strlen(text), NULL, 0, -1);
     }
     cJSON_free(text);

@@ -227,11 +227,16 @@ static int server_init_timers(struct ambd_server *server, struct amb_error *err)
 }
 
 static void server_tell_ready(const struct ambd_server *server, int fd) {
+    int r;
+
     ambd_notify("READY=1");
     if (fd < 0) {
         return;
     }
-    if (dprintf(fd, "%s\n", server->endpoint.path) < 0) {
+    do {
+        r = dprintf(fd, "%s\n", server->endpoint.path);
+    } while (r < 0 && errno == EINTR); /* nothing of a line was written then */
+    if (r < 0) {
         ambd_log(AMBD_WARN, "ready.unheard fd=%d reason=\"%s\"", fd, strerror(errno));
     }
     close(fd);

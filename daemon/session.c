@@ -40,7 +40,7 @@ cJSON *ambd_error_encode(const struct amb_error *why, cJSON *detail, bool fatal)
     ambd_json_add_string(json, "message", why->message);
     cJSON_AddBoolToObject(json, "fatal", fatal);
     if (detail != NULL) {
-        cJSON_AddItemToObject(json, "detail", detail);
+        ambp_json_add_item(json, "detail", detail);
     }
     return json;
 }
@@ -106,6 +106,8 @@ void ambd_session_close(struct ambd_session *session, const struct amb_error *wh
 
 /* Output */
 
+static void session_update_events(struct ambd_session *session);
+
 void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id, const void *a,
                        size_t a_bytes, const void *b, size_t b_bytes, int fd) {
     struct ambp_header header = {
@@ -126,6 +128,8 @@ void ambd_session_push(struct ambd_session *session, unsigned type, uint32_t id,
     if (ambd_link_push(&session->link, &header, a, a_bytes, b, b_bytes, fd, &err) < 0) {
         session->server->counters.out_queue_limit += err.code == AMB_ERR_LIMIT;
         ambd_session_close(session, err.code == -EPIPE || err.code == -ECONNRESET ? NULL : &err);
+    } else if (ambd_link_queued(&session->link) > 0) {
+        session_update_events(session); /* whoever pushed: the rest leaves when there is room */
     }
 }
 
@@ -150,13 +154,14 @@ void ambd_session_reply(struct ambd_session *session, uint32_t id, char *text) {
 
 void ambd_session_fail(struct ambd_session *session, uint32_t id, const struct amb_error *why, cJSON *detail,
                        bool fatal) {
-    char *text = ambd_json_print(ambd_error_encode(why, detail, fatal));
+    static const char hungry[] = "{\"code\":\"ENOMEM\",\"errno\":-12,\"message\":\"no memory for an answer\",\"fatal\":%s}";
+    char *text = ambd_json_print(ambd_error_encode(why, detail, fatal)), without_memory[sizeof hungry + 8];
+    const char *said = text != NULL ? text : without_memory;
 
+    snprintf(without_memory, sizeof without_memory, hungry, fatal ? "true" : "false");
     session->server->counters.denied += why->code == AMB_ERR_DENIED;
     session->server->counters.protocol_errors += fatal;
-    if (text != NULL) {
-        ambd_session_push(session, AMBP_ERROR, id, text, strlen(text), NULL, 0, -1);
-    }
+    ambd_session_push(session, AMBP_ERROR, id, said, strlen(said), NULL, 0, -1);
     cJSON_free(text);
     if (fatal) {
         ambd_session_close(session, why);
@@ -194,6 +199,7 @@ static int session_on_hello(struct ambd_session *session, uint32_t id, const cJS
     uint64_t min = 0, max = 0;
     const char *client = "";
     cJSON *reply, *features;
+    char *text;
     int r = ambp_json_check_keys(json, "HELLO", keys, sizeof keys / sizeof keys[0], err);
 
     r = r < 0 ? r : ambp_json_get_u64(&min, json, "min", 1, UINT32_MAX, true, err);
@@ -210,20 +216,21 @@ static int session_on_hello(struct ambd_session *session, uint32_t id, const cJS
                         (unsigned long long)min, (unsigned long long)max, AMBP_VERSION);
     }
     snprintf(session->client, sizeof session->client, "%s", client);
-    session->greeted = true;
-    uv_timer_stop(&session->hello);
     reply = cJSON_CreateObject();
     cJSON_AddNumberToObject(reply, "version", AMBP_VERSION);
     cJSON_AddStringToObject(reply, "server", "ambientd/" AMB_VERSION);
     features = cJSON_AddArrayToObject(reply, "features");
-    cJSON_AddItemToArray(features, cJSON_CreateString("fd"));
+    ambp_json_add_item(features, NULL, cJSON_CreateString("fd"));
     cJSON_AddNumberToObject(reply, "pid", (double)getpid());
     ambd_log_client(session->uid, AMBD_DEBUG, "session.hello id=%llu client=\"%s\"",
                     (unsigned long long)session->id, session->client);
-    char *text = ambd_json_print(reply);
-    if (text != NULL) {
-        ambd_session_push(session, AMBP_WELCOME, id, text, strlen(text), NULL, 0, -1);
+    text = ambd_json_print(reply);
+    if (text == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for WELCOME");
     }
+    session->greeted = true;
+    uv_timer_stop(&session->hello);
+    ambd_session_push(session, AMBP_WELCOME, id, text, strlen(text), NULL, 0, -1);
     cJSON_free(text);
     return 0;
 }

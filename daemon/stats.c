@@ -216,14 +216,14 @@ static void side_encode(cJSON *json, const char *name, struct side *side, size_t
     ambp_json_add_u64(object, "inf", side->inf);
     list = cJSON_AddArrayToObject(object, "counts");
     for (size_t i = 0; i < n_bins; i++) {
-        cJSON_AddItemToArray(list, cJSON_CreateNumber((double)side->bins[i]));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber((double)side->bins[i]));
     }
     qsort(side->finite, side->n_finite, sizeof *side->finite, float_compare);
     list = cJSON_AddArrayToObject(object, "quantiles");
     for (int q = 0; q <= 4; q++) {
         size_t i = side->n_finite > 0 ? (side->n_finite - 1) * (size_t)q / 4 : 0;
 
-        cJSON_AddItemToArray(list, side->n_finite > 0 ? cJSON_CreateNumber((double)side->finite[i]) : cJSON_CreateNull());
+        ambp_json_add_item(list, NULL, side->n_finite > 0 ? cJSON_CreateNumber((double)side->finite[i]) : cJSON_CreateNull());
     }
 }
 
@@ -258,7 +258,7 @@ static int group_encode(cJSON *out, const struct groups *groups, uint32_t i_grou
     ambp_json_add_u64(json, "quarantined", n_quarantined);
     side_encode(json, "sigma_min", &sides[0], n_bins);
     side_encode(json, "sigma_max", &sides[1], n_bins);
-    cJSON_AddItemToArray(out, json);
+    ambp_json_add_item(out, NULL, json);
     return 0;
 }
 
@@ -278,7 +278,7 @@ static int stats_answer(cJSON *out, struct ambd_query *query, struct amb_error *
     ambp_json_add_u64(out, "total", groups.n_rows);
     list = cJSON_AddArrayToObject(out, "bins");
     for (size_t i = 0; i <= n_bins; i++) {
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(lo * pow(hi / lo, (double)i / (double)n_bins)));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber(lo * pow(hi / lo, (double)i / (double)n_bins)));
     }
     list = cJSON_AddArrayToObject(out, "groups");
     for (uint32_t g = 0; g < groups.n_groups && r == 0; g++) {

@@ -90,7 +90,7 @@ static void add_sources(cJSON *json, const struct ambd_dataset *dataset) {
         cJSON_AddNumberToObject(row, "samples", dataset->edition->sources[i].count);
         cJSON_AddNumberToObject(row, "shards", (double)dataset->edition->n_shards[i]);
         cJSON_AddNumberToObject(row, "repeat", dataset->edition->sources[i].repeat);
-        cJSON_AddItemToArray(sources, row);
+        ambp_json_add_item(sources, NULL, row);
     }
 }
 
@@ -220,7 +220,7 @@ static void add_sessions(cJSON *json, struct ambd_server *server) {
         cJSON_AddNumberToObject(row, "pid", (double)session->pid);
         ambd_json_add_string(row, "client", session->client);
         add_stream(row, session->stream != NULL && session->stream->ready ? session->stream : NULL);
-        cJSON_AddItemToArray(sessions, row);
+        ambp_json_add_item(sessions, NULL, row);
     }
 }
 
@@ -271,7 +271,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
 static void add_jobs(cJSON *json, const struct ambd_server *server) {
     cJSON *all = ambd_jobs_encode(&server->jobs, NULL);
 
-    cJSON_AddItemToObject(json, "jobs", cJSON_DetachItemFromObjectCaseSensitive(all, "jobs"));
+    ambp_json_add_item(json, "jobs", cJSON_DetachItemFromObjectCaseSensitive(all, "jobs"));
     cJSON_Delete(all);
 }
 
@@ -293,7 +293,7 @@ int ambd_query_status(struct ambd_session *session, uint32_t id, const cJSON *js
     }
     add_jobs(reply, server);
     add_sessions(reply, server);
-    cJSON_AddItemToObject(reply, "reload", ambd_reload_encode(server));
+    ambp_json_add_item(reply, "reload", ambd_reload_encode(server));
     add_counters(reply, server);
     ambd_session_reply(session, id, ambd_json_print(reply));
     return 0;
@@ -307,7 +307,7 @@ static void add_holders(cJSON *row, const struct ambd_server *server, const stru
         const struct ambd_stream *stream = session->stream;
 
         if (stream != NULL && stream->ready && stream->target->generation->edition == edition) {
-            cJSON_AddItemToArray(list, cJSON_CreateNumber((double)session->id));
+            ambp_json_add_item(list, NULL, cJSON_CreateNumber((double)session->id));
         }
     }
 }
@@ -358,7 +358,7 @@ int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSO
     }
     list = cJSON_AddArrayToObject(reply, "annotations");
     for (const struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
-        cJSON_AddItemToArray(list, encode_generation(dataset, g));
+        ambp_json_add_item(list, NULL, encode_generation(dataset, g));
     }
     ambd_session_reply(session, id, ambd_json_print(reply));
     return 0;

@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "daemon/log.h"
 #include "daemon/text.h"
+#include "proto/json.h"
 
 static uint64_t stream_kept(const struct ambd_stream *stream) {
     return stream->server->config->limits.generations_kept;
@@ -126,7 +127,7 @@ static void stream_end(struct ambd_stream *stream, const char *reason, const str
              (unsigned long long)stream->next_lend);
     cJSON_AddStringToObject(json, "reason", reason);
     if (why != NULL) {
-        cJSON_AddItemToObject(json, "error", ambd_error_encode(why, NULL, false));
+        ambp_json_add_item(json, "error", ambd_error_encode(why, NULL, false));
     }
     ambd_json_add_string(json, "message", why != NULL ? why->message : message);
     text = ambd_json_print(json);
@@ -136,6 +137,11 @@ static void stream_end(struct ambd_stream *stream, const char *reason, const str
     ambd_stream_forget_moves(stream);
     if (text != NULL) {
         ambd_session_push(stream->session, AMBP_END, stream->subscribe_id, text, strlen(text), NULL, 0, -1);
+    } else { /* who waits for an END that does not come would wait for ever */
+        struct amb_error err;
+
+        amb_fail(&err, -ENOMEM, "no memory for END");
+        ambd_session_close(stream->session, &err);
     }
     cJSON_free(text);
 }

@@ -115,7 +115,7 @@ cJSON *ambd_gap_encode(const struct amb_sampler_report *report) {
     const double ends[] = {report->gap_lo, report->gap_hi};
 
     for (int i = 0; i < 2; i++) {
-        cJSON_AddItemToArray(gap, isinf(ends[i]) ? cJSON_CreateString("inf") : cJSON_CreateNumber(ends[i]));
+        ambp_json_add_item(gap, NULL, isinf(ends[i]) ? cJSON_CreateString("inf") : cJSON_CreateNumber(ends[i]));
     }
     ambp_json_add_f64(json, "mass", report->gap_mass);
     return json;
@@ -135,16 +135,16 @@ static void encode_fields(cJSON *json, const struct amb_layout *layout) {
         ambd_json_add_string(row, "name", name);
         cJSON_AddStringToObject(row, "dtype", amb_dtype_name(field->dtype));
         shape = cJSON_AddArrayToObject(row, "shape");
-        cJSON_AddItemToArray(shape, cJSON_CreateNumber(layout->batch_size));
+        ambp_json_add_item(shape, NULL, cJSON_CreateNumber(layout->batch_size));
         for (uint32_t d = 0; d < field->n_dims; d++) {
-            cJSON_AddItemToArray(shape, cJSON_CreateNumber(field->dims[d]));
+            ambp_json_add_item(shape, NULL, cJSON_CreateNumber(field->dims[d]));
         }
         ambp_json_add_u64(row, "offset", field->offset);
         ambp_json_add_u64(row, "bytes", field->bytes);
         ambp_json_add_u64(row, "row_bytes", field->row_bytes);
         cJSON_AddBoolToObject(row, "ragged", field->ragged);
         cJSON_AddBoolToObject(row, "stacked", field->stacked);
-        cJSON_AddItemToArray(fields, row);
+        ambp_json_add_item(fields, NULL, row);
     }
 }
 
@@ -196,7 +196,7 @@ static char *subscribed_encode(struct ambd_stream *stream, const struct amb_samp
     ambp_json_add_u64(json, "world_size", subscription->world_size);
     encode_fields(json, &stream->layout);
     encode_keys(json, &stream->target->fill.keys);
-    cJSON_AddItemToObject(json, "state",
+    ambp_json_add_item(json, "state",
                           n > 0 ? cJSON_ParseWithLength(stream->state_text, (size_t)n) : cJSON_CreateNull());
     if (stream->end_step == UINT64_MAX) {
         cJSON_AddNullToObject(json, "steps");
@@ -204,7 +204,7 @@ static char *subscribed_encode(struct ambd_stream *stream, const struct amb_samp
         ambp_json_add_u64(json, "steps", stream->end_step - stream->next_lend);
     }
     ambp_json_add_u64(json, "entries_per_pass", report->n_entries);
-    cJSON_AddItemToObject(json, "gap", report->gap_mass > 0 ? ambd_gap_encode(report) : cJSON_CreateNull());
+    ambp_json_add_item(json, "gap", report->gap_mass > 0 ? ambd_gap_encode(report) : cJSON_CreateNull());
     encode_warnings(json, stream);
     return ambd_json_print(json);
 }

@@ -1,6 +1,9 @@
 /* Foreign bytes as JSON: always UTF-8, what is UTF-8 unchanged. */
 #include "base/test.h"
+
+#include "base/alloc.h"
 #include "daemon/text.h"
+#include "proto/json.h"
 
 static void check(const char *bytes, size_t n, const char *want) {
     cJSON *json = cJSON_CreateObject();
@@ -28,7 +31,36 @@ TEST(utf8_stays_and_the_rest_is_replaced_byte_by_byte) {
     check("", 0, "");
 }
 
+/* A tree with a dozen allocations; each fails in turn: the text is whole, or there is none. */
+TEST(what_has_holes_is_not_printed) {
+    static const char whole[] = "{\"a\":\"x\",\"list\":[1,\"two\"],\"inner\":{\"b\":\"y\"}}";
+    unsigned n_holes = 0;
+
+    ambp_json_init();
+    for (uint64_t n = 1; n < 40; n++) {
+        cJSON *json, *list, *inner;
+        char *text;
+
+        amb_alloc_fail(n, false);
+        json = cJSON_CreateObject();
+        ambd_json_add_string(json, "a", "x");
+        list = cJSON_AddArrayToObject(json, "list");
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber(1));
+        ambd_json_add_text(list, NULL, "two", 3);
+        inner = cJSON_CreateObject();
+        ambd_json_add_string(inner, "b", "y");
+        ambp_json_add_item(json, "inner", inner);
+        text = ambd_json_print(json);
+        amb_alloc_fail(0, false);
+        assert_true(text == NULL || strcmp(text, whole) == 0);
+        n_holes += text == NULL;
+        cJSON_free(text);
+    }
+    assert_in_range(n_holes, 12, 30);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(what_has_holes_is_not_printed),
     cmocka_unit_test(utf8_stays_and_the_rest_is_replaced_byte_by_byte),
 };
 

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "proto/frame.h"
+#include "proto/json.h"
 
 /* Length of the valid UTF-8 sequence at p (RFC 3629), 0 if it is none. */
 static size_t text_sequence(const uint8_t *p, size_t bytes) {
@@ -36,9 +38,9 @@ static size_t text_sequence(const uint8_t *p, size_t bytes) {
 void ambd_json_add_text(cJSON *object, const char *key, const char *text, size_t bytes) {
     const uint8_t *p = (const uint8_t *)text;
     char *clean = amb_malloc(3 * bytes + 1), *out = clean;
-    cJSON *item;
 
     if (clean == NULL) {
+        ambp_json_note_hole();
         return;
     }
     for (size_t i = 0; i < bytes;) {
@@ -49,13 +51,8 @@ void ambd_json_add_text(cJSON *object, const char *key, const char *text, size_t
         i += n > 0 ? n : 1;
     }
     *out = '\0';
-    item = cJSON_CreateString(clean);
+    ambp_json_add_item(object, key, cJSON_CreateString(clean));
     amb_free(clean);
-    if (key == NULL) {
-        cJSON_AddItemToArray(object, item);
-    } else {
-        cJSON_AddItemToObject(object, key, item);
-    }
 }
 
 void ambd_json_add_string(cJSON *object, const char *key, const char *text) {
@@ -67,9 +64,13 @@ void ambd_json_add_string(cJSON *object, const char *key, const char *text) {
 }
 
 char *ambd_json_print(cJSON *json) {
-    char *text = cJSON_PrintUnformatted(json);
+    char *text = cJSON_PrintBuffered(json, AMBP_PAYLOAD_BYTES_MAX, 0); /* one allocation for what fits a frame */
 
     cJSON_Delete(json);
+    if (ambp_json_take_hole()) {
+        cJSON_free(text);
+        text = NULL;
+    }
     return text;
 }
 

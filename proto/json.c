@@ -14,8 +14,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/suggest.h"
 #include "proto/json-grammar.h"
+
+static _Thread_local bool json_has_hole;
+
+void ambp_json_note_hole(void) {
+    json_has_hole = true;
+}
+
+bool ambp_json_take_hole(void) {
+    bool had = json_has_hole;
+
+    json_has_hole = false;
+    return had;
+}
+
+void ambp_json_add_item(cJSON *parent, const char *key, cJSON *item) {
+    if (!(key != NULL ? cJSON_AddItemToObject(parent, key, item) : cJSON_AddItemToArray(parent, item))) {
+        cJSON_Delete(item);
+        json_has_hole = true;
+    }
+}
+
+static void *json_malloc(size_t bytes) {
+    void *p = amb_malloc(bytes);
+
+    json_has_hole = json_has_hole || p == NULL;
+    return p;
+}
+
+void ambp_json_init(void) {
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = json_malloc, .free_fn = amb_free});
+}
 
 int ambp_json_decode(cJSON **out, const char *text, size_t bytes, unsigned depth_max, struct amb_error *err) {
     cJSON *json;

@@ -10,6 +10,15 @@
 
 #define AMBP_JSON_DEPTH_MAX 16u /* DESIGN section 9 */
 
+/* cJSON's allocations are amb_malloc's from here on, and one that fails is remembered. At start, before other threads. */
+void ambp_json_init(void);
+/* cJSON leaves out what it has no memory for and says nothing: true if a tree that this thread built since the last call may
+ * have such a hole. Thread: any. */
+bool ambp_json_take_hole(void);
+void ambp_json_note_hole(void); /* something was left out by us */
+/* Take `item` into an object, or an array (key NULL). Without memory it is deleted, and there is a hole. */
+void ambp_json_add_item(cJSON *parent, const char *key, cJSON *item);
+
 /**
  * Parse one JSON value that fills `bytes` (spaces around it apart): strict RFC 8259 (proto/json-grammar.h).
  *

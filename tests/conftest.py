@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 import time
@@ -51,6 +52,8 @@ class Daemon:
                                             stdin=subprocess.DEVNULL, pass_fds=[write], env=env, preexec_fn=preexec_fn)
         os.close(write)
         with open(ready, "rb") as pipe:
+            if not select.select([pipe], [], [], 120)[0]:
+                self.process.kill()
             self.ready = pipe.readline().decode()
         if not self.ready:
             self.process.wait(30)

@@ -127,6 +127,12 @@ static bool fake_matches(const struct fake_sample *sample, unsigned rule, const 
     }
 }
 
+int amb_catalog_load_names(struct amb_catalog *cat, struct amb_error *err) {
+    (void)cat;
+    (void)err;
+    return 0;
+}
+
 uint32_t amb_catalog_find(uint32_t *i_sample, struct amb_catalog *cat, const char *name, size_t name_bytes) {
     uint32_t n = 0;
 

@@ -191,6 +191,7 @@ int amb_import_jsonl(struct amb_import_report *report, struct amb_ledger *ledger
                                                           .span = options->span,
                                                           .crop_threshold = options->crop_threshold});
     r = import_check_options(options, err);
+    r = r < 0 ? r : amb_catalog_load_names(cat, err);
     r = r < 0 ? r : import_stage_init(&stage, amb_catalog_count(cat), err);
     r = r < 0 ? r : import_lines(report, &stage, cat, &record, options->inf_from, err);
     import_name_rule(report);

@@ -11,12 +11,14 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <glob.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/cleanup.h"
+#include "shard/pattern.h"
 
 struct ort_base {
     const void *(*GetApi)(uint32_t version);
@@ -26,7 +28,7 @@ struct ort_base {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct amb_ort loaded; /* guarded by lock until `env` is set, constant afterwards */
 
-/* Where pip puts the wheel, newest Python first: glob sorts, so the last match is taken. */
+/* Where pip puts the wheel, newest Python first: they come sorted, so the last match is taken. */
 static const char *const package_globs[] = {
     "/usr/local/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*",
     "/usr/local/lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so.*",
@@ -45,15 +47,15 @@ int amb_ort_fail(const struct amb_ort *ort, amb_ort_result result, int code, con
 }
 
 static void *ort_open_glob(char *path, size_t bytes, const char *pattern) {
+    AMB_CLEANUP(amb_paths_deinit) struct amb_paths found = AMB_PATHS_NULL;
     void *library = NULL;
-    glob_t found;
 
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = found.gl_pathc; i-- > 0 && library == NULL;) {
-            library = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
-            snprintf(path, bytes, "%s", found.gl_pathv[i]);
-        }
-        globfree(&found);
+    if (amb_paths_push_pattern(&found, pattern, NULL) < 0) {
+        return NULL;
+    }
+    for (size_t i = found.n; i-- > 0 && library == NULL;) {
+        library = dlopen(found.items[i], RTLD_NOW | RTLD_LOCAL);
+        snprintf(path, bytes, "%s", found.items[i]);
     }
     return library;
 }

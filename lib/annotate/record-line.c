@@ -5,6 +5,7 @@
  */
 #include "annotate/record-line.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "annotate/number.h"
@@ -29,6 +30,10 @@ int record_fail_syntax(const struct record_line *line, struct amb_error *err) {
     const char *at = line->in.p < line->in.end ? line->in.p : line->in.end;
     char found[RECORD_FOUND_BYTES + 4];
 
+    if (line->in.no_memory) {
+        return amb_fail(err, -ENOMEM, "out of memory at line %llu (%s)", (unsigned long long)line->record->i_line,
+                        line->record->options.path);
+    }
     if (at == line->in.end) {
         return amb_fail(err, AMB_ERR_FORMAT, "line %llu column %zu: ends too early, allowed: one object a line (%s)",
                         (unsigned long long)line->record->i_line, (size_t)(at - line->in.start) + 1,

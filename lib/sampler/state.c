@@ -186,7 +186,7 @@ int amb_state_decode(struct amb_state *out, const char *json, size_t bytes, stru
     r = ambp_json_decode(&object, json, bytes, STATE_DEPTH_MAX, &why);
     r = r < 0 ? r : load_format(object, &why);
     r = r < 0 ? r : load_state(&state, object, &why);
-    if (r == AMB_ERR_VERSION || r == AMB_ERR_UNSUPPORTED) {
+    if (r == AMB_ERR_VERSION || r == AMB_ERR_UNSUPPORTED || r == -ENOMEM) {
         return amb_fail(err, r, "%s", why.message);
     }
     if (r < 0) {

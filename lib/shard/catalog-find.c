@@ -6,6 +6,7 @@
  * a folder the base name is the key, and where no key has a prefix the path's key is the key; then one table
  * does.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "shard/catalog-private.h"
@@ -163,16 +164,25 @@ static uint32_t find_with_source(uint32_t *i_sample, const struct amb_catalog *c
     return 0;
 }
 
-uint32_t amb_catalog_find(uint32_t *i_sample, struct amb_catalog *cat, const char *name, size_t name_bytes) {
-    const struct find_text given = {name, name_bytes}, stem = find_stem(given);
-    const struct amb_lookup *by_path, *by_base;
+static bool find_build(struct amb_catalog *cat) {
     bool built;
-    uint32_t n;
 
     pthread_mutex_lock(&cat->lock);
     built = find_build_locked(cat);
     pthread_mutex_unlock(&cat->lock);
-    if (!built) {
+    return built;
+}
+
+int amb_catalog_load_names(struct amb_catalog *cat, struct amb_error *err) {
+    return find_build(cat) ? 0 : amb_fail(err, -ENOMEM, "no memory to look up %u keys", cat->n_samples);
+}
+
+uint32_t amb_catalog_find(uint32_t *i_sample, struct amb_catalog *cat, const char *name, size_t name_bytes) {
+    const struct find_text given = {name, name_bytes}, stem = find_stem(given);
+    const struct amb_lookup *by_path, *by_base;
+    uint32_t n;
+
+    if (!find_build(cat)) {
         return 0;
     }
     by_path = cat->by_path.entries != NULL ? &cat->by_path : &cat->by_key;

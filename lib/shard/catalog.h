@@ -169,11 +169,14 @@ uint64_t amb_catalog_identity(const struct amb_catalog *cat, uint32_t i_sample);
  * Find a sample by what a person or an annotations file calls it: tried in this order "source/key", key,
  * path of the picture inside its shard or folder, base name with extension, base name without.
  *
- * The lookup tables are built at the first call (thread-safe) and kept.
+ * The lookup tables are built at the first call (thread-safe) and kept; without memory for them nothing is found, so whoever
+ * has to tell the two apart calls amb_catalog_load_names first.
  * Returns: the number of samples that match by the first rule that matches any (0 none, 1 unique, more:
  *          ambiguous); *i_sample is the first of them.
  */
 uint32_t amb_catalog_find(uint32_t *i_sample, struct amb_catalog *cat, const char *name, size_t name_bytes);
+/* Build the tables of amb_catalog_find, where they are not. -ENOMEM. Thread: any. */
+int amb_catalog_load_names(struct amb_catalog *cat, struct amb_error *err);
 
 /**
  * Digest of the samples alone: running XXH3-128 over, for each sample in order, uid, version 0, group, label,

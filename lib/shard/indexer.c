@@ -107,6 +107,9 @@ static int indexer_get_field(struct amb_label *out, struct amb_indexer *indexer,
     if (ok) {
         *out = amb_label_decode_field(&indexer->floats, indexer->text.data, indexer->text.n_bytes, field);
     }
+    if (out->kind == AMB_LABEL_KIND_NO_MEMORY) {
+        return amb_fail(err, -ENOMEM, "index: out of memory");
+    }
     if (out->kind == AMB_LABEL_KIND_BAD) {
         indexer_note_bad(indexer, json, out);
     }

@@ -14,6 +14,7 @@
 void amb_jsontext_init(struct amb_jsontext *in, const uint8_t *text, size_t bytes) {
     in->start = in->p = (const char *)text;
     in->end = in->start + bytes;
+    in->no_memory = false;
     if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         in->p += 3; /* byte order mark of editors on Windows */
     }
@@ -66,7 +67,14 @@ static bool jsontext_hex4(uint32_t *out, struct amb_jsontext *in) {
     return true;
 }
 
-static bool jsontext_push_utf8(struct amb_buf *out, uint32_t c) {
+static bool jsontext_push(struct amb_jsontext *in, struct amb_buf *out, const void *data, size_t bytes) {
+    bool pushed = amb_buf_push(out, data, bytes) == 0;
+
+    in->no_memory = in->no_memory || !pushed;
+    return pushed;
+}
+
+static bool jsontext_push_utf8(struct amb_jsontext *in, struct amb_buf *out, uint32_t c) {
     uint8_t b[4];
     size_t n;
 
@@ -86,7 +94,7 @@ static bool jsontext_push_utf8(struct amb_buf *out, uint32_t c) {
     for (size_t i = 1; i < n; i++) {
         b[i] = (uint8_t)(0x80 | (c >> (6 * (n - 1 - i)) & 0x3F));
     }
-    return amb_buf_push(out, b, n) == 0;
+    return jsontext_push(in, out, b, n);
 }
 
 /* Behind "\u". A lone surrogate is no character and refused, but for \udc80 to \udcff: so Python (surrogateescape)
@@ -107,11 +115,11 @@ static bool jsontext_unicode(struct amb_buf *out, struct amb_jsontext *in) {
         }
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
     } else if (c >= 0xDC80 && c < 0xDD00) {
-        return amb_buf_push(out, &(uint8_t){(uint8_t)c}, 1) == 0;
+        return jsontext_push(in, out, &(uint8_t){(uint8_t)c}, 1);
     } else if (c >= 0xDC00 && c < 0xE000) {
         return false;
     }
-    return jsontext_push_utf8(out, c);
+    return jsontext_push_utf8(in, out, c);
 }
 
 static bool jsontext_escape(struct amb_buf *out, struct amb_jsontext *in) {
@@ -130,7 +138,7 @@ static bool jsontext_escape(struct amb_buf *out, struct amb_jsontext *in) {
         return false;
     }
     in->p++;
-    return amb_buf_push(out, &to[hit - from], 1) == 0;
+    return jsontext_push(in, out, &to[hit - from], 1);
 }
 
 bool amb_jsontext_string(struct amb_buf *out, struct amb_jsontext *in) {
@@ -144,7 +152,7 @@ bool amb_jsontext_string(struct amb_buf *out, struct amb_jsontext *in) {
         while (in->p < in->end && *in->p != '"' && *in->p != '\\' && (unsigned char)*in->p >= 0x20) {
             in->p++;
         }
-        if (in->p == in->end || amb_buf_push(out, run, (size_t)(in->p - run)) != 0) {
+        if (in->p == in->end || !jsontext_push(in, out, run, (size_t)(in->p - run))) {
             return false;
         }
         if (*in->p == '"') {

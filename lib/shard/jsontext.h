@@ -11,6 +11,7 @@
 /* Position in a text. After any call that returned false, `p` is near what could not be read. */
 struct amb_jsontext {
     const char *p, *end, *start;
+    bool no_memory; /* why a call returned false: the text may be right */
 };
 
 void amb_jsontext_init(struct amb_jsontext *in, const uint8_t *text, size_t bytes);

@@ -33,6 +33,11 @@ struct amb_labels {
 
 static const struct amb_label label_bad = {.kind = AMB_LABEL_KIND_BAD};
 
+/* What could not be taken from `in`. */
+static struct amb_label label_untaken(const struct amb_jsontext *in) {
+    return (struct amb_label){.kind = in->no_memory ? AMB_LABEL_KIND_NO_MEMORY : AMB_LABEL_KIND_BAD};
+}
+
 static bool label_digits(int64_t *out, const char *text, size_t bytes) {
     char digits[LABEL_CLS_BYTES + 1], *stop;
     long long v;
@@ -91,7 +96,11 @@ static bool label_take_vector(struct amb_label *out, struct amb_buf *floats, str
         return false;
     }
     do {
-        if (width == AMB_LABEL_WIDTH_MAX || !amb_jsontext_number(&v, in) || !label_push_float(floats, v)) {
+        if (width == AMB_LABEL_WIDTH_MAX || !amb_jsontext_number(&v, in)) {
+            return false;
+        }
+        if (!label_push_float(floats, v)) {
+            in->no_memory = true;
             return false;
         }
         width++;
@@ -129,19 +138,19 @@ struct amb_label amb_label_decode_field(struct amb_buf *floats, const uint8_t *t
         return label_bad;
     }
     if (!amb_jsontext_field(&in, floats, field)) {
-        return amb_jsontext_peek(&in) == '}' ? AMB_LABEL_NULL : label_bad;
+        return !in.no_memory && amb_jsontext_peek(&in) == '}' ? AMB_LABEL_NULL : label_untaken(&in);
     }
     if (amb_jsontext_peek(&in) == '"') {
         label.kind = AMB_LABEL_KIND_INT;
         if (!amb_jsontext_string(floats, &in) ||
             !label_digits(&label.value, (const char *)floats->data, floats->n_bytes)) {
-            return label_bad;
+            return label_untaken(&in);
         }
         return label;
     }
     floats->n_bytes = 0;
     if (!label_take(&label, floats, &in)) {
-        return label_bad;
+        return label_untaken(&in);
     }
     label.vector = floats->data;
     return label;
@@ -186,6 +195,9 @@ static int labels_push(struct amb_labels *labels, const struct amb_buf *name, co
 }
 
 static int labels_fail(const struct amb_jsontext *in, struct amb_error *err, const char *what) {
+    if (in->no_memory) {
+        return amb_fail(err, -ENOMEM, "labels: out of memory");
+    }
     return amb_fail(err, AMB_ERR_FORMAT,
                     "dataset.json: line %zu, byte %zu: %s; expected is "
                     "{\"labels\": [[\"name\", 3], ...]} with an integer, or a list of numbers, for each name",
@@ -219,7 +231,7 @@ static int labels_decode(struct amb_labels *labels, struct amb_jsontext *in, str
         return labels_fail(in, err, "no object");
     }
     if (!amb_jsontext_field(in, &name, "labels")) {
-        return amb_jsontext_peek(in) == '}' ? 0 : labels_fail(in, err, "not JSON");
+        return !in->no_memory && amb_jsontext_peek(in) == '}' ? 0 : labels_fail(in, err, "not JSON");
     }
     if (amb_jsontext_word(in, "null")) {
         return 0;

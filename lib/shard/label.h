@@ -14,6 +14,7 @@ enum amb_label_kind {
     AMB_LABEL_KIND_INT,
     AMB_LABEL_KIND_VECTOR,
     AMB_LABEL_KIND_BAD, /* there, but no label */
+    AMB_LABEL_KIND_NO_MEMORY, /* of amb_label_decode_field: nothing is known */
 };
 
 struct amb_label {
@@ -30,7 +31,7 @@ struct amb_label amb_label_decode_cls(const uint8_t *text, size_t bytes);
 /**
  * Field of the object that is the whole of a .json member. A number without fraction, true or false, or a
  * string of decimal digits is INT; an array of numbers is VECTOR, whose floats lie in `floats`; text that is
- * no JSON object is BAD.
+ * no JSON object is BAD. NO_MEMORY where there was none.
  */
 struct amb_label amb_label_decode_field(struct amb_buf *floats, const uint8_t *text, size_t bytes,
                                         const char *field);

@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <glob.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "shard/catalog.h"
+#include "shard/wildcard.h"
 
 #define PATTERN_GROUPS_MAX 32u /* brace groups in one pattern; not tuned */
 
@@ -56,14 +56,11 @@ static int paths_compare(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* A folder that is not there holds no matches; one that cannot be listed might. */
-static int glob_on_error(const char *path, int code) {
-    (void)path;
-    return code != ENOENT && code != ENOTDIR;
+static int paths_on_match(void *opaque, const char *path, struct amb_error *err) {
+    return paths_push(opaque, path, err);
 }
 
 static int paths_push_glob(struct amb_paths *paths, const char *path, struct amb_error *err) {
-    glob_t found;
     size_t first = paths->n;
     struct stat st;
     int r;
@@ -71,21 +68,12 @@ static int paths_push_glob(struct amb_paths *paths, const char *path, struct amb
     if (stat(path, &st) == 0) {
         return paths_push(paths, path, err);
     }
-    r = glob(path, GLOB_NOSORT, glob_on_error, &found);
-    if (r == GLOB_NOMATCH) {
+    r = amb_wildcard_walk(path, paths_on_match, paths, err);
+    if (r == 0 && paths->n == first) {
         return amb_fail(err, -ENOENT, "pattern '%s' matches nothing: no such file or folder", path);
     }
-    if (r != 0) {
-        return amb_fail(err, r == GLOB_NOSPACE ? -ENOMEM : -EIO,
-                        "pattern '%s': a folder in it cannot be listed", path);
-    }
-    for (size_t i = 0; i < found.gl_pathc && r == 0; i++) {
-        r = paths_push(paths, found.gl_pathv[i], err);
-    }
-    globfree(&found);
     if (paths->n > first) {
-        qsort(paths->items + first, paths->n - first, sizeof *paths->items,
-              paths_compare); /* glob sorts by locale */
+        qsort(paths->items + first, paths->n - first, sizeof *paths->items, paths_compare);
     }
     return r;
 }
@@ -262,7 +250,7 @@ static int pattern_expand_range(struct amb_paths *paths, const char *pattern,
     return r;
 }
 
-/* Backslashes have done their work on braces; glob(3) keeps those before its own characters. */
+/* Backslashes have done their work on braces; wildcard.c keeps those before its own characters. */
 static void pattern_unescape(char *text) {
     char *to = text;
 

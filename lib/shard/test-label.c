@@ -1,5 +1,8 @@
 #include "base/test.h"
 
+#include <errno.h>
+
+#include "base/alloc.h"
 #include "proto/wire.h"
 #include "shard/jsontext.h"
 #include "shard/label.h"
@@ -143,6 +146,26 @@ TEST(dataset_json_gives_vectors_by_name) {
     assert_non_null(strstr(err.message, "line 3"));
 }
 
+/* A label that only memory keeps from being read must not pass for a bad one: indexes are kept. */
+TEST(want_of_memory_is_no_bad_label) {
+    static const char text[] = "{\"l\": \"12\"}", table[] = "{\"labels\": [[\"a.png\", 3]]}";
+
+    for (uint64_t n = 1; n <= 3; n++) {
+        struct amb_buf floats = AMB_BUF_NULL;
+        struct amb_labels *labels = NULL;
+        struct amb_error err = AMB_ERROR_NULL;
+        struct amb_label label;
+
+        amb_alloc_fail(n, false);
+        label = amb_label_decode_field(&floats, (const uint8_t *)text, sizeof text - 1, "l");
+        assert_true(label.kind == AMB_LABEL_KIND_NO_MEMORY || (n > 1 && label.kind == AMB_LABEL_KIND_INT && label.value == 12));
+        amb_alloc_fail(n, false);
+        assert_int_equal(amb_labels_new(&labels, (const uint8_t *)table, sizeof table - 1, &err), -ENOMEM);
+        amb_alloc_fail(0, false);
+        amb_buf_deinit(&floats);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(cls_is_a_decimal_integer_or_bad),
     cmocka_unit_test(json_field_becomes_a_label_or_is_bad),
@@ -150,6 +173,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(half_an_object_is_no_object_without_labels),
     cmocka_unit_test(dataset_json_gives_integers_by_name),
     cmocka_unit_test(dataset_json_gives_vectors_by_name),
+    cmocka_unit_test(want_of_memory_is_no_bad_label),
 };
 
 TEST_MAIN(tests)
