@@ -118,7 +118,7 @@ step_asan() {
     export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0
     one asan-build bash tests/build.sh build/asan -Db_sanitize=address,undefined -Doptimization=1 -Dbenches=false || return
-    meson_tests asan-unit build/asan --timeout-multiplier 8
+    meson_tests asan-unit build/asan --timeout-multiplier 8 --no-suite fault
     python_tests asan-pytest "$root/build/asan" tests -m "not slow and not alone"
 }
 
@@ -130,13 +130,13 @@ step_clang() {
 
 step_tsan() {
     export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-    AMBIENTD_TEST_STRIDE=8 meson_tests tsan-unit build/clang-tsan --timeout-multiplier 12
+    AMBIENTD_TEST_STRIDE=8 meson_tests tsan-unit build/clang-tsan --timeout-multiplier 12 --no-suite fault --no-suite slow
     python_tests tsan-pytest "$root/build/clang-tsan" tests -m "threads and not alone"
 }
 
 step_valgrind() {
     # ort: valgrind finds fault with the inside of ONNX Runtime (overlapping memcpy while it loads)
-    AMBIENTD_TEST_STRIDE=8 meson_tests valgrind build --timeout-multiplier 40 --no-suite slow --no-suite ort \
+    AMBIENTD_TEST_STRIDE=8 meson_tests valgrind build --timeout-multiplier 40 --no-suite slow --no-suite ort --no-suite fault \
         --wrapper "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
 }
 

@@ -1,5 +1,6 @@
 #include "base/test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -588,21 +589,30 @@ TEST(a_process_that_leaves_is_no_cause_in_the_bytes) {
     assert_no_children();
 }
 
-/* The one child of this process; 0: none. */
+/* The one child of this process; 0: none. /proc/self/task/TID/children is only whole while everybody is stopped (proc(5)). */
 static pid_t find_child(void) {
-    char path[64];
-    int pid = 0;
-    FILE *file;
+    DIR *dir = opendir("/proc");
+    pid_t found = 0;
 
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    file = fopen(path, "r");
-    if (file != NULL) {
-        if (fscanf(file, "%d", &pid) != 1) {
-            pid = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL && found == 0; entry = readdir(dir)) {
+        char path[300], text[512] = "", *end;
+        FILE *file;
+        int parent = 0;
+
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        file = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? fopen(path, "r") : NULL;
+        if (file == NULL) {
+            continue;
         }
+        text[fread(text, 1, sizeof text - 1, file)] = '\0';
         fclose(file);
+        end = strrchr(text, ')'); /* of the name, which may hold anything */
+        if (end != NULL && sscanf(end, ") %*c %d", &parent) == 1 && parent == getpid()) {
+            found = (pid_t)atoi(entry->d_name);
+        }
     }
-    return (pid_t)pid;
+    closedir(dir);
+    return found;
 }
 
 static void *kill_child(void *opaque) {
@@ -625,7 +635,7 @@ TEST(a_kill_from_outside_is_no_cause_in_the_bytes) {
     struct amb_error err = AMB_ERROR_NULL;
     pthread_t killer;
     siginfo_t info;
-    pid_t pid = 0;
+    pid_t pid;
 
     limits.cpu_ns = UINT64_C(60000000000);
     decoder = new_decoder(&limits);
@@ -637,10 +647,7 @@ TEST(a_kill_from_outside_is_no_cause_in_the_bytes) {
     assert_good(decoder);
     assert_int_equal(count(&sandbox.counters.n_restarts), 1);
 
-    for (unsigned i = 0; pid == 0 && i < 1000; i++) { /* the kernel's list of them is not always whole */
-        usleep(i > 0 ? 10000 : 0);
-        pid = find_child();
-    }
+    pid = find_child();
     assert_true(pid > 0);
     kill(pid, SIGKILL);
     assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT), 0);
