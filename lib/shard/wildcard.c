@@ -76,8 +76,14 @@ static int wildcard_take(struct wildcard *wildcard, size_t n, const char *rest, 
     struct stat st;
     int r;
 
-    if (*rest == '\0') {
-        return lstat(wildcard->path, &st) == 0 ? wildcard->visit(wildcard->opaque, wildcard->path, err) : 0;
+    if (*rest == '\0' && lstat(wildcard->path, &st) == 0) {
+        return wildcard->visit(wildcard->opaque, wildcard->path, err);
+    }
+    if (*rest == '\0') { /* what is there but cannot be looked at now must not go missing without a word */
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES
+                   ? 0
+                   : amb_fail(err, -errno, "pattern '%.200s': %s cannot be examined: %s", wildcard->pattern, wildcard->path,
+                              strerror(errno));
     }
     r = wildcard_append(wildcard, n, rest, n_slashes, false, err);
     if (r < 0) {
