@@ -140,7 +140,7 @@ step_valgrind() {
         --wrapper "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
 }
 
-step_fuzz() { one fuzz bash tests/fuzz.sh --seconds "${AMBIENTD_FUZZ_SECONDS:-6}" --jobs "$jobs"; }
+step_fuzz() { one fuzz bash tests/fuzz.sh --seconds "${AMBIENTD_FUZZ_SECONDS:-4}" --jobs "$jobs"; }
 
 step_aarch64() { one aarch64 bash tests/aarch64.sh; }
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import wire
+from hostile import measure
 
 FIELDS = {"batch_size": 16, "fields": ["x_t", "index"]}
 
@@ -552,7 +553,7 @@ def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp
     if not has_peerpidfd():
         pytest.skip("SO_PEERPIDFD is unknown here: Linux before 6.5")
     one = daemon(*config(tmp_path, shards, hello_ms=60000))
-    fds = one.n_fds(), one.n_maps()
+    fds = measure.settled(one.process.pid).fds
     read, write = os.pipe()
     parent = os.fork()
     if parent == 0:
@@ -571,10 +572,7 @@ def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp
     try:
         assert one.wait_for(lambda s: s["counters"]["peers_gone"] == 1)
         assert one.wait_for(lambda s: len(s["sessions"]) == 1)
-        deadline = time.monotonic() + 10
-        while (one.n_fds(), one.n_maps()) != fds and time.monotonic() < deadline:
-            time.sleep(0.02)  # nobody asks meanwhile: a connection of ours would be counted, or not yet
-        assert (one.n_fds(), one.n_maps()) == fds
+        assert (measure.settled(one.process.pid).fds, one.n_maps()) == (fds, 0)
         assert f"process {parent}, which connected, is gone" in one.log()
     finally:
         os.kill(child, signal.SIGKILL)

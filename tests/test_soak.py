@@ -1,5 +1,5 @@
 """Suite L1: soak by work, not by hours. A day of training is 1,728,000 batches, 1,440 reloads, 10,000 connections and 100,000
-annotations; they come in this proportion and as fast as they go, for 60 s, with AMBIENTD_SOAK=1 for half an hour, or for
+annotations; they come in this proportion and as fast as they go, for 30 s, with AMBIENTD_SOAK=1 for half an hour, or for
 AMBIENTD_SOAK_SECONDS. -s prints the figures.
 """
 
@@ -18,7 +18,7 @@ from hostile import measure, offenders, size
 from test_hot_reload import FIELDS, SEED, Changing, Trainers, check
 
 pytestmark = pytest.mark.slow
-SECONDS = float(os.environ.get("AMBIENTD_SOAK_SECONDS", size(60, 1800)))
+SECONDS = float(os.environ.get("AMBIENTD_SOAK_SECONDS", size(30, 1800)))
 BATCHES, CONNECTIONS, ANNOTATIONS = 1200, 7, 70  # to one reload
 KIB, SEGMENT = 1 << 10, 64 << 20
 
