@@ -125,16 +125,16 @@ step_asan() {
         --ignore tests/test_annotate_python.py
 }
 
-# Clang's build, all of whose warnings count, is the one for tsan too.
 step_clang() {
-    one clang env CC=clang bash tests/build.sh build/clang-tsan -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Dwerror=true || return
+    one clang env CC=clang bash tests/build.sh build/clang -Doptimization=1 -Dbenches=false -Dwerror=true || return
     one headers-clang bash tests/headers.sh clang
 }
 
 step_tsan() {
     export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-    AMBIENTD_TEST_STRIDE=8 meson_tests tsan-unit build/clang-tsan --timeout-multiplier 12 --no-suite fault --no-suite slow
-    python_tests tsan-pytest "$root/build/clang-tsan" tests -m "threads and not alone"
+    one tsan-build bash tests/build.sh build/tsan -Db_sanitize=thread -Doptimization=1 -Dbenches=false || return
+    AMBIENTD_TEST_STRIDE=8 meson_tests tsan-unit build/tsan --timeout-multiplier 12 --no-suite fault --no-suite slow
+    python_tests tsan-pytest "$root/build/tsan" tests -m "threads and not alone"
 }
 
 # but numeric loops, which take minutes there, and the sandbox, whose processes it does not follow
@@ -199,7 +199,8 @@ export AMBIENTD_BUILD_JOBS=$jobs
 # the longest first
 wanted asan && start asan
 wanted pytest && start pytest
-if wanted tsan; then start clang tsan; elif wanted clang; then start clang; fi
+wanted tsan && start tsan
+wanted clang && start clang
 wanted valgrind && start valgrind
 wanted fuzz && start fuzz
 wanted unit && start unit
