@@ -138,17 +138,23 @@ bool ambd_edition_same(const struct ambd_edition *a, const struct ambd_edition *
     return amb_hash128_equal(&a->fingerprint, &b->fingerprint) && amb_catalog_same(a->fill.catalog, b->fill.catalog);
 }
 
-int ambd_edition_fits(const struct ambd_edition *a, const struct ambd_edition *b, struct amb_error *err) {
-    const struct amb_shape *x = &a->fill.shape, *y = &b->fill.shape;
+/* The slots are sealed, and the client has the keys of the noise: neither can change under a stream. */
+int ambd_edition_fits(const struct ambd_edition *edition, const struct amb_shape *shape, uint64_t noise_seed,
+                      struct amb_error *err) {
+    const struct amb_shape *x = shape, *y = &edition->fill.shape;
+    bool same_pictures = x->channels == y->channels && x->height == y->height && x->width == y->width &&
+                         x->latent == y->latent && x->label_width == y->label_width;
 
-    if (x->channels == y->channels && x->height == y->height && x->width == y->width && x->latent == y->latent &&
-        x->label_width == y->label_width && a->fill.noise_seed == b->fill.noise_seed) {
+    if (same_pictures && noise_seed == edition->fill.noise_seed) {
         return 0;
     }
+    if (same_pictures) {
+        return amb_fail(err, AMB_ERR_STATE, "noise seed %llu, this stream was subscribed under %llu: subscribe anew",
+                        (unsigned long long)edition->fill.noise_seed, (unsigned long long)noise_seed);
+    }
     return amb_fail(err, AMB_ERR_STATE,
-                    "the slots of this stream are for samples of %ux%ux%u%s, labels of %u numbers and noise seed %llu; "
-                    "these have %ux%ux%u%s, %u and %llu: subscribe anew",
-                    x->channels, x->height, x->width, x->latent ? " (latents)" : "", x->label_width,
-                    (unsigned long long)a->fill.noise_seed, y->channels, y->height, y->width,
-                    y->latent ? " (latents)" : "", y->label_width, (unsigned long long)b->fill.noise_seed);
+                    "%s of %ux%ux%u with labels of %u numbers, this stream's slots are for %s of %ux%ux%u and %u: "
+                    "subscribe anew",
+                    y->latent ? "latents" : "pictures", y->channels, y->height, y->width, y->label_width,
+                    x->latent ? "latents" : "pictures", x->channels, x->height, x->width, x->label_width);
 }

@@ -59,8 +59,9 @@ struct ambd_edition *ambd_edition_close(struct ambd_edition *edition); /* NULL o
 bool ambd_edition_same(const struct ambd_edition *a, const struct ambd_edition *b);
 
 /**
- * May a stream whose slots were laid out for `a` go on with `b`?
+ * May a stream go on with it whose slots were laid out for samples of this shape, under this noise seed?
  *
- * Errors: AMB_ERR_STATE: size, channels, kind or noise seed differ, or the labels' width. Thread: any.
+ * Errors: AMB_ERR_STATE: size, channels, kind, width of labels or noise seed differ. Thread: any.
  */
-int ambd_edition_fits(const struct ambd_edition *a, const struct ambd_edition *b, struct amb_error *err);
+int ambd_edition_fits(const struct ambd_edition *edition, const struct amb_shape *shape, uint64_t noise_seed,
+                      struct amb_error *err);

@@ -226,7 +226,8 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
     row->report = installment->edition->report;
     row->fingerprint = installment->edition->fingerprint;
     row->changed = !ambd_edition_same(row->before, installment->edition);
-    row->new_subscription = ambd_edition_fits(row->before, installment->edition, NULL) < 0;
+    row->new_subscription =
+        ambd_edition_fits(installment->edition, &row->before->fill.shape, row->before->fill.noise_seed, NULL) < 0;
     if (!row->changed) {
         installment->edition = ambd_edition_close(installment->edition);
     }

@@ -22,27 +22,6 @@ static void target_set_fill(struct ambd_target *target, const struct ambd_subscr
     amb_fill_keys_get(&target->fill.keys, target->generation->edition->fill.noise_seed, subscription->options.seed);
 }
 
-/* The slots are sealed, and the client has the keys of the noise: neither can change under a stream. */
-static int target_check_shape(const struct ambd_edition *edition, const struct amb_layout *layout, uint64_t noise_seed,
-                              struct amb_error *err) {
-    const struct amb_shape *x = &layout->shape, *y = &edition->fill.shape;
-    bool same_pictures = x->channels == y->channels && x->height == y->height && x->width == y->width &&
-                         x->latent == y->latent && x->label_width == y->label_width;
-
-    if (same_pictures && noise_seed == edition->fill.noise_seed) {
-        return 0;
-    }
-    if (same_pictures) {
-        return amb_fail(err, AMB_ERR_STATE, "noise seed %llu, this stream was subscribed under %llu: subscribe anew",
-                        (unsigned long long)edition->fill.noise_seed, (unsigned long long)noise_seed);
-    }
-    return amb_fail(err, AMB_ERR_STATE,
-                    "%s of %ux%ux%u with labels of %u numbers, this stream's slots are for %s of %ux%ux%u and %u: "
-                    "subscribe anew",
-                    y->latent ? "latents" : "pictures", y->channels, y->height, y->width, y->label_width,
-                    x->latent ? "latents" : "pictures", x->channels, x->height, x->width, x->label_width);
-}
-
 int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation,
                     const struct ambd_subscription *subscription, const struct amb_layout *layout,
                     struct amb_sampler_report *report, struct amb_error *err) {
@@ -57,7 +36,7 @@ int ambd_target_new(struct ambd_target **out, struct ambd_generation *generation
     target->n_refs = 1;
     target->dataset = subscription->dataset;
     target->generation = generation;
-    r = target_check_shape(edition, layout, subscription->noise_seed, err);
+    r = ambd_edition_fits(edition, &layout->shape, subscription->noise_seed, err);
     r = r < 0 ? r
               : ambd_shelf_acquire(&target->orders, &edition->shelf, generation->annotations, edition->sources,
                                    edition->n_sources, amb_stream_options_buffer(&subscription->options), err);
