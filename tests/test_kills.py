@@ -140,7 +140,8 @@ class Oracle:
     def __init__(self, base):
         self.imported = [{value} for value in base]  # one value; two where the daemon died over an import
         self.judged = {}                             # i: (sigma_min, evaluations)
-        self.n_done = self.n_checked = 0
+        self.n_done = self.n_checked = self.n_grown = 0
+        self.running = True                          # the job
 
     def look(self, one):
         """Compare with what the daemon says, and remember that."""
@@ -159,7 +160,8 @@ class Oracle:
             job = client.call(wire.JOBS, {})["jobs"][0]
         assert job["done"] >= self.n_done and job["state"] in ("queued", "running", "done"), (job, self.n_done)
         assert len(now) + job["given_up"] + job["unreadable"] >= self.n_done
-        self.n_done = job["done"]
+        self.n_grown += job["done"] > self.n_done
+        self.n_done, self.running = job["done"], job["state"] != "done"
 
     def look_at_all(self, one):
         for start in range(0, N_RECORDS, 50_000):
@@ -269,6 +271,8 @@ class Scene:
                 self.take_import(client, *self.send_import(client))
             time.sleep(self.rng.uniform(0, 0.2))
             self.oracle.look(self.daemon)
+            if self.n_kills % 10 == 9:  # on a slow machine a short life may end before the job's first record
+                self.await_job()
             if self.rng.random() < 0.3:
                 under_way = self.send_import(client)
                 time.sleep(self.rng.expovariate(1 / 0.015))
@@ -277,6 +281,14 @@ class Scene:
             self.n_kills += 1
             if under_way:
                 self.take_import(client, *under_way)
+
+    def await_job(self):
+        """Until the job has put down a record more."""
+        before, end = self.oracle.n_done, time.monotonic() + 30
+        while self.oracle.n_done == before and self.oracle.running:
+            assert time.monotonic() < end, "the job stands still"
+            time.sleep(0.02)
+            self.oracle.look(self.daemon)
 
     def run(self, n_kills, trainers):
         while self.n_kills < n_kills:
@@ -324,7 +336,7 @@ class Scene:
             quiet.append(self.starts.pop(before))
         ms = sorted(1000 * s for s in self.starts[1:])
         print(f"\n{what}: {self.n_kills} kills ({self.n_early} before READY, {self.n_cut} in an import, {self.n_fed} with every trainer fed), "
-              f"{self.n_imports} imports and {self.n_reloads} reloads between them; {self.oracle.n_done} records of the job, {self.oracle.n_checked} looked at, 0 lost\n"
+              f"{self.n_imports} imports and {self.n_reloads} reloads between them; {self.oracle.n_done} records of the job, seen to grow {self.oracle.n_grown} times, {self.oracle.n_checked} looked at, 0 lost\n"
               f"restart to READY with {N_RECORDS + len(self.oracle.judged)} records: under load median {statistics.median(ms):.0f} ms, maximum {ms[-1]:.0f} ms; "
               f"quiet median {1000 * statistics.median(quiet):.0f} ms, maximum {1000 * max(quiet):.0f} ms (goal 500)")
         assert statistics.median(ms) < 5000 and max(quiet) < 5
@@ -398,7 +410,7 @@ def test_a_hundred_kills_lose_nothing_and_change_no_byte(scene):
         assert (columns(one.daemon, N_RECORDS + N_JOB, N_FILE)["sigma_min"] == one.filed).all()
         verify(one)
         one.say(f"{python.n} and {c.n} batches of two trainers, {python.outages()} and {outages} outages, no byte changed")
-        assert one.n_fed > 50 and one.n_cut > 5 and one.n_early > 2 and one.oracle.n_done > 300
+        assert one.n_fed > 50 and one.n_cut > 5 and one.n_early > 2 and (one.oracle.n_grown >= 10 or not one.oracle.running)
         assert min(outages, python.outages()) > 50
         assert one.daemon.stop() == 0
 
