@@ -1,5 +1,5 @@
 /*
- * test-store-crash [--full] [SUITE...]: what a store survives, counted. Suites: prefix flip power fault memory space.
+ * test-store-crash [--share F] [SUITE...]: what a store survives, counted. Suites: prefix flip power sync fault memory space.
  *
  *   prefix   a process killed at every byte that it writes               (R1)
  *   flip     a byte changed on disk, anywhere                            (R2)
@@ -11,7 +11,8 @@
  *
  * Each state of the disk gets the whole verdict: what was acknowledged is there, what is there is a prefix of what was
  * written, a second recovery changes nothing, and a record can be appended and is found. Prints a line for each suite;
- * the exit status is 1 if a single state was wrong. AMBIENTD_CRASH=tiny is for valgrind and sanitizers.
+ * the exit status is 1 if a single state was wrong. --share takes that share of a release's sizes, 1 for some hours, but
+ * never less than every run; AMBIENTD_CRASH=tiny is for valgrind and sanitizers.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,13 +26,18 @@
 
 #define BAD_MAX 20u /* lines before giving up */
 
-enum crash_size { CRASH_TINY, CRASH_CI, CRASH_FULL };
-
-static enum crash_size crash_size = CRASH_CI;
+static bool is_tiny;
+static double share; /* of the sizes of a release; 0: those of every run */
 static struct work work;
 static struct test_disk disk, base, image, again;
 static uint64_t n_bad;
 static const struct verdict_options whole = {.with_curves = true, .with_rebuild = true};
+
+static uint64_t sized(uint64_t tiny, uint64_t every_run, uint64_t release) {
+    const uint64_t n = (uint64_t)((double)release * share);
+
+    return is_tiny ? tiny : n > every_run ? n : every_run;
+}
 
 static double now_s(void) {
     struct timespec ts;
@@ -162,7 +168,7 @@ static uint64_t prefix_shape(const char *name, size_t stride) {
 }
 
 static uint64_t suite_prefix(void) {
-    const size_t stride = crash_size == CRASH_TINY ? 997 : 1;
+    const size_t stride = sized(997, 1, 1);
     uint64_t n = 0;
 
     shape_tiny();
@@ -173,7 +179,7 @@ static uint64_t suite_prefix(void) {
     n += prefix_shape("segments", stride);
     shape_compact();
     n += prefix_shape("compact", stride);
-    for (uint64_t seed = 1; seed <= (crash_size == CRASH_FULL ? 60u : crash_size == CRASH_TINY ? 1u : 0u); seed++) {
+    for (uint64_t seed = 1; seed <= sized(1, 0, 60); seed++) {
         shape_random(seed, 150);
         n += prefix_shape("random", stride);
     }
@@ -219,8 +225,8 @@ static uint64_t power_states(uint64_t n_states, uint64_t seed) {
 }
 
 static uint64_t suite_power(void) {
-    const uint64_t n_seeds = crash_size == CRASH_FULL ? 4000 : crash_size == CRASH_CI ? 110 : 2;
-    const uint64_t n_each = crash_size == CRASH_TINY ? 30 : 500;
+    const uint64_t n_seeds = sized(2, 110, 4000);
+    const uint64_t n_each = sized(30, 500, 500);
     uint64_t n = 0;
 
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
@@ -305,8 +311,8 @@ static uint64_t flip_shape(uint64_t n_each, size_t stride) {
 }
 
 static uint64_t suite_flip(void) {
-    const size_t stride = crash_size == CRASH_TINY ? 1009 : 1;
-    const uint64_t n_each = crash_size == CRASH_FULL ? 32 : 1;
+    const size_t stride = sized(1009, 1, 1);
+    const uint64_t n_each = sized(1, 1, 32);
     uint64_t n = 0;
 
     shape_tiny();
@@ -315,7 +321,7 @@ static uint64_t suite_flip(void) {
     n += flip_shape(n_each, stride);
     shape_compact();
     n += flip_shape(n_each, stride);
-    for (uint64_t seed = 1; seed <= (crash_size == CRASH_FULL ? 12u : 1u); seed++) {
+    for (uint64_t seed = 1; seed <= sized(1, 1, 12); seed++) {
         shape_random(seed, 150);
         work_commit(&work);
         n += flip_shape(n_each, stride);
@@ -417,8 +423,8 @@ static uint64_t fault_kind(struct test_fault fault, uint64_t seed, uint64_t stri
 
 static uint64_t suite_fault(void) {
     static const int codes[] = {-EIO, -ENOSPC, -EDQUOT, -EINTR, -EAGAIN, -EMFILE, -ENOMEM, -ESTALE};
-    const uint64_t n_seeds = crash_size == CRASH_FULL ? 12 : 1, stride = crash_size == CRASH_TINY ? 29 : 1;
-    const uint64_t n_pairs = crash_size == CRASH_FULL ? 1 : 7;
+    const uint64_t n_seeds = sized(1, 1, 12), stride = sized(29, 1, 1);
+    const uint64_t n_pairs = share >= 1 ? 1 : 7; /* one in so many */
     uint64_t n = 0;
 
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
@@ -471,7 +477,7 @@ static int sync_state(uint64_t seed, uint64_t at, uint64_t *random) {
 }
 
 static uint64_t suite_sync(void) {
-    const uint64_t n_seeds = crash_size == CRASH_FULL ? 500 : crash_size == CRASH_CI ? 12 : 1;
+    const uint64_t n_seeds = sized(1, 12, 500);
     uint64_t n = 0, random = 4711;
 
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
@@ -494,8 +500,8 @@ static void arm_hunger(void *arg) {
 }
 
 static uint64_t suite_memory(void) {
-    const uint64_t n_seeds = crash_size == CRASH_FULL ? 200 : crash_size == CRASH_CI ? 60 : 1;
-    const uint64_t stride = crash_size == CRASH_TINY ? 17 : 1;
+    const uint64_t n_seeds = sized(1, 60, 1000);
+    const uint64_t stride = sized(17, 1, 1);
     uint64_t n = 0;
 
     for (uint64_t seed = 1; seed <= n_seeds; seed++) {
@@ -557,7 +563,7 @@ static int space_state(uint64_t capacity, uint64_t seed) {
 }
 
 static uint64_t suite_space(void) {
-    const uint64_t n = crash_size == CRASH_FULL ? 500 : crash_size == CRASH_CI ? 50 : 3;
+    const uint64_t n = sized(3, 50, 500);
 
     work_close(&work);
     for (uint64_t i = 0; i < n; i++) {
@@ -582,17 +588,19 @@ static const struct {
 
 int main(int argc, char **argv) {
     const char *size = getenv("AMBIENTD_CRASH");
-    bool is_chosen = false;
+    bool is_chosen;
 
-    crash_size = size != NULL && strcmp(size, "tiny") == 0 ? CRASH_TINY : CRASH_CI;
+    is_tiny = size != NULL && strcmp(size, "tiny") == 0;
     test_disk_init(&disk);
     test_disk_init(&base);
     test_disk_init(&image);
     test_disk_init(&again);
-    for (int i = 1; i < argc; i++) {
-        crash_size = strcmp(argv[i], "--full") == 0 ? CRASH_FULL : crash_size;
-        is_chosen = is_chosen || argv[i][0] != '-';
+    if (argc > 2 && strcmp(argv[1], "--share") == 0) {
+        share = strtod(argv[2], NULL);
+        argc -= 2;
+        argv += 2;
     }
+    is_chosen = argc > 1;
     for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
         bool is_wanted = !is_chosen;
         double began = now_s();
