@@ -186,6 +186,7 @@ class Scene:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "file.jsonl"
         self.starts, self.n_kills, self.n_early, self.n_cut, self.n_imports, self.n_reloads, self.n_fed = [], 0, 0, 0, 0, 0, 0
+        self.import_s = 0.01  # that the last one took
         self.write_file()
         self.start()
         base = numpy.array([0.05 + i % 97 / 50 for i in range(N_RECORDS)], "f4").tolist()
@@ -268,14 +269,16 @@ class Scene:
             if self.rng.random() < 0.5:
                 self.reload()
             if self.rng.random() < 0.3:
+                began = time.monotonic()
                 self.take_import(client, *self.send_import(client))
+                self.import_s = time.monotonic() - began
             time.sleep(self.rng.uniform(0, 0.2))
             self.oracle.look(self.daemon)
             if self.n_kills % 10 == 9:  # on a slow machine a short life may end before the job's first record
                 self.await_job()
             if self.rng.random() < 0.3:
                 under_way = self.send_import(client)
-                time.sleep(self.rng.expovariate(1 / 0.015))
+                time.sleep(self.rng.uniform(0, self.import_s))
             self.daemon.process.kill()
             assert self.daemon.process.wait() == -signal.SIGKILL
             self.n_kills += 1
@@ -410,7 +413,7 @@ def test_a_hundred_kills_lose_nothing_and_change_no_byte(scene):
         assert (columns(one.daemon, N_RECORDS + N_JOB, N_FILE)["sigma_min"] == one.filed).all()
         verify(one)
         one.say(f"{python.n} and {c.n} batches of two trainers, {python.outages()} and {outages} outages, no byte changed")
-        assert one.n_fed > 50 and one.n_cut > 5 and one.n_early > 2 and (one.oracle.n_grown >= 10 or not one.oracle.running)
+        assert one.n_fed > 50 and one.n_cut > 5 and one.n_early > 2 and (one.oracle.n_grown >= 5 or not one.oracle.running)
         assert min(outages, python.outages()) > 50
         assert one.daemon.stop() == 0
 
