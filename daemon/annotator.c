@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,37 +32,6 @@ static const char *const fixed_keys[] = {"source", "key", "label", "sigma_min", 
 static const char *const score_entry_keys[] = {"score"};
 static const char *const score_keys[] = {"key", "source", "quantiles", "table"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-void ambd_reports_deinit(struct ambd_reports *reports) {
-    for (size_t i = 0; i < reports->n_lines; i++) {
-        amb_free(reports->lines[i]);
-    }
-    amb_free(reports->lines);
-    *reports = (struct ambd_reports){0};
-}
-
-static void reports_push(struct ambd_reports *reports, const char *line) {
-    char **lines = amb_realloc(reports->lines, (reports->n_lines + 1) * sizeof *lines);
-
-    if (lines == NULL) {
-        return; /* a report is a courtesy */
-    }
-    reports->lines = lines;
-    lines[reports->n_lines] = amb_strdup(line);
-    reports->n_lines += lines[reports->n_lines] != NULL;
-}
-
-static void reports_printf(struct ambd_reports *reports, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void reports_printf(struct ambd_reports *reports, const char *fmt, ...) {
-    char line[1024];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    reports_push(reports, line);
-}
 
 /* Imports */
 
@@ -144,7 +112,7 @@ cJSON *ambd_import_report_encode(const struct amb_import_report *report) {
     return json;
 }
 
-static int import_apply(struct ambd_reports *reports, struct amb_ledger *ledger, const cJSON *entry,
+static int import_apply(struct ambd_lines *reports, struct amb_ledger *ledger, const cJSON *entry,
                         struct amb_error *err) {
     struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
     struct amb_import_report *report = amb_calloc(1, sizeof *report);
@@ -158,7 +126,7 @@ static int import_apply(struct ambd_reports *reports, struct amb_ledger *ledger,
     }
     if (r == 0) {
         ambd_import_report_text(line, sizeof line, path, report);
-        reports_push(reports, line);
+        ambd_lines_push(reports, line);
     }
     amb_free(report);
     return r;
@@ -234,7 +202,7 @@ static bool fixed_matches(const struct fixed_rule *rule, const struct amb_sample
     return fnmatch(rule->glob, key, 0) == 0;
 }
 
-static void fixed_apply(struct ambd_reports *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+static void fixed_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
                         const struct fixed_rule *rule, const char *where) {
     uint32_t n = amb_catalog_count(catalog), n_matched = 0;
 
@@ -247,7 +215,7 @@ static void fixed_apply(struct ambd_reports *reports, struct amb_ledger *ledger,
             n_matched++;
         }
     }
-    reports_printf(reports, "%s: %u samples", where, n_matched);
+    ambd_lines_printf(reports, "%s: %u samples", where, n_matched);
 }
 
 /* Scores */
@@ -364,7 +332,7 @@ static void score_put(struct amb_ledger *ledger, const struct score_rule *rule, 
     }
 }
 
-static int score_apply(struct ambd_reports *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+static int score_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
                        const struct score_rule *rule, const char *where, struct amb_error *err) {
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf member = AMB_BUF_NULL;
     uint32_t n = amb_catalog_count(catalog);
@@ -399,7 +367,7 @@ static int score_apply(struct ambd_reports *reports, struct amb_ledger *ledger, 
                       rule->quantiles ? score_share(sorted, n_scored, scores[i]) : scores[i]);
         }
     }
-    reports_printf(reports, "%s: %zu of %u samples have the field '%s'", where, n_scored, n, rule->key);
+    ambd_lines_printf(reports, "%s: %zu of %u samples have the field '%s'", where, n_scored, n, rule->key);
     return 0;
 }
 
@@ -465,7 +433,7 @@ int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb
     return 0;
 }
 
-static int entry_apply(struct ambd_reports *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+static int entry_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
                        const cJSON *entry, const char *where, struct amb_error *err) {
     const cJSON *fixed = cJSON_GetObjectItemCaseSensitive(entry, "fixed");
     const cJSON *score = cJSON_GetObjectItemCaseSensitive(entry, "score"), *item;
@@ -497,7 +465,7 @@ static int entry_apply(struct ambd_reports *reports, struct amb_ledger *ledger, 
     return 0;
 }
 
-int ambd_annotator_apply(struct ambd_reports *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+int ambd_annotator_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
                          const cJSON *annotations, struct amb_error *err) {
     const cJSON *entry;
     int i = 0;

@@ -7,6 +7,7 @@
 #include "annotate/import.h"
 #include "annotate/ledger.h"
 #include "base/error.h"
+#include "daemon/lines.h"
 
 #define AMBD_ANNOTATOR_HELP                                                                                  \
     "{\"import\": FILE, \"sigmas\": FILE, \"epsilon\": 0.05, \"span\": 32, \"inf_from\": 300,\n"             \
@@ -19,13 +20,6 @@
     " .json member; a sample gets the sigma_min of the last row whose share of lower scores it reaches.\n"   \
     " \"table\": [[SCORE, S], ...] instead of quantiles: of the last row whose score it reaches."
 
-/* Lines for people about what was read: STATUS and --check show them. */
-struct ambd_reports {
-    char **lines; /* owned */
-    size_t n_lines;
-};
-void ambd_reports_deinit(struct ambd_reports *reports); /* idempotent */
-
 /* Keys, types and ranges of the array; no file is touched. AMB_ERR_CONFIG with the path of the key. Thread:
  * loop. */
 int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb_error *err);
@@ -33,10 +27,11 @@ int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb
 /**
  * Put every entry into the ledger, in order.
  *
+ * reports:     a line or more for each entry: STATUS and --check show them.
  * annotations: checked; NULL ok. Errors: those of amb_import_jsonl and of reading members.
  * Thread:      desk; blocks.
  */
-int ambd_annotator_apply(struct ambd_reports *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+int ambd_annotator_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
                          const cJSON *annotations, struct amb_error *err);
 
 /* A report as JSON, and as one line. */

@@ -22,7 +22,7 @@
 #include "daemon/server.h"
 
 /* A ledger of the defaults, the configuration's entries, the store up to a sequence and the imported files. */
-static int dataset_read_annotations(struct amb_ledger **out, struct ambd_reports *reports, uint64_t *n_later,
+static int dataset_read_annotations(struct amb_ledger **out, struct ambd_lines *reports, uint64_t *n_later,
                                     const struct ambd_dataset *dataset, const struct ambd_edition *edition,
                                     const struct ambd_dataset_config *config, uint64_t last_sequence,
                                     struct amb_error *err) {
@@ -63,13 +63,13 @@ static void dataset_tell_unrecorded(const struct ambd_dataset *dataset, uint64_t
 
 /* A ledger of the present edition, in place of the one there is. */
 static int dataset_reread(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
-                          struct ambd_reports *reports, struct amb_error *err) {
-    struct ambd_reports ignored = {0};
+                          struct ambd_lines *reports, struct amb_error *err) {
+    struct ambd_lines ignored = {0};
     struct amb_ledger *ledger = NULL;
     int r = dataset_read_annotations(&ledger, reports != NULL ? reports : &ignored, n_later, dataset, dataset->filed,
                                      dataset->options, last_sequence, err);
 
-    ambd_reports_deinit(&ignored);
+    ambd_lines_deinit(&ignored);
     if (r == 0) {
         amb_ledger_free(dataset->ledger);
         dataset->ledger = ledger;
@@ -79,14 +79,14 @@ static int dataset_reread(struct ambd_dataset *dataset, uint64_t last_sequence, 
 
 int ambd_dataset_reckon(struct amb_annotations **out, const struct ambd_dataset *dataset,
                         const struct ambd_edition *edition, uint64_t last_sequence, struct amb_error *err) {
-    struct ambd_reports reports = {0};
+    struct ambd_lines reports = {0};
     struct amb_ledger *ledger = NULL;
     uint64_t n_later;
     int r = dataset_read_annotations(&ledger, &reports, &n_later, dataset, edition, edition->options, last_sequence, err);
 
     r = r < 0 ? r : amb_ledger_mint(out, ledger, 0, err);
     amb_ledger_free(ledger);
-    ambd_reports_deinit(&reports);
+    ambd_lines_deinit(&reports);
     return r;
 }
 
@@ -238,7 +238,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
         amb_free(dataset->imports[i]);
     }
     amb_free(dataset->imports);
-    ambd_reports_deinit(&dataset->reports);
+    ambd_lines_deinit(&dataset->reports);
     amb_ledger_free(dataset->ledger);
     amb_annotations_unref(dataset->last);
     amb_store_close(dataset->store);
@@ -381,7 +381,7 @@ void ambd_installment_deinit(struct ambd_installment *installment) {
     ambd_edition_close(installment->edition);
     ambd_config_unref(installment->config);
     amb_ledger_free(installment->ledger);
-    ambd_reports_deinit(&installment->minted.reports);
+    ambd_lines_deinit(&installment->minted.reports);
     *installment = (struct ambd_installment){0};
 }
 

@@ -44,7 +44,7 @@ struct ambd_dataset {
     /* loop only, after open */
     struct ambd_edition *edition; /* the current one; older ones that somebody stands on hang behind it */
     struct ambd_generation *oldest, *current; /* of all editions, by number */
-    struct ambd_reports reports;
+    struct ambd_lines reports;
     bool minting;          /* a task of jobs.c is under way */
     uint64_t published_ns; /* when it was begun last */
 };
@@ -68,7 +68,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset); /* NULL o
 /* What IMPORT and reload bring back to the loop. */
 struct ambd_minted {
     struct ambd_generation *generation; /* NULL: nothing changed */
-    struct ambd_reports reports;        /* of a reload: all; of an import: one line */
+    struct ambd_lines reports;        /* of a reload: all; of an import: one line */
 };
 
 /* Read one more file into the ledger and mint. report: for the answer. Thread: clerk. */

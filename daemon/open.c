@@ -68,7 +68,7 @@ void ambd_open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
         ambd_log(AMBD_WARN, "dataset.excludes_unknown name=%s excluded=%llu of=%zu", dataset->name,
                  (unsigned long long)report->n_excluded, edition->options->n_excludes);
     }
-    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
+    for (size_t i = 0; i < dataset->reports.n; i++) {
         ambd_log(AMBD_INFO, "annotations.read dataset=%s report=\"%s\"", dataset->name,
                  dataset->reports.lines[i]);
     }
@@ -199,7 +199,7 @@ static void print_dataset(const struct ambd_dataset *dataset, FILE *out) {
     amb_hash128_text(text, &dataset->current->annotations->fingerprint);
     fprintf(out, "  annotations  %s, %llu samples set\n", text,
             (unsigned long long)dataset->current->annotations->n_set);
-    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
+    for (size_t i = 0; i < dataset->reports.n; i++) {
         fprintf(out, "    %s\n", dataset->reports.lines[i]);
     }
 }

@@ -23,7 +23,7 @@ struct ambd_query *ambd_query_free(struct ambd_query *query) {
         query->detail_free(query->detail);
     }
     cJSON_free(query->text);
-    ambd_reports_deinit(&query->minted.reports);
+    ambd_lines_deinit(&query->minted.reports);
     amb_free(query);
     return NULL;
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "daemon/lines.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
 #include "daemon/open.h"
@@ -24,22 +25,13 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define RELOAD_LINES_MAX    1000u  /* told; more are counted */
-#define RELOAD_LINES_BYTES  32768u /* of them in an answer: an ERROR is one frame */
-#define RELOAD_NICE         10   /* a tenth of a fill worker's share where both want a core; never starved */
+#define RELOAD_NICE 10 /* a tenth of a fill worker's share where both want a core; never starved */
 
 struct reload_request {
     struct reload_request *next;
     struct ambd_session *session; /* held and busy; NULL: nobody waits */
     uint32_t id;
     bool check;
-};
-
-/* Lines for people. */
-struct reload_lines {
-    char **lines; /* owned */
-    size_t n, n_more;
-    int code; /* of the first */
 };
 
 struct reload_row {
@@ -63,67 +55,14 @@ struct ambd_reload {
     struct ambd_config *config; /* a reference */
     struct reload_row *rows;    /* one for each dataset of the server */
     size_t n_rows;
-    struct reload_lines problems, notes;
+    struct ambd_lines problems, notes;
+    int code; /* of the first problem */
 };
 
-/* Lines */
-
-static bool lines_any(const struct reload_lines *lines) {
-    return lines->n > 0 || lines->n_more > 0;
-}
-
-static void lines_push(struct reload_lines *lines, int code, const char *text) {
-    char **grown;
-
-    lines->code = !lines_any(lines) ? code : lines->code;
-    if (lines->n == RELOAD_LINES_MAX) {
-        lines->n_more++;
-        return;
-    }
-    grown = amb_realloc(lines->lines, (lines->n + 1) * sizeof *grown);
-    if (grown == NULL) {
-        lines->n_more++;
-        return;
-    }
-    lines->lines = grown;
-    grown[lines->n] = amb_strdup(text);
-    lines->n += grown[lines->n] != NULL;
-}
-
-static void lines_deinit(struct reload_lines *lines) {
-    for (size_t i = 0; i < lines->n; i++) {
-        amb_free(lines->lines[i]);
-    }
-    amb_free(lines->lines);
-}
-
-/* Bytes of a line in JSON, at most. */
-static size_t line_bytes(const char *line) {
-    size_t n = 3;
-
-    for (const char *p = line; *p != '\0'; p++) {
-        n += (unsigned char)*p < 0x20 || *p == '"' || *p == '\\' || (unsigned char)*p >= 0x80 ? 6 : 1;
-    }
-    return n;
-}
-
-static cJSON *lines_encode(const struct reload_lines *lines) {
-    cJSON *list = cJSON_CreateArray();
-    size_t i, bytes = 0;
-    char more[64];
-
-    for (i = 0; i < lines->n; i++) {
-        bytes += line_bytes(lines->lines[i]);
-        if (bytes > RELOAD_LINES_BYTES) {
-            break;
-        }
-        ambd_json_add_text(list, NULL, lines->lines[i], strlen(lines->lines[i]));
-    }
-    if (i < lines->n || lines->n_more > 0) {
-        snprintf(more, sizeof more, "and %zu more", lines->n - i + lines->n_more);
-        ambd_json_add_text(list, NULL, more, strlen(more));
-    }
-    return list;
+/* A thing that is wrong. */
+static void reload_object(struct ambd_reload *reload, const struct amb_error *why) {
+    reload->code = ambd_lines_any(&reload->problems) ? reload->code : why->code;
+    ambd_lines_push(&reload->problems, why->message);
 }
 
 /* Survey */
@@ -131,7 +70,7 @@ static cJSON *lines_encode(const struct reload_lines *lines) {
 static void reload_on_problem(void *opaque, const struct amb_error *why) {
     struct ambd_reload *reload = opaque;
 
-    lines_push(&reload->problems, why->code, why->message);
+    reload_object(reload, why);
 }
 
 static void reload_on_progress(void *opaque, size_t n_done, size_t n_shards, uint64_t n_samples) {
@@ -161,19 +100,16 @@ static int survey_configure(struct ambd_reload *reload, struct amb_error *err) {
 /* Keys of the configuration that only a start reads. */
 static void survey_compare(struct ambd_reload *reload) {
     const cJSON *was = reload->server->config->tree, *is = reload->config->tree, *item;
-    char text[160];
 
     cJSON_ArrayForEach(item, is) {
         if (strcmp(item->string, "datasets") != 0 &&
             !cJSON_Compare(item, cJSON_GetObjectItemCaseSensitive(was, item->string), true)) {
-            snprintf(text, sizeof text, "%.80s: changed, holds from the next start on", item->string);
-            lines_push(&reload->notes, 0, text);
+            ambd_lines_printf(&reload->notes, "%.80s: changed, holds from the next start on", item->string);
         }
     }
     cJSON_ArrayForEach(item, was) {
         if (cJSON_GetObjectItemCaseSensitive(is, item->string) == NULL) {
-            snprintf(text, sizeof text, "%.80s: left out, holds from the next start on", item->string);
-            lines_push(&reload->notes, 0, text);
+            ambd_lines_printf(&reload->notes, "%.80s: left out, holds from the next start on", item->string);
         }
     }
     for (size_t i = 0; i < reload->config->n_datasets; i++) {
@@ -184,8 +120,7 @@ static void survey_compare(struct ambd_reload *reload) {
             known = known || strcmp(reload->rows[k].dataset->name, name) == 0;
         }
         if (!known) {
-            snprintf(text, sizeof text, "dataset '%.64s': new, served from the next start on", name);
-            lines_push(&reload->notes, 0, text);
+            ambd_lines_printf(&reload->notes, "dataset '%.64s': new, served from the next start on", name);
         }
     }
 }
@@ -205,19 +140,17 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
         .problem = reload_on_problem,
         .opaque = reload,
     };
-    size_t n_problems = reload->problems.n;
+    const size_t n_told = reload->problems.n + reload->problems.n_more;
     struct amb_error why = AMB_ERROR_NULL;
-    char text[160];
 
     row->in_config = options.options != NULL;
     if (!row->in_config) {
-        snprintf(text, sizeof text, "dataset '%.64s': left out, served until the next start", row->dataset->name);
-        lines_push(&reload->notes, 0, text);
+        ambd_lines_printf(&reload->notes, "dataset '%.64s': left out, served until the next start", row->dataset->name);
         return;
     }
     if (ambd_edition_open(&installment->edition, &options, &why) < 0) {
-        if (reload->problems.n == n_problems) { /* none that was told already */
-            lines_push(&reload->problems, why.code, why.message);
+        if (reload->problems.n + reload->problems.n_more == n_told) { /* none that was told already */
+            reload_object(reload, &why);
         }
         return;
     }
@@ -246,14 +179,14 @@ static void survey_run(struct ambd_task *task) {
 
     setpriority(PRIO_PROCESS, (id_t)gettid(), RELOAD_NICE); /* of this thread and those that it starts */
     if (survey_configure(reload, &why) < 0) {
-        lines_push(&reload->problems, why.code, why.message);
+        reload_object(reload, &why);
         return;
     }
     survey_compare(reload);
     for (size_t i = 0; i < reload->n_rows; i++) {
         survey_row(reload, &reload->rows[i]);
     }
-    if (lines_any(&reload->problems)) {
+    if (ambd_lines_any(&reload->problems)) {
         reload_drop(reload);
     }
 }
@@ -271,13 +204,13 @@ static void file_run(struct ambd_task *task) {
             continue;
         }
         if (ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
-            lines_push(&reload->problems, why.code, why.message);
+            reload_object(reload, &why);
             continue;
         }
         row->annotations = row->installment.minted.generation->annotations->fingerprint;
         row->new_annotations = !amb_hash128_equal(&row->annotations, &row->dataset->last_fingerprint);
     }
-    if (lines_any(&reload->problems) || reload->check) {
+    if (ambd_lines_any(&reload->problems) || reload->check) {
         reload_drop(reload);
         return;
     }
@@ -329,7 +262,7 @@ static char *reload_answer(const struct ambd_reload *reload, bool changed) {
     cJSON_AddBoolToObject(json, "check", reload->check);
     cJSON_AddBoolToObject(json, "changed", changed);
     ambp_json_add_f64(json, "seconds", (double)(ambd_now_ns() - reload->began_ns) * 1e-9);
-    ambp_json_add_item(json, "needs_restart", lines_encode(&reload->notes));
+    ambp_json_add_item(json, "needs_restart", ambd_lines_encode(&reload->notes));
     datasets = cJSON_AddObjectToObject(json, "datasets");
     for (size_t i = 0; i < reload->n_rows; i++) {
         ambp_json_add_item(datasets, reload->rows[i].dataset->name, row_encode(reload, &reload->rows[i]));
@@ -345,17 +278,17 @@ static void request_answer(struct reload_request *request, const struct ambd_rel
     if (session == NULL) {
         return;
     }
-    if (!session->closing && lines_any(&reload->problems)) {
+    if (!session->closing && ambd_lines_any(&reload->problems)) {
         size_t n = reload->problems.n + reload->problems.n_more;
         char many[64] = "";
 
         if (n > 1) {
             snprintf(many, sizeof many, "%zu problems, the first: ", n);
         }
-        amb_fail(&why, reload->problems.code, "not reloaded: %s%s", many,
+        amb_fail(&why, reload->code, "not reloaded: %s%s", many,
                  reload->problems.n > 0 ? reload->problems.lines[0] : "out of memory");
         detail = cJSON_CreateObject();
-        ambp_json_add_item(detail, "problems", lines_encode(&reload->problems));
+        ambp_json_add_item(detail, "problems", ambd_lines_encode(&reload->problems));
         ambd_session_fail(session, request->id, &why, detail, false);
     } else if (!session->closing) {
         ambd_session_reply(session, request->id, reload_answer(reload, changed));
@@ -372,10 +305,10 @@ static void reload_refuse_waiting(struct ambd_server *server, int code, const ch
         struct reload_request *request = server->reload_requests;
 
         server->reload_requests = request->next;
-        lines_push(&nothing.problems, code, why);
+        nothing.code = code;
+        ambd_lines_push(&nothing.problems, why);
         request_answer(request, &nothing, false);
-        lines_deinit(&nothing.problems);
-        nothing.problems = (struct reload_lines){0};
+        ambd_lines_deinit(&nothing.problems);
         amb_free(request);
     }
 }
@@ -385,7 +318,7 @@ static void reload_refuse_waiting(struct ambd_server *server, int code, const ch
 static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
     struct ambd_server *server = reload->server;
     struct ambd_dataset *dataset = row->dataset;
-    struct ambd_reports old = dataset->reports;
+    struct ambd_lines old = dataset->reports;
     bool changed = row->installment.minted.generation != NULL;
 
     server->jobs.changes++; /* watchers hear of it */
@@ -421,8 +354,8 @@ static void reload_free(struct ambd_reload *reload) {
             ambd_dataset_unpin_edition(reload->rows[i].dataset, reload->rows[i].before);
         }
     }
-    lines_deinit(&reload->problems);
-    lines_deinit(&reload->notes);
+    ambd_lines_deinit(&reload->problems);
+    ambd_lines_deinit(&reload->notes);
     ambd_config_unref(reload->config);
     amb_free(reload->rows);
     amb_free(reload);
@@ -432,7 +365,7 @@ static void reload_start(struct ambd_server *server);
 
 static void reload_finish(struct ambd_reload *reload) {
     struct ambd_server *server = reload->server;
-    bool refused = lines_any(&reload->problems), changed = false;
+    bool refused = ambd_lines_any(&reload->problems), changed = false;
 
     reload_log(reload);
     for (size_t i = 0; i < reload->n_rows && !refused; i++) {
@@ -470,9 +403,10 @@ static void file_done(struct ambd_task *task) {
 static void survey_done(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
 
-    if (lines_any(&reload->problems) || reload->server->stopping) {
-        if (!lines_any(&reload->problems)) {
-            lines_push(&reload->problems, -ESHUTDOWN, "the daemon is stopping");
+    if (ambd_lines_any(&reload->problems) || reload->server->stopping) {
+        if (!ambd_lines_any(&reload->problems)) {
+            reload->code = -ESHUTDOWN;
+            ambd_lines_push(&reload->problems, "the daemon is stopping");
         }
         reload_finish(reload);
         return;

@@ -106,7 +106,7 @@ static void add_origins(cJSON *json, const char *key, const uint64_t counts[AMB_
 
 static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
     const struct ambd_generation *current = dataset->current;
-    cJSON *object = cJSON_AddObjectToObject(json, "annotations"), *origins, *reports;
+    cJSON *object = cJSON_AddObjectToObject(json, "annotations"), *origins;
 
     ambp_json_add_u64(object, "generation", current->number);
     add_fingerprint(object, "fingerprint", &current->annotations->fingerprint);
@@ -122,10 +122,7 @@ static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
     } else {
         cJSON_AddNullToObject(object, "store");
     }
-    reports = cJSON_AddArrayToObject(object, "reports");
-    for (size_t i = 0; i < dataset->reports.n_lines; i++) {
-        ambd_json_add_text(reports, NULL, dataset->reports.lines[i], strlen(dataset->reports.lines[i]));
-    }
+    ambp_json_add_item(object, "reports", ambd_lines_encode(&dataset->reports));
 }
 
 /* "3 shards were left out, the first: ..." */
