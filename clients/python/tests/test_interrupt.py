@@ -1,4 +1,5 @@
 """KeyboardInterrupt at every bytecode of the client: no batch is lost or changed, no protocol error, no leaked slot."""
+import signal
 import sys
 import threading
 import time
@@ -160,10 +161,12 @@ def test_client_survives_an_interrupt_at_any_bytecode(daemon, quick):
     client.close()
 
 
-def test_interrupts_of_a_real_signal_are_survived(daemon, monkeypatch):
+def test_interrupts_of_a_real_signal_are_survived(daemon, monkeypatch, request):
     """SIGINT from a timer thread, at moments nobody chose."""
     import _thread
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # pytest's own does not survive an interrupt
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     loader = make(daemon)
     loader.state_dict()
     stop = threading.Event()
