@@ -260,10 +260,10 @@ void amb_cell_process_account(struct cell_process *process) {
 
 /* Start */
 
-/* What the loader and sanitizers look at; nothing else of our environment is the process's business. */
+/* What the loader, sanitizers and counters of coverage look at; nothing else of our environment is the process's business. */
 static void process_get_environment(char **out, size_t n_max) {
     static const char *const names[] = {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",
-                                        "LSAN_OPTIONS"};
+                                        "LSAN_OPTIONS", "LLVM_PROFILE_FILE"};
     size_t n = 0;
 
     for (char **entry = environ; *entry != NULL; entry++) {
