@@ -35,10 +35,9 @@ rm -f "$logs"/*.log "$logs"/figures
 export PYTHONPATH="$root/clients/python" PYTHONDONTWRITEBYTECODE=1
 export AMBIENTD_TEST_DATA="${AMBIENTD_TEST_DATA:-$root/../shared/data}"
 AMBIENTD_SOAK=$(awk -v m="$minutes" 'BEGIN {print (m < 800 ? m / 800 : 1)}')
-AMBIENTD_SOAK_SECONDS=$((minutes * 60 / 4)) # of the last suite
 n_fuzzers=$(grep -c "^  '[a-z]*': \[\[" tests/fuzz/meson.build)
 fuzz_seconds=$((minutes * 60 / 4 * 2 / n_fuzzers + 1)) # of each, two at a time
-export AMBIENTD_SOAK AMBIENTD_SOAK_SECONDS
+export AMBIENTD_SOAK
 
 limited() { timeout -k 30 $((minutes * 180 + 600)) "$@"; }
 tests_of() { limited build/venv/bin/python -m pytest -q -s -p no:cacheprovider "$@"; }
@@ -50,7 +49,11 @@ run_clients() { tests_of tests/test_hostile.py; }
 run_reload() { tests_of tests/test_hot_reload.py; }
 run_life() { tests_of tests/test_daemon_lifecycle.py tests/test_service.py tests/test_reconnect.py; }
 run_fuzz() { limited bash tests/fuzz.sh --seconds "$fuzz_seconds" --jobs 2; }
-run_soak() { tests_of tests/test_soak.py; }
+# the last one takes the time that is left
+run_soak() {
+    local seconds=$((minutes * 60 - $(date +%s) + began))
+    AMBIENTD_SOAK_SECONDS=$((seconds > minutes * 15 ? seconds : minutes * 15)) tests_of tests/test_soak.py
+}
 
 # goal SUITE: what it fails without, in sizes of every day at least.
 goal() {
