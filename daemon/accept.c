@@ -18,8 +18,9 @@
 #include "daemon/session.h"
 #include "daemon/text.h"
 
-#define ACCEPTS_MAX 64   /* in one turn of the loop; not tuned */
+#define ACCEPTS_MAX 64u  /* in one turn of the loop; not tuned */
 #define RESUME_MS   100u /* pause after EMFILE, so that the loop does not spin */
+#define STRETCH_MS  20u  /* in which connects_per_s is kept: what an honest client may wait in a flood; not tuned */
 
 static uint64_t accept_fd_limit(void) {
     struct rlimit limit;
@@ -110,27 +111,48 @@ static void accept_on_resume(uv_timer_t *timer) {
     }
 }
 
-static void accept_pause(struct ambd_server *server) {
+static void accept_pause(struct ambd_server *server, uint64_t ms) {
     for (unsigned i = 0; i < server->endpoint.n_fds; i++) {
         uv_poll_stop(&server->listeners[i]);
     }
-    uv_timer_start(&server->resume, accept_on_resume, RESUME_MS, 0);
+    uv_timer_start(&server->resume, accept_on_resume, ms, 0);
+}
+
+/* How many connections this stretch has left; *left_ms of it. */
+static uint64_t accept_get_share(uint64_t *left_ms, struct ambd_server *server) {
+    const uint64_t limit = server->config->limits.connects_per_s, now_ns = ambd_now_ns();
+    uint64_t share = limit * STRETCH_MS / 1000, past_ms = (now_ns - server->accepts.since_ns) / 1000000;
+
+    if (past_ms >= STRETCH_MS) {
+        server->accepts.since_ns = now_ns;
+        server->accepts.n = past_ms = 0;
+    }
+    *left_ms = STRETCH_MS - past_ms;
+    share = limit == 0 ? UINT64_MAX : share == 0 ? 1 : share;
+    return share > server->accepts.n ? share - server->accepts.n : 0;
 }
 
 static void accept_on_poll(uv_poll_t *poll, int status, int events) {
     struct ambd_server *server = poll->data;
     int listening = server->endpoint.fds[poll - server->listeners];
+    uint64_t left_ms, share = accept_get_share(&left_ms, server);
 
     (void)status;
     (void)events;
-    for (int i = 0; i < ACCEPTS_MAX; i++) {
+    if (share == 0) { /* who connects waits in the kernel's queue */
+        server->counters.accept_pauses++;
+        accept_pause(server, left_ms);
+        return;
+    }
+    for (uint64_t i = 0; i < ACCEPTS_MAX && i < share; i++) {
         int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
+            server->accepts.n++;
             accept_one(server, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             ambd_log(AMBD_WARN, "accept.paused reason=\"%s\"", strerror(errno));
-            accept_pause(server);
+            accept_pause(server, RESUME_MS);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;

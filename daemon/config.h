@@ -20,7 +20,7 @@
 
 /* DESIGN section 9; each is a key of "limits". */
 struct ambd_limits {
-    uint64_t frame_bytes, hello_ms, connections_per_uid, connections, reserve_fds;
+    uint64_t frame_bytes, hello_ms, connections_per_uid, connections, connects_per_s, reserve_fds;
     uint64_t out_queue_bytes, out_queue_soft_bytes, out_queue_soft_s, slot_lease_s, shm_bytes, shm_bytes_per_uid;
     uint64_t image_pixels, image_side, jpeg_scans, decode_cpu_ms;
     uint64_t log_lines, log_window_s, generations_kept, reload_drain_s, stop_ms;

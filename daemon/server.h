@@ -21,7 +21,7 @@
 
 /* What STATUS shows under "counters". Loop only. */
 struct ambd_counters {
-    uint64_t connections, refused_connections, hello_timeouts, protocol_errors, denied, out_queue_limit,
+    uint64_t connections, refused_connections, accept_pauses, hello_timeouts, protocol_errors, denied, out_queue_limit,
         lease_limit, peers_gone;
     uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
     uint64_t moves, moves_refused, thrown_away, generations, imports, reloads, reloads_refused,
@@ -54,7 +54,10 @@ struct ambd_server {
 
     uv_poll_t room; /* loop.h */
     uv_poll_t listeners[AMBD_ENDPOINT_FDS_MAX];
-    uv_timer_t tick, resume, deadline; /* each second; after EMFILE; of a stop */
+    uv_timer_t tick, resume, deadline; /* each second; of accepting that paused; of a stop */
+    struct {
+        uint64_t since_ns, n;
+    } accepts; /* in the present stretch of connects_per_s */
     uv_signal_t signals[3];
     struct ambd_session *sessions;
     size_t n_sessions;

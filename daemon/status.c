@@ -230,6 +230,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
     } rows[] = {
         {"connections", c->connections},
         {"refused_connections", c->refused_connections},
+        {"accept_pauses", c->accept_pauses},
         {"hello_timeouts", c->hello_timeouts},
         {"protocol_errors", c->protocol_errors},
         {"denied", c->denied},

@@ -246,6 +246,35 @@ def test_connection_limit(daemon, shards, tmp_path, limit, key):
             assert time.monotonic() < end
 
 
+def test_connects_are_paced_and_each_is_served(daemon, shards, tmp_path):
+    """1,000 a second are 20 in each stretch of 20 ms: as many at once are taken up, one more waits."""
+    one = daemon(*config(tmp_path, shards, connects_per_s=1000, connections=1024, connections_per_uid=1024))
+    with one.client() as watching:
+
+        def burst(n):
+            """The pauses that it takes."""
+            before = watching.call(wire.STATUS, {})["counters"]["accept_pauses"]
+            time.sleep(0.05)
+            clients = [one.client(hello=False) for _ in range(n)]
+            for client in clients:
+                client.send(hello())
+            assert all(client.read().type == wire.WELCOME for client in clients)
+            for client in clients:
+                client.close()
+            return watching.call(wire.STATUS, {})["counters"]["accept_pauses"] - before
+
+        assert burst(19) == burst(20) == 0
+        assert any(burst(21) == 1 for _ in range(50))  # a slow machine does not connect so fast each time
+        assert burst(60) > 0
+
+
+def test_connects_without_a_pace(daemon, shards, tmp_path):
+    one = daemon(*config(tmp_path, shards, connects_per_s=0, connections=1024, connections_per_uid=1024))
+    for _ in range(500):
+        one.client(hello=False).close()
+    assert one.counter("accept_pauses") == 0
+
+
 def test_reserve_of_file_descriptors(daemon, shards):
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))

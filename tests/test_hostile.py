@@ -68,7 +68,7 @@ def killed(one):
 @pytest.mark.threads
 def test_c1_a_thousand_clients_leave_nothing(daemon, shards, tmp_path):
     n, n_bare = size(1000, 100000), size(20000, 2000000)
-    one = served(daemon, tmp_path / "c1", shards, connections=1024, connections_per_uid=1024)
+    one = served(daemon, tmp_path / "c1", shards, connections=1024, connections_per_uid=1024, connects_per_s=0)
     pid = one.process.pid
     kinds = [clean, reset, half_hello, killed]
 
