@@ -506,6 +506,7 @@ static void session_on_hello_timeout(uv_timer_t *timer) {
 int ambd_session_new(struct ambd_server *server, int fd, uid_t uid, pid_t pid, struct amb_error *err) {
     struct ambd_session *session = amb_calloc(1, sizeof *session);
     const struct ambd_limits *limits = &server->config->limits;
+    enum ambd_peer_state peer;
     int zero = 0, r;
 
     if (session == NULL) {
@@ -525,7 +526,8 @@ int ambd_session_new(struct ambd_server *server, int fd, uid_t uid, pid_t pid, s
     session->id = ++server->last_session_id;
     session->uid = uid;
     session->pid = pid;
-    session->peer_known = ambd_peer_get(fd) == AMBD_PEER_ALIVE;
+    peer = ambd_peer_get(fd); /* of a process outside our namespace, which has no pid here, the kernel says GONE too */
+    session->peer_known = peer == AMBD_PEER_ALIVE || (peer == AMBD_PEER_GONE && pid > 0);
     ambd_link_init(&session->link, fd, limits->frame_bytes, limits->out_queue_bytes);
     session->next = server->sessions;
     session->at = &server->sessions;

@@ -576,7 +576,7 @@ def has_peerpidfd():
                 return False
 
 
-@pytest.mark.parametrize("stage", ["streaming", "before HELLO"])
+@pytest.mark.parametrize("stage", ["streaming", "before HELLO", "before accept"])
 def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp_path, stage):
     """The child holds the socket; the process that connected is dead, and its slots come back within two seconds."""
     if not has_peerpidfd():
@@ -584,6 +584,8 @@ def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp
     one = daemon(*config(tmp_path, shards, hello_ms=60000))
     fds = measure.settled(one.process.pid).fds
     read, write = os.pipe()
+    if stage == "before accept":
+        one.process.send_signal(signal.SIGSTOP)
     parent = os.fork()
     if parent == 0:
         client = one.client(hello=stage == "streaming")
@@ -598,6 +600,7 @@ def test_a_forked_child_does_not_keep_a_dead_clients_session(daemon, shards, tmp
         os._exit(0)
     assert os.waitpid(parent, 0)[1] == 0
     child = int(os.read(read, 20))
+    one.process.send_signal(signal.SIGCONT)
     try:
         assert one.wait_for(lambda s: s["counters"]["peers_gone"] == 1)
         assert one.wait_for(lambda s: len(s["sessions"]) == 1)
