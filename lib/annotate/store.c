@@ -391,7 +391,10 @@ static void get_add(struct amb_store_record out[AMB_ORIGIN_N], size_t *n, const 
     if (*n == AMB_ORIGIN_N) {
         return;
     }
-    for (; i > 0 && out[i - 1].sequence > record.sequence; i--) {
+    /* a damaged store may have a sequence twice: the order stays the same through compaction */
+    for (; i > 0 && (out[i - 1].sequence > record.sequence ||
+                     (out[i - 1].sequence == record.sequence && out[i - 1].origin > record.origin));
+         i--) {
         out[i] = out[i - 1];
     }
     out[i] = record;

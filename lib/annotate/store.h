@@ -97,7 +97,7 @@ const char *amb_store_next_text(const struct amb_store *store, const char *after
 int amb_store_commit(struct amb_store *store, struct amb_error *err);
 bool amb_store_is_dirty(const struct amb_store *store); /* something waits for commit */
 
-/* Live records of a sample, each origin at most one; *n of at most AMB_ORIGIN_N, by rising sequence. */
+/* Live records of a sample, each origin at most one; *n of at most AMB_ORIGIN_N, by rising sequence and origin. */
 void amb_store_get(struct amb_store_record out[AMB_ORIGIN_N], size_t *n, const struct amb_store *store,
                    const struct amb_hash128 *uid, uint32_t version);
 
