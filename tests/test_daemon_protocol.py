@@ -12,6 +12,7 @@ import time
 import pytest
 
 import wire
+from conftest import sanitized
 from hostile import measure
 
 FIELDS = {"batch_size": 16, "fields": ["x_t", "index"]}
@@ -503,8 +504,7 @@ def test_hundreds_of_connections_leave_nothing(served):
     served.wait_for(lambda s: (served.n_fds(), served.n_maps()) == before[:2])
     assert (served.n_fds(), served.n_maps()) == before[:2]
     grown = served.status()["server"]["rss_bytes"] - before[2]
-    sanitized = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ  # they keep what was freed
-    assert grown < 2 << 20 or sanitized, grown
+    assert grown < 2 << 20 or sanitized(), grown
 
 
 def test_a_hog_of_slots_starves_nobody(daemon, shards):

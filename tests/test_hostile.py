@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 import signal
 import socket
 import time
@@ -13,13 +12,13 @@ import pytest
 
 import datasets
 import wire
-from conftest import BIN
+from conftest import sanitized
 from hostile import SOAK, measure, memfd, nobody, offenders, size
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
 SMALL = {"batch_size": 4, "fields": ["x_t", "index"], "slots": 2}
-SANITIZED = b"__asan_init" in pathlib.Path(BIN).read_bytes() or b"__tsan_init" in pathlib.Path(BIN).read_bytes()
+SANITIZED = sanitized()
 
 
 def served(daemon, folder, shards, **limits):

@@ -19,12 +19,12 @@ import pytest
 import ambientd
 import datasets
 import wire
-from conftest import BIN, ROOT, Daemon
+from conftest import BIN, ROOT, Daemon, sanitized
 
 pytestmark = pytest.mark.slow  # many starts and waits; what the daemon does in them is covered elsewhere under sanitizers
 
 UNITS = ROOT / "daemon/systemd"
-SANITIZED = b"__asan_init" in pathlib.Path(BIN).read_bytes() or b"__tsan_init" in pathlib.Path(BIN).read_bytes()
+SANITIZED = sanitized()
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 

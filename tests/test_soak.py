@@ -15,6 +15,7 @@ import pytest
 
 import describing
 import wire
+from conftest import sanitized
 from hostile import measure, offenders, size
 from test_hot_reload import FIELDS, SEED, Changing, Trainers, check
 
@@ -138,6 +139,7 @@ def test_l1_a_day_of_work_leaves_the_daemon_as_it_was(daemon, tmp_path):
           f"table {store['table_bytes'] / KIB:,.0f} KiB for {store['records']:,} records and {store['generations']:,} generations")
     check(counts, here.checker)
     assert (after.fds, after.memfds) == (before.fds, before.memfds) and maps_after == maps_before
-    assert grown <= 2 << 20 and store["damaged"] == 0
-    assert leak <= 1 or SECONDS < LONG_S
+    assert store["damaged"] == 0
+    assert sanitized() or grown <= 2 << 20
+    assert sanitized() or SECONDS < LONG_S or leak <= 1
     assert store["journal_bytes"] + store["table_bytes"] <= 2 * SEGMENT + 64 * store["records"] + 4096 * store["generations"]
