@@ -34,7 +34,7 @@ static int accept_check(struct ambd_server *server, int fd, uid_t uid, struct am
     uint64_t n_of_uid = 0, n_fds = accept_fd_limit();
 
     for (struct ambd_session *session = server->sessions; session != NULL; session = session->next) {
-        n_of_uid += session->uid == uid && !session->closing;
+        n_of_uid += session->uid == uid; /* also those that close, while a desk still works for them */
     }
     if (server->n_sessions >= limits->connections) {
         return amb_fail(err, AMB_ERR_QUOTA, "%zu connections are open, limits.connections is %llu",

@@ -27,6 +27,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "daemon/dataset-store.h"
 #include "daemon/endpoint.h"
 #include "daemon/log.h"
 #include "daemon/text.h"
@@ -288,6 +289,7 @@ void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition 
 }
 
 int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
+    const struct amb_store_generation *last;
     char path[4096];
     int r;
 
@@ -303,6 +305,10 @@ int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struc
         if (dataset->archive_path == NULL) {
             return amb_fail(err, -ENOMEM, "no memory for a path");
         }
+    }
+    last = ambd_dataset_last_generation(dataset);
+    if (last != NULL && !amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint)) {
+        ambd_archive_touch_values(dataset, &last->dataset); /* it is left only now */
     }
     ambd_archive_put_edition(dataset, dataset->filed);
     return 0;
@@ -542,6 +548,7 @@ int ambd_archive_load_edition(struct ambd_edition **out, const struct ambd_datas
     r = archive_reopen(&edition, dataset, json, how, &why);
     if (r == 0 && amb_hash128_equal(&edition->fingerprint, fingerprint)) {
         edition->number = number;
+        ambd_archive_touch_values(dataset, fingerprint);
         *out = edition;
         return 0;
     }

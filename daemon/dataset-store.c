@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -90,6 +91,12 @@ void ambd_dataset_replay(struct amb_ledger *ledger, uint64_t *n_later, const str
 }
 
 /* A record replaces the one before it: a side that only the earlier import set is carried over. */
+static void record_inherit(struct amb_store_record *record, const struct amb_store_record *before) {
+    record->sigma_min = (record->sides & AMB_SIDE_MIN) != 0 ? record->sigma_min : before->sigma_min;
+    record->sigma_max = (record->sides & AMB_SIDE_MAX) != 0 ? record->sigma_max : before->sigma_max;
+    record->sides |= before->sides;
+}
+
 static void import_merge(struct amb_store_record *record, const struct amb_store *store) {
     struct amb_store_record known[AMB_ORIGIN_N];
     size_t n;
@@ -97,27 +104,39 @@ static void import_merge(struct amb_store_record *record, const struct amb_store
     amb_store_get(known, &n, store, &record->uid, record->version);
     for (size_t i = 0; i < n; i++) {
         if (known[i].origin == record->origin) {
-            record->sigma_min = (record->sides & AMB_SIDE_MIN) != 0 ? record->sigma_min : known[i].sigma_min;
-            record->sigma_max = (record->sides & AMB_SIDE_MAX) != 0 ? record->sigma_max : known[i].sigma_max;
-            record->sides |= known[i].sides;
+            record_inherit(record, &known[i]);
         }
     }
 }
 
-int ambd_dataset_keep_import(struct ambd_dataset *dataset, const struct amb_store_record *records, size_t n,
+/* All of one import are of one origin and version. */
+static int import_compare(const void *a, const void *b) {
+    const struct amb_store_record *x = *(struct amb_store_record *const *)a, *y = *(struct amb_store_record *const *)b;
+    int order = memcmp(x->uid.bytes, y->uid.bytes, sizeof x->uid.bytes);
+
+    return order != 0 ? order : (x > y) - (x < y);
+}
+
+/* In one piece: a disk that is full takes all of it or nothing. */
+int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_record *records, size_t n,
                              struct amb_error *err) {
-    struct amb_store_record copy[AMBD_DEPOSIT_ROWS];
-    int r = 0;
+    AMB_CLEANUP(amb_freep) struct amb_store_record **order = amb_malloc((n + 1) * sizeof *order);
+    int r;
 
-    for (size_t at = 0; at < n && r == 0; at += AMBD_DEPOSIT_ROWS) {
-        size_t m = n - at < AMBD_DEPOSIT_ROWS ? n - at : AMBD_DEPOSIT_ROWS;
-
-        memcpy(copy, records + at, m * sizeof *copy);
-        for (size_t i = 0; i < m; i++) {
-            import_merge(&copy[i], dataset->store);
-        }
-        r = amb_store_put(dataset->store, copy, m, err);
+    if (order == NULL) {
+        return amb_fail(err, -ENOMEM, "no memory for %zu records", n);
     }
+    for (size_t i = 0; i < n; i++) {
+        import_merge(&records[i], dataset->store);
+        order[i] = &records[i];
+    }
+    qsort(order, n, sizeof *order, import_compare);
+    for (size_t i = 1; i < n; i++) { /* a sample that has several lines */
+        if (amb_hash128_equal(&order[i - 1]->uid, &order[i]->uid)) {
+            record_inherit(order[i], order[i - 1]);
+        }
+    }
+    r = amb_store_put(dataset->store, records, n, err);
     return r < 0 ? r : amb_store_commit(dataset->store, err);
 }
 
@@ -230,8 +249,9 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
     struct amb_annotations *annotations = NULL;
     int r;
 
-    if (amb_hash128_equal(&edition->fingerprint, &dataset->last_dataset)) {
-        memcpy(values, dataset->last->values, n * sizeof *values);
+    if (dataset->recorded != NULL && amb_hash128_equal(&edition->fingerprint, &dataset->recorded_dataset) &&
+        amb_hash128_equal(&newest->annotations, &dataset->recorded->fingerprint)) {
+        memcpy(values, dataset->recorded->values, n * sizeof *values);
         return 0;
     }
     r = ambd_archive_load_values(values, n, dataset, &edition->fingerprint, &newest->annotations, err);

@@ -91,12 +91,16 @@ int ambd_dataset_reckon(struct amb_annotations **out, const struct ambd_dataset 
 }
 
 static void dataset_set_last(struct ambd_dataset *dataset, const struct ambd_generation *generation) {
-    amb_annotations_unref(dataset->last);
-    dataset->last = amb_annotations_ref(generation->annotations);
     dataset->last_number = generation->number;
     dataset->last_fingerprint = generation->annotations->fingerprint;
     dataset->last_edition = generation->edition;
     dataset->last_dataset = generation->edition->fingerprint;
+}
+
+static void dataset_set_recorded(struct ambd_dataset *dataset, const struct ambd_generation *generation) {
+    amb_annotations_unref(dataset->recorded);
+    dataset->recorded = amb_annotations_ref(generation->annotations);
+    dataset->recorded_dataset = generation->edition->fingerprint;
 }
 
 /* The generation that was served last from the archive, in place of what the ledger says by now. */
@@ -141,7 +145,9 @@ static int dataset_mint_first(struct ambd_dataset *dataset, uint64_t *n_later, s
         first->number++;
         first->annotations->number++;
     }
-    if (!restored && ambd_dataset_keep_generation(dataset, NULL, first->annotations, &why) < 0) {
+    if (restored || ambd_dataset_keep_generation(dataset, NULL, first->annotations, &why) == 0) {
+        dataset_set_recorded(dataset, first);
+    } else {
         dataset_tell_unrecorded(dataset, first->number, &why);
     }
     if (restored) { /* it may have died before it came to that */
@@ -240,7 +246,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     amb_free(dataset->imports);
     ambd_lines_deinit(&dataset->reports);
     amb_ledger_free(dataset->ledger);
-    amb_annotations_unref(dataset->last);
+    amb_annotations_unref(dataset->recorded);
     amb_store_close(dataset->store);
     ambd_config_unref(dataset->config);
     amb_free(dataset->store_path);
@@ -258,12 +264,19 @@ static bool dataset_is_last(const struct ambd_dataset *dataset, const struct amb
 /* Values are compared sample by sample, so what was before must be of the same samples. */
 static int dataset_record(struct ambd_dataset *dataset, const struct ambd_generation *generation,
                           struct amb_error *err) {
-    bool same_samples = amb_hash128_equal(&dataset->last_dataset, &generation->edition->fingerprint);
+    const struct amb_annotations *recorded = dataset->recorded;
+    bool same_samples =
+        recorded != NULL && amb_hash128_equal(&dataset->recorded_dataset, &generation->edition->fingerprint);
+    int r;
 
-    if (same_samples && amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint)) {
+    if (same_samples && amb_hash128_equal(&generation->annotations->fingerprint, &recorded->fingerprint)) {
         return 0; /* other files, the same contents: it is recorded already */
     }
-    return ambd_dataset_keep_generation(dataset, same_samples ? dataset->last : NULL, generation->annotations, err);
+    r = ambd_dataset_keep_generation(dataset, same_samples ? recorded : NULL, generation->annotations, err);
+    if (r == 0) {
+        dataset_set_recorded(dataset, generation);
+    }
+    return r;
 }
 
 int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, struct amb_error *err) {
@@ -342,7 +355,7 @@ static int dataset_import_durably(struct amb_import_report *report, struct ambd_
     amb_ledger_set_tap(dataset->ledger, NULL, NULL);
     if (r == 0) {
         r = tap.code < 0 ? amb_fail(err, tap.code, "no memory for the records of %s", path)
-                         : ambd_dataset_keep_import(dataset, (const struct amb_store_record *)(const void *)tap.records.data,
+                         : ambd_dataset_keep_import(dataset, (struct amb_store_record *)(void *)tap.records.data,
                                                     tap.records.n_bytes / sizeof(struct amb_store_record), err);
         /* what is not recorded must not be served either */
         if (r < 0) {
@@ -402,9 +415,7 @@ static void dataset_turn(struct ambd_dataset *dataset, struct ambd_edition *edit
         ambd_archive_touch_values(dataset, &dataset->last_dataset);
     }
     edition->number = same ? dataset->filed->number : 0;
-    if (!same) {
-        ambd_archive_put_edition(dataset, edition);
-    }
+    ambd_archive_put_edition(dataset, edition); /* of the same contents too: its files lie elsewhere now */
     dataset->filed = edition;
 }
 
@@ -575,7 +586,8 @@ struct ambd_generation *ambd_dataset_find(struct ambd_dataset *dataset, const st
     struct ambd_generation *found = NULL;
 
     for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
-        if (g->edition == edition && amb_hash128_equal(&g->annotations->fingerprint, annotations)) {
+        if (amb_hash128_equal(&g->edition->fingerprint, &edition->fingerprint) &&
+            amb_hash128_equal(&g->annotations->fingerprint, annotations)) {
             found = g; /* the newest of equal ones */
         }
     }
@@ -586,7 +598,7 @@ struct ambd_generation *ambd_dataset_newest(struct ambd_dataset *dataset, const 
     struct ambd_generation *found = NULL;
 
     for (struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {
-        found = g->edition == edition ? g : found;
+        found = amb_hash128_equal(&g->edition->fingerprint, &edition->fingerprint) ? g : found;
     }
     return found;
 }

@@ -31,9 +31,11 @@ struct ambd_dataset {
     bool stale;              /* the store knows more than the ledger */
     struct amb_store *store; /* NULL: no state directory */
     struct amb_store_report store_report;
-    struct amb_annotations *last;       /* newest generation that was minted; a reference */
-    struct ambd_edition *last_edition;  /* of it; only compared */
-    struct amb_hash128 last_dataset;    /* fingerprint of that edition */
+    struct ambd_edition *last_edition; /* of the newest generation that was minted; only compared */
+    struct amb_hash128 last_dataset;   /* fingerprint of that edition */
+    struct amb_annotations *recorded;  /* newest generation that the store took, which is not the same where a disk was
+                                        * full; a reference; NULL: none in this life */
+    struct amb_hash128 recorded_dataset;
     bool unminted;                      /* the ledger has moved on since */
     char **imports; /* files read by IMPORT, in order; owned */
     size_t n_imports;

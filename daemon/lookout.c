@@ -1,7 +1,8 @@
 /*
  * Lookout: a hint, not the contract. Folders that hold shards, annotation files and the configuration are watched by
- * inotify; a burst of changes is one reload, once it has been quiet for a moment. Where inotify does not see (network
- * file systems, a file changed in place by another machine, too few watches) sizes and times are compared now and then.
+ * inotify, for names that fit the patterns and files; a burst of changes is one reload, once it has been quiet for a
+ * moment. Where inotify does not see (network file systems, a file changed in place by another machine, too few watches)
+ * sizes and times are compared now and then.
  *
  * What is looked at is found out on the surveyor's desk: folders of shards may be deep, and file systems slow.
  */
@@ -10,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +26,7 @@
 #define QUIET_MS    500u                  /* a shard and its neighbour come together; not tuned */
 #define PATIENCE_NS UINT64_C(10000000000) /* somebody who never stops writing does not hold back the others */
 #define POLL_MS     30000u                /* not tuned */
-#define FOLDERS_MAX 8192u                 /* fs.inotify.max_user_watches is 8192 on small machines */
+#define VIEWS_MAX   8192u                 /* fs.inotify.max_user_watches is 8192 on small machines */
 
 /* A look around; belongs to the desk until done. */
 struct look {
@@ -33,43 +35,67 @@ struct look {
     struct ambd_config *config;   /* a reference */
     struct ambd_edition **editions; /* pinned; one for each dataset */
     size_t n_editions;
-    char **folders;
-    size_t n_folders;
+    struct ambd_view *views;
+    size_t n_views;
     struct amb_hasher *hasher;
     uint64_t digest;
 };
 
 /* Desk */
 
-static void look_push_folder(struct look *look, const char *path, size_t bytes) {
-    char **grown;
+/* Names that fit `glob` in the first `bytes` of `path`. */
+static void look_push_view(struct look *look, const char *path, size_t bytes, const char *glob) {
+    struct ambd_view *grown, view;
 
-    if (look->n_folders == FOLDERS_MAX) {
+    if (look->n_views == VIEWS_MAX) {
         return;
     }
-    grown = amb_realloc(look->folders, (look->n_folders + 1) * sizeof *grown);
+    grown = amb_realloc(look->views, (look->n_views + 1) * sizeof *grown);
     if (grown == NULL) {
         return;
     }
-    look->folders = grown;
-    grown[look->n_folders] = amb_malloc(bytes + 2);
-    if (grown[look->n_folders] != NULL) {
-        snprintf(grown[look->n_folders], bytes + 2, "%.*s", (int)(bytes > 0 ? bytes : 1), bytes > 0 ? path : ".");
-        look->n_folders++;
+    look->views = grown;
+    view.folder = amb_malloc(bytes + 2);
+    view.glob = amb_strdup(glob);
+    if (view.folder == NULL || view.glob == NULL) {
+        amb_free(view.folder);
+        amb_free(view.glob);
+        return;
     }
+    snprintf(view.folder, bytes + 2, "%.*s", (int)(bytes > 0 ? bytes : 1), bytes > 0 ? path : ".");
+    grown[look->n_views++] = view;
+}
+
+/* What a name may be that the rest of a pattern stands for: as it is, but for {a,b} and {0..9}, which fnmatch does not
+ * know; anything where it goes on into folders. */
+static void pattern_glob(char *out, size_t bytes, const char *rest) {
+    size_t n = 0;
+
+    if (strchr(rest, '/') != NULL || strlen(rest) >= bytes) {
+        rest = "*";
+    }
+    while (*rest != '\0') {
+        const char *end = *rest == '{' ? strchr(rest, '}') : NULL;
+
+        out[n++] = end != NULL ? '*' : *rest;
+        rest = end != NULL ? end + 1 : rest + 1;
+    }
+    out[n] = '\0';
 }
 
 /* The folder in which a file lies; of a pattern: the last one before anything that stands for several. */
 static void look_push_parent(struct look *look, const char *path) {
     size_t n = strcspn(path, "*?[{");
+    char glob[1024];
 
     while (n > 0 && path[n - 1] != '/') {
         n--;
     }
+    pattern_glob(glob, sizeof glob, path + n);
     while (n > 1 && path[n - 1] == '/') {
         n--;
     }
-    look_push_folder(look, path, n);
+    look_push_view(look, path, n, glob);
 }
 
 static void look_push_stat(struct look *look, const char *path) {
@@ -93,9 +119,9 @@ static void look_push_tree(struct look *look, const char *path, unsigned depth) 
     if (dir == NULL) {
         return;
     }
-    look_push_folder(look, path, strlen(path));
+    look_push_view(look, path, strlen(path), "*");
     look_push_stat(look, path);
-    for (struct dirent *entry = readdir(dir); entry != NULL && look->n_folders < FOLDERS_MAX; entry = readdir(dir)) {
+    for (struct dirent *entry = readdir(dir); entry != NULL && look->n_views < VIEWS_MAX; entry = readdir(dir)) {
         struct stat st;
 
         if (entry->d_name[0] != '.' && fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -144,24 +170,37 @@ static void look_at_shards(struct look *look, const struct amb_catalog *catalog)
     }
 }
 
-static int folder_compare(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+static int view_compare(const void *a, const void *b) {
+    const struct ambd_view *x = a, *y = b;
+    int order = strcmp(x->folder, y->folder);
+
+    return order != 0 ? order : strcmp(x->glob, y->glob);
+}
+
+static void view_deinit(struct ambd_view *view) {
+    amb_free(view->folder);
+    amb_free(view->glob);
 }
 
 static void look_sort(struct look *look) {
     size_t n = 0;
 
-    if (look->n_folders > 0) {
-        qsort(look->folders, look->n_folders, sizeof *look->folders, folder_compare);
+    if (look->n_views > 0) {
+        qsort(look->views, look->n_views, sizeof *look->views, view_compare);
     }
-    for (size_t i = 0; i < look->n_folders; i++) {
-        if (n > 0 && strcmp(look->folders[n - 1], look->folders[i]) == 0) {
-            amb_free(look->folders[i]);
+    for (size_t i = 0; i < look->n_views; i++) {
+        if (n > 0 && view_compare(&look->views[n - 1], &look->views[i]) == 0) {
+            view_deinit(&look->views[i]);
         } else {
-            look->folders[n++] = look->folders[i];
+            look->views[n++] = look->views[i];
         }
     }
-    look->n_folders = n;
+    look->n_views = n;
+}
+
+/* The first view of its folder. */
+static bool view_is_first(const struct ambd_view *views, size_t i) {
+    return i == 0 || strcmp(views[i - 1].folder, views[i].folder) != 0;
 }
 
 static void look_run(struct ambd_task *task) {
@@ -173,8 +212,10 @@ static void look_run(struct ambd_task *task) {
         look_at_shards(look, look->editions[i]->fill.catalog);
     }
     look_sort(look);
-    for (size_t i = 0; i < look->n_folders; i++) {
-        look_push_stat(look, look->folders[i]);
+    for (size_t i = 0; i < look->n_views; i++) {
+        if (view_is_first(look->views, i)) {
+            look_push_stat(look, look->views[i].folder);
+        }
     }
     hash = amb_hasher_get(look->hasher);
     memcpy(&look->digest, hash.bytes, sizeof look->digest);
@@ -195,11 +236,11 @@ static void lookout_close_events(struct ambd_lookout *lookout) {
     lookout->n_events = 0;
 }
 
-static void folders_free(char **folders, size_t n) {
+static void views_free(struct ambd_view *views, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        amb_free(folders[i]);
+        view_deinit(&views[i]);
     }
-    amb_free(folders);
+    amb_free(views);
 }
 
 static void lookout_on_quiet(uv_timer_t *timer) {
@@ -221,28 +262,49 @@ static void lookout_note(struct ambd_lookout *lookout) {
     }
 }
 
+/* Does a change of `name` in this folder count? */
+static bool lookout_minds(const struct ambd_lookout *lookout, const char *folder, const char *name) {
+    const char *base = strrchr(folder, '/');
+
+    if (name == NULL || strcmp(name, base != NULL ? base + 1 : folder) == 0) {
+        return true; /* the folder itself */
+    }
+    for (size_t i = 0; i < lookout->n_views; i++) {
+        if (strcmp(lookout->views[i].folder, folder) == 0 && fnmatch(lookout->views[i].glob, name, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void lookout_on_event(uv_fs_event_t *event, const char *name, int events, int status) {
-    (void)name;
+    struct ambd_lookout *lookout = event->data;
+
     (void)events;
-    (void)status; /* a folder that goes is a change too */
-    lookout_note(event->data);
+    if (status < 0 || lookout_minds(lookout, event->path, name)) { /* a folder that goes is a change too */
+        lookout_note(lookout);
+    }
 }
 
 static void lookout_watch(struct ambd_lookout *lookout) {
-    size_t n_blind = 0;
+    size_t n_blind = 0, n_folders = 0;
 
     lookout_close_events(lookout);
-    lookout->events = amb_calloc(lookout->n_folders + 1, sizeof *lookout->events);
-    for (size_t i = 0; i < lookout->n_folders && lookout->events != NULL; i++) {
-        uv_fs_event_t *event = amb_calloc(1, sizeof *event);
+    lookout->events = amb_calloc(lookout->n_views + 1, sizeof *lookout->events);
+    for (size_t i = 0; i < lookout->n_views && lookout->events != NULL; i++) {
+        uv_fs_event_t *event = view_is_first(lookout->views, i) ? amb_calloc(1, sizeof *event) : NULL;
 
+        if (!view_is_first(lookout->views, i)) {
+            continue;
+        }
+        n_folders++;
         if (event == NULL) {
             n_blind++;
             continue;
         }
         uv_fs_event_init(&lookout->server->loop, event);
         event->data = lookout;
-        if (uv_fs_event_start(event, lookout_on_event, lookout->folders[i], 0) < 0) {
+        if (uv_fs_event_start(event, lookout_on_event, lookout->views[i].folder, 0) < 0) {
             uv_close((uv_handle_t *)event, lookout_on_event_closed);
             n_blind++;
             continue;
@@ -251,16 +313,16 @@ static void lookout_watch(struct ambd_lookout *lookout) {
     }
     if (n_blind > 0 && !lookout->told) {
         ambd_log(AMBD_WARN, "watch.blind folders=%zu of=%zu reason=\"inotify refuses; they are looked at every %u s\"", n_blind,
-                 lookout->n_folders, POLL_MS / 1000);
+                 n_folders, POLL_MS / 1000);
         lookout->told = true;
     }
 }
 
 static bool lookout_has(const struct ambd_lookout *lookout, const struct look *look) {
-    bool same = lookout->n_folders == look->n_folders;
+    bool same = lookout->n_views == look->n_views;
 
-    for (size_t i = 0; same && i < look->n_folders; i++) {
-        same = strcmp(lookout->folders[i], look->folders[i]) == 0;
+    for (size_t i = 0; same && i < look->n_views; i++) {
+        same = view_compare(&lookout->views[i], &look->views[i]) == 0;
     }
     return same;
 }
@@ -269,7 +331,7 @@ static void look_free(struct look *look) {
     for (size_t i = 0; i < look->n_editions; i++) {
         ambd_dataset_unpin_edition(look->server->datasets[i], look->editions[i]);
     }
-    folders_free(look->folders, look->n_folders);
+    views_free(look->views, look->n_views);
     amb_hasher_free(look->hasher);
     ambd_config_unref(look->config);
     amb_free(look->editions);
@@ -284,13 +346,13 @@ static void look_done(struct ambd_task *task) {
     lookout->surveying = false;
     if (lookout->started && !server->stopping) {
         if (!lookout_has(lookout, look)) {
-            char **folders = lookout->folders;
-            size_t n = lookout->n_folders;
+            struct ambd_view *views = lookout->views;
+            size_t n = lookout->n_views;
 
-            lookout->folders = look->folders;
-            lookout->n_folders = look->n_folders;
-            look->folders = folders;
-            look->n_folders = n;
+            lookout->views = look->views;
+            lookout->n_views = look->n_views;
+            look->views = views;
+            look->n_views = n;
             lookout_watch(lookout);
             lookout_note(lookout); /* what changed before anybody watched */
         }
@@ -363,7 +425,7 @@ void ambd_lookout_stop(struct ambd_lookout *lookout) {
     }
     lookout->started = false;
     lookout_close_events(lookout);
-    folders_free(lookout->folders, lookout->n_folders);
+    views_free(lookout->views, lookout->n_views);
     uv_close((uv_handle_t *)&lookout->quiet, NULL);
     uv_close((uv_handle_t *)&lookout->poll, NULL);
 }

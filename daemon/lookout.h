@@ -10,14 +10,19 @@
 
 struct ambd_server;
 
+/* What counts in a folder: other files there, a log perhaps, are nobody's business here. */
+struct ambd_view {
+    char *folder, *glob; /* owned */
+};
+
 /* Loop only. */
 struct ambd_lookout {
     struct ambd_server *server;
     uv_timer_t quiet, poll;
     uv_fs_event_t **events; /* owned; one for each folder */
     size_t n_events;
-    char **folders; /* owned; sorted */
-    size_t n_folders;
+    struct ambd_view *views; /* owned; sorted */
+    size_t n_views;
     uint64_t digest;       /* of all that was looked at last */
     uint64_t first_ns;     /* of the changes that wait for quiet; 0: none */
     bool started, surveying, surveyed, told;

@@ -1,7 +1,10 @@
 /*
  * Loop: libuv (1.44) aborts where it cannot make its pipe for signals, and where its table of descriptors, which grows with
- * their numbers, cannot grow. A daemon that serves must not die of an allocation, so the table grows here, once; and what
- * libuv aborts of here is an error of the start.
+ * their numbers, cannot grow. A daemon that serves must not die of an allocation, so the table grows here, for as many
+ * descriptors as most daemons come to; and what libuv aborts of here is an error of the start.
+ *
+ * Each shard is an open file, and so is each connection, decoder and stream: the soft limit of a shell, 1,024, which is
+ * for programs that call select(2), goes up to what is allowed.
  *
  * Not here: epoll_ctl, of which every failure but EEXIST is an abort too: the kernel's memory is its own affair.
  */
@@ -17,6 +20,17 @@
 #include "base/cleanup.h"
 
 #define LOOP_FDS 4094 /* 32 KiB of table; the unit's LimitNOFILE is 4096. One past it makes libuv grow again */
+
+#define OPEN_FILES 65536 /* shards and connections; a hard limit may be a thousand times that. Not tuned */
+
+static void loop_allow_files(void) {
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max && limit.rlim_cur < OPEN_FILES) {
+        limit.rlim_cur = limit.rlim_max < OPEN_FILES ? limit.rlim_max : OPEN_FILES;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* where it fails there are as many as there were */
+    }
+}
 
 static void loop_on_abort(int signum) {
     static const char text[] = "ambientd: cannot make a loop: libuv gave up, for want of memory or descriptors\n";
@@ -57,6 +71,7 @@ static int loop_make_room(uv_loop_t *loop, uv_poll_t *room) {
 int ambd_loop_init(uv_loop_t *loop, uv_poll_t *room, struct amb_error *err) {
     int r;
 
+    loop_allow_files();
     signal(SIGABRT, loop_on_abort);
     r = uv_loop_init(loop);
     if (r == 0) {

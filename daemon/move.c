@@ -16,6 +16,8 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
+#define ADVANCES_MAX 64u /* set ahead, each with a sampler of its own; not tuned */
+
 enum prepare_for {
     PREPARE_FOLLOW,
     PREPARE_MOVE, /* of the subscription's list */
@@ -259,7 +261,7 @@ static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint3
 
 static int find_fail(struct ambd_session *session, struct ambd_dataset *dataset, const struct amb_hash128 *edition,
                      const struct amb_hash128 *annotations, struct amb_error *err) {
-    char asked[AMB_HASH128_TEXT_BYTES], known[AMB_HASH128_TEXT_BYTES];
+    char asked[AMB_HASH128_TEXT_BYTES] = "(any)", known[AMB_HASH128_TEXT_BYTES];
     const struct ambd_recall *recall = &session->recall;
 
     if (ambd_recall_note(session, dataset, edition, annotations)) {
@@ -269,7 +271,9 @@ static int find_fail(struct ambd_session *session, struct ambd_dataset *dataset,
         *err = recall->why;
         return err->code;
     }
-    amb_hash128_text(asked, annotations);
+    if (annotations != NULL) {
+        amb_hash128_text(asked, annotations);
+    }
     amb_hash128_text(known, &dataset->current->annotations->fingerprint);
     if (ambd_dataset_find_edition(dataset, edition) != NULL) {
         return amb_fail(err, AMB_ERR_NOT_FOUND,
@@ -292,6 +296,7 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_sessio
                                 struct amb_error *err) {
     struct ambd_edition *edition = present != NULL ? present->edition : dataset->edition;
     struct ambd_generation *found = NULL;
+    bool is_known = true; /* what is in memory is what was asked for */
 
     if (request->has_dataset && !amb_hash128_equal(&request->dataset, &edition->fingerprint)) {
         edition = ambd_dataset_find_edition(dataset, &request->dataset);
@@ -300,8 +305,9 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_sessio
         found = ambd_dataset_find(dataset, edition, &request->annotations);
     } else if (edition != NULL) {
         found = present != NULL && present->edition == edition ? present : ambd_dataset_newest(dataset, edition);
+        is_known = found == present || amb_hash128_equal(&edition->fingerprint, &dataset->edition->fingerprint);
     }
-    if (found == NULL) {
+    if (found == NULL || (!is_known && ambd_recall_note(session, dataset, &edition->fingerprint, NULL))) {
         return find_fail(session, dataset, request->has_dataset ? &request->dataset : &edition->fingerprint,
                          request->has_annotations ? &request->annotations : NULL, err);
     }
@@ -358,7 +364,11 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
     }
     r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, &move->request,
                                     stream_present(stream, move->step), &err);
-    if (r < 0 && !stream->session->busy && ambd_recall_push(stream->session, move_on_recalled)) {
+    if (r < 0 && stream->session->busy && stream->session->recall.dataset != NULL) {
+        stream->session->recall.dataset = NULL; /* the answer that is being made comes first; then this is tried again */
+        return;
+    }
+    if (r < 0 && ambd_recall_push(stream->session, move_on_recalled)) {
         stream->preparing_move = true; /* until then */
         return;
     }
@@ -402,6 +412,10 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
     r = advance_check_step(stream, request->step, err);
     if (r < 0) {
         return r;
+    }
+    if (stream->n_moves >= ADVANCES_MAX) {
+        return amb_fail(err, AMB_ERR_LIMIT, "%zu moves are set ahead, allowed: %u; CANCEL_ADVANCE some, or let steps pass",
+                        stream->n_moves, ADVANCES_MAX);
     }
     if (ambd_stream_find_move(stream, request->step) != NULL) {
         return amb_fail(err, AMB_ERR_BUSY, "a move at step %llu is set already; CANCEL_ADVANCE it first",

@@ -125,7 +125,14 @@ static void recall_surveyed(struct ambd_task *task) {
     if (recall->edition == NULL) {
         recall_finish(recall);
     } else {
+        struct ambd_edition *known = ambd_dataset_find_edition(recall->dataset, &recall->fingerprint);
+
         ambd_dataset_shelve_edition(recall->dataset, recall->edition);
+        if (known != NULL) { /* another rank, which asked for the same, came first */
+            ambd_dataset_pin_edition(known);
+            ambd_dataset_unpin_edition(recall->dataset, recall->edition);
+            recall->edition = known;
+        }
         recall_push_file(recall);
     }
     ambd_server_continue_stop(server);

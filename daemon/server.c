@@ -303,10 +303,10 @@ static void server_on_walk(uv_handle_t *handle, void *opaque) {
 static void server_deinit(struct ambd_server *server) {
     ambd_accept_stop(server);
     ambd_lookout_stop(&server->lookout);
-    ambd_jobs_close(&server->jobs);
-    ambd_desk_close(&server->clerk);
+    ambd_desk_close(&server->clerk); /* before the jobs: behind a start that failed it may be at work for them */
     ambd_desk_close(&server->builder);
     ambd_desk_close(&server->surveyor);
+    ambd_jobs_close(&server->jobs);
     ambd_producer_close(&server->producer);
     uv_walk(&server->loop, server_on_walk, NULL);
     uv_run(&server->loop, UV_RUN_DEFAULT);

@@ -261,6 +261,79 @@ def test_without_a_state_directory_nothing_older_is_remembered(served):
     assert refused.value.code == "state" and "dataset" in str(refused.value)
 
 
+def test_a_move_to_what_nobody_knows_is_refused_without_a_state_directory(served):
+    """A fingerprint of a data set alone, in `moves` and in ADVANCE: a typed error, and the daemon goes on."""
+    here = served(state=False)
+    nothing = {"dataset": "0" * 32, "annotations": None}
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM, follow=False)
+        with pytest.raises(wire.Refused) as refused:
+            client.call(wire.ADVANCE, {"step": 9, **nothing})
+        assert refused.value.code == "state" and "0" * 32 in str(refused.value)
+        with here.one.client() as other, pytest.raises(wire.Refused) as refused:
+            other.subscribe(**UNIFORM, follow=False, moves=[{"step": 0, **nothing}])
+        assert refused.value.code == "state"
+        assert right(stream.take(4))
+
+
+def test_moves_set_ahead_are_limited(served):
+    """64 of them; each has a sampler of its own."""
+    here = served()
+    with here.one.client() as client:
+        stream = client.subscribe(**UNIFORM, follow=False)
+        now = {"dataset": stream.next().state["dataset"], "annotations": None}
+        for i in range(64):
+            client.call(wire.ADVANCE, {"step": 1000 + i, **now})
+        with pytest.raises(wire.Refused) as refused:
+            client.call(wire.ADVANCE, {"step": 2000, **now})
+        assert refused.value.code == "limit" and "64" in str(refused.value)
+        client.call(wire.CANCEL_ADVANCE, {"step": 1000})
+        client.call(wire.ADVANCE, {"step": 2000, **now})
+
+
+def test_ranks_on_files_that_were_moved_advance_to_new_annotations(served):
+    """The same contents in other files are the same data set: streams that stand on the files of before find the
+    annotations that came after."""
+    here = served()
+    lines = here.folder / "a.jsonl"
+    lines.write_text(json.dumps({"filename": "000003", "sigma_min": 1.5}) + "\n")
+    both = {"world_size": 2, "batch_size": 4, "fields": FIELDS, "slots": 2}
+    with here.one.client() as a, here.one.client() as b:
+        streams = [a.subscribe(rank=0, **both), b.subscribe(rank=1, **both)]
+        for stream in streams:
+            stream.take(2)
+        shard = here.shard(1)
+        shard.with_suffix(".tmp").write_bytes(shard.read_bytes())
+        shard.with_suffix(".tmp").rename(shard)
+        row = here.reload()["datasets"]["main"]
+        assert row["changed"] and row["fingerprint"] == here.generations()[-1]["fingerprint"]
+        new = here.ask(wire.IMPORT, {"path": str(lines)})["generation"]["fingerprint"]
+        for client, dataset in ((a, None), (b, row["fingerprint"])):
+            assert client.call(wire.ADVANCE, {"step": 9, "dataset": dataset, "annotations": new})["annotations"] == new
+        rows = [stream.take(12) for stream in streams]
+    for some in rows:
+        assert {lend.state["annotations"] for lend, _ in some if lend.step > 9} == {new} and right(some)
+
+
+def test_the_archive_knows_where_the_files_went(served):
+    """Shards move to another folder, then one comes: a state of before is drawn from where they lie now."""
+    here = served()
+    with here.one.client() as client:
+        rows = client.subscribe(**UNIFORM).take(6)
+    state = rows[2][0].state
+    moved = here.folder / "moved"
+    here.data.rename(moved)
+    here.data = moved
+    here.configure()
+    assert here.reload()["datasets"]["main"]["fingerprint"] == state["dataset"]
+    put(here.shard(8), range(800, 820))
+    assert here.reload()["datasets"]["main"]["fingerprint"] != state["dataset"]
+    assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, state=state, follow=False).take(3)
+    assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
+
+
 def test_a_bad_reload_names_everything_and_changes_nothing(served):
     """Two bad shards and a pattern without a match: all three are named at once; the stream goes on as it would have; after
     the repair the reload is taken."""
@@ -427,7 +500,8 @@ def test_the_quarantine_goes_with_its_shard(served):
 
 def test_a_watch_reloads_by_itself(served):
     """With `watch` a shard that comes by rename, a folder's new picture, an annotation file and the configuration each bring a
-    reload without a word, and what changes nothing that is served brings no generation."""
+    reload without a word; what changes nothing that is served brings no generation, and a file beside the shards, which the
+    daemon's own log may be, no reload."""
     here = served(watch=True)
     pictures = here.folder / "pictures" / "deep"
     pictures.mkdir(parents=True)
@@ -449,9 +523,17 @@ def test_a_watch_reloads_by_itself(served):
     lines.write_text(json.dumps({"filename": "000300", "sigma_min": 1.5}) + "\n")
     assert here.one.wait_for(lambda s: s["datasets"]["main"]["annotations"]["set"] == 1, 20)
     before = here.generations()
-    (here.data / "note.txt").write_text("not a shard")
     reloads = here.one.counter("reloads")
+    os.utime(lines)
     assert here.one.wait_for(lambda s: s["counters"]["reloads"] > reloads, 20) and here.generations() == before
+    assert here.one.wait_for(lambda s: s["reload"] is None)
+    time.sleep(1)
+    reloads = here.one.counter("reloads")
+    for _ in range(20):
+        with open(here.data / "note.txt", "a") as note:
+            note.write("not a shard\n")
+        time.sleep(0.1)
+    assert here.one.counter("reloads") == reloads
     here.shard(0).unlink()
     assert samples(62)
 
