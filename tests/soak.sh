@@ -45,7 +45,7 @@ run_store() { limited bash tests/store-crash.sh --share "$AMBIENTD_SOAK"; }
 run_kills() { tests_of tests/test_kills.py; }
 run_faults() { tests_of tests/test_faults.py; }
 run_files() { tests_of tests/test_malformed.py tests/test_index_differential.py tests/test_bombs.py; }
-run_clients() { tests_of tests/test_hostile.py; }
+run_clients() { tests_of tests/test_hostile.py tests/test_requests.py; }
 run_reload() { tests_of tests/test_hot_reload.py; }
 run_life() { tests_of tests/test_daemon_lifecycle.py tests/test_service.py tests/test_reconnect.py; }
 run_fuzz() { limited bash tests/fuzz.sh --seconds "$fuzz_seconds" --jobs 2; }
@@ -62,7 +62,7 @@ goal() {
     kills) echo "R5: kill -9 under trainers, a job and reloads: 0 acknowledged lost, trainers go on with the same bytes" ;;
     faults) echo "R7-R9: failed system calls, failed allocations, full disks: typed error or an end in order, 0 signal deaths" ;;
     files) echo "S2-S4: malformed files, index against tarfile, zipfile and bsdtar, bombs: as expected, 0 unexplained" ;;
-    clients) echo "S5, C1-C3: attacks on slots, thousands of clients, hostile sets, descriptors: nothing left, trainer unharmed" ;;
+    clients) echo "S5, C1-C3: attacks on slots, thousands of clients, hostile sets, descriptors, any request: nothing left, trainer unharmed" ;;
     reload) echo "H1-H3: reloads, bad reloads, shards attacked: 0 wrong, missing, duplicated, mixed; files and maps as before" ;;
     life) echo "P1: starts, stops, locks, signals, activation, watchdog, reconnects: one daemon serves, exit codes as documented" ;;
     fuzz) echo "S1: every target: 0 crash, leak, input above 1 s or 512 MiB" ;;

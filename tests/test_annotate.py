@@ -13,7 +13,7 @@ import pytest
 
 import datasets
 import wire
-from conftest import ROOT
+from conftest import ROOT, Died
 
 CTL = os.environ.get("AMBIENTCTL_BIN", str(ROOT / "build/clients/ctl/ambientctl"))
 DTYPES = {"f32": "<f4", "u32": "<u4", "u8": "u1", "u16": "<u2", "i64": "<i8"}
@@ -120,6 +120,19 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     other = served(state="other")
     wait(other, annotate(other))
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
+
+
+def test_a_start_that_fails_beside_a_job_ends_in_order(served):
+    """The job of the life before is looked at by a thread when the socket's group turns out unknown: the exit status and the
+    message are those of the group."""
+    one = served()
+    annotate(one, model="fake:slow=20")
+    one.process.kill()
+    one.process.wait()
+    for _ in range(5):
+        with pytest.raises(Died) as died:
+            served("--socket-group", "no-such-group")
+        assert died.value.daemon.process.returncode in (1, 2) and "no-such-group" in died.value.daemon.log()
 
 
 def test_job_pauses_resumes_gives_way_and_is_cancelled(served):

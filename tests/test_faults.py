@@ -5,6 +5,7 @@ import collections
 import concurrent.futures
 import contextlib
 import itertools
+import json
 import os
 import random
 import resource
@@ -13,6 +14,7 @@ import subprocess
 
 import pytest
 
+import datasets
 import wire
 from conftest import Daemon, Died
 from fault import hunger, life, tamper
@@ -243,7 +245,7 @@ class Disk:
         return self
 
     def __exit__(self, *_):
-        subprocess.run(["umount", self.path], check=True)
+        subprocess.run(["umount", "-l", self.path], check=True)  # of a test that failed a daemon may still hold files
         self.path.rmdir()
 
     def mount(self, n_bytes, options=""):
@@ -306,3 +308,85 @@ def test_a_full_disk_costs_annotations_that_are_refused_and_nothing_else(world, 
             shutil.rmtree(tmp_path / f"{i}")
     print(f"\nR9: {n_disks} disks: {n_kept} imports kept, {n_refused} refused, {n_batches} batches meanwhile")
     assert n_refused >= 4 * n_disks
+
+
+def test_a_large_import_is_kept_whole_or_not_at_all(daemon, tmp_path):
+    """2,000 rows in place of others, on a disk with room for some of them: refused, and none of them is seen, neither at once,
+    nor with the next import, nor after a restart."""
+    n = 2000
+    png = datasets.encode(datasets.picture(1, 8))
+    shards = datasets.write_tar(tmp_path / "a.tar", [(f"{i:06d}", {"png": png}) for i in range(n)])
+
+    def lines(name, rows):
+        (tmp_path / name).write_text("".join(json.dumps({"filename": f"{i:06d}", "sigma_min": value}) + "\n" for i, value in rows))
+        return {"path": str(tmp_path / name)}
+
+    def values(client):
+        client.call(wire.EXPORT, {"path": str(tmp_path / "rows")})
+        return {row["sigma_min"] for row in map(json.loads, open(tmp_path / "rows"))}
+
+    with Disk(tmp_path / "disk", 4 << 20) as disk:
+        one = daemon(shards, "--state-dir", disk.path / "state", "--size", 8)
+        with one.client() as client:
+            client.call(wire.IMPORT, lines("old", [(i, 0.5) for i in range(n)]))
+            assert values(client) == {0.5}
+            disk.fill(0)
+            while True:  # the journal has taken room ahead
+                try:
+                    client.call(wire.IMPORT, lines("same", [(i, 0.5) for i in range(100)]))
+                except wire.Refused as refused:
+                    assert refused.code == "ENOSPC"
+                    break
+            with open(disk.ballast, "r+b") as ballast:  # for some 700 rows, and for what else an import writes
+                ballast.truncate(disk.ballast.stat().st_size - (40 << 10))
+            with pytest.raises(wire.Refused) as refused:
+                client.call(wire.IMPORT, lines("new", [(i, 1.5) for i in range(n)]))
+            assert refused.value.code == "ENOSPC" and values(client) == {0.5}
+            disk.ballast.unlink()
+            disk.mount(16 << 20, ",remount")
+            client.call(wire.IMPORT, lines("one", [(7, 0.25)]))
+            assert values(client) == {0.5, 0.25}
+        one.process.kill()
+        one.process.wait()
+        one = daemon(shards, "--state-dir", disk.path / "state", "--size", 8)
+        with one.client() as client:
+            assert values(client) == {0.5, 0.25}
+        assert one.stop() == 0
+
+
+def test_a_generation_that_was_not_recorded_cuts_no_way_back(daemon, tmp_path):
+    """The disk is full when a reload brings other annotations: they are served, but not recorded. With room again the next
+    ones are, and a state of the first is drawn as before, in this life and in the next."""
+    shards = datasets.tar_set(tmp_path / "tars", 40, per_shard=20)
+    lines = tmp_path / "a.jsonl"
+
+    def write(value, more=()):
+        (tmp_path / "tmp").write_text("".join(json.dumps({"filename": f"{i:06d}", "sigma_min": value}) + "\n" for i in (*range(0, 40, 2), *more)))
+        (tmp_path / "tmp").rename(lines)
+
+    def draw(one, **options):
+        with one.client() as client:
+            return [(lend.state, batch["x_t"].tobytes()) for lend, batch in
+                    client.subscribe(batch_size=8, fields=["x_t"], slots=2, follow=False, options={"seed": 5}, **options).take(4)]
+
+    write(0.5)
+    with Disk(tmp_path / "disk", 1 << 20) as disk:
+        arguments = (shards, "--annotations", lines, "--state-dir", disk.path / "state", "--size", 8)
+        one = daemon(*arguments)
+        first = draw(one)
+        disk.fill(0)
+        write(0.75)
+        with one.client() as client:
+            for i in itertools.count():  # the journal has taken room ahead
+                client.call(wire.RELOAD, {})
+                if "store.unrecorded" in one.log():
+                    break
+                write(0.75 + i / 64, [2 * i % 40 + 1])  # a sample that only this one sets
+            disk.ballast.unlink()
+            disk.mount(16 << 20, ",remount")
+            write(0.25)
+            client.call(wire.RELOAD, {})
+        for life_is_last in (False, True):
+            assert draw(one, state=first[0][0]) == first[1:] + draw(one, state=first[3][0])[:1]
+            assert one.stop() == 0
+            one = one if life_is_last else daemon(*arguments)
