@@ -37,7 +37,8 @@ static const struct ambd_key limit_keys[] = {
      NULL},
     {"connections", "integer", "256", "Connections in all.", LIMIT(connections), 1, 65536, NULL},
     {"connects_per_s", "integer", "2000",
-     "Connections taken up in a second, evenly; more wait in connect(), so that a flood of them costs streams nothing. 0: all.",
+     "Connections taken up in a second, in stretches of 20 ms of at least one; more wait in connect(), so that a flood\n"
+     "of them costs streams nothing. 0: all at once.",
      LIMIT(connects_per_s), 0, UINT32_MAX, NULL},
     {"reserve_fds", "integer", "32", "File descriptors that connections must leave free.", LIMIT(reserve_fds),
      0, 65536, NULL},

@@ -338,13 +338,18 @@ static void look_free(struct look *look) {
     amb_free(look);
 }
 
+static void lookout_survey(struct ambd_lookout *lookout);
+
 static void look_done(struct ambd_task *task) {
     struct look *look = (struct look *)task;
     struct ambd_server *server = look->server;
     struct ambd_lookout *lookout = &server->lookout;
 
     lookout->surveying = false;
-    if (lookout->started && !server->stopping) {
+    if (lookout->stale) {
+        lookout->stale = false;
+        lookout_survey(lookout);
+    } else if (lookout->started && !server->stopping) {
         if (!lookout_has(lookout, look)) {
             struct ambd_view *views = lookout->views;
             size_t n = lookout->n_views;
@@ -415,6 +420,7 @@ int ambd_lookout_start(struct ambd_lookout *lookout, struct ambd_server *server,
 void ambd_lookout_renew(struct ambd_lookout *lookout) {
     if (lookout->started) {
         lookout->surveyed = false; /* what has changed up to now is in the reload, or is seen by an event */
+        lookout->stale = lookout->surveying;
         lookout_survey(lookout);
     }
 }

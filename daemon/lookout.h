@@ -26,6 +26,7 @@ struct ambd_lookout {
     uint64_t digest;       /* of all that was looked at last */
     uint64_t first_ns;     /* of the changes that wait for quiet; 0: none */
     bool started, surveying, surveyed, told;
+    bool stale; /* the survey under way began before the last reload was over */
 };
 
 /* Begin, where the configuration asks for it. */

@@ -98,7 +98,7 @@ cJSON *resume_moves_ahead(const struct ambient_client *client) {
     cJSON_ArrayForEach(move, client->advances) {
         if (move_step(move) >= client->next_step) {
             moves = moves != NULL ? moves : cJSON_CreateArray();
-            cJSON_AddItemToArray(moves, cJSON_Duplicate(move, true));
+            ambp_json_add_item(moves, NULL, cJSON_Duplicate(move, true));
         }
     }
     return moves;
@@ -109,7 +109,7 @@ cJSON *resume_moves_ahead(const struct ambient_client *client) {
 static void request_set(cJSON *request, const char *key, cJSON *value) {
     cJSON_DeleteItemFromObjectCaseSensitive(request, key);
     if (value != NULL) {
-        cJSON_AddItemToObject(request, key, value);
+        ambp_json_add_item(request, key, value);
     }
 }
 

@@ -31,7 +31,7 @@ static int stream_add_json(cJSON *request, const char *key, const char *text, st
     if (ambp_json_decode(&value, text, strlen(text), AMBP_JSON_DEPTH_MAX, &bad) < 0) {
         return client_fail(err, bad.code, "%s: %s", key, bad.message);
     }
-    cJSON_AddItemToObject(request, key, value);
+    ambp_json_add_item(request, key, value);
     return 0;
 }
 
@@ -54,7 +54,7 @@ static int stream_build(cJSON *request, const struct ambient_stream_options *opt
     int r;
 
     for (size_t i = 0; i < n_names; i++) {
-        cJSON_AddItemToArray(fields, cJSON_CreateString(names[i]));
+        ambp_json_add_item(fields, NULL, cJSON_CreateString(names[i]));
     }
     stream_add_string(request, "dataset", options->dataset);
     stream_add_string(request, "weight", options->weight);

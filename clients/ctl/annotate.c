@@ -154,8 +154,8 @@ static int part_add(cJSON *request, const struct ctl_command *command, const cha
     if (sscanf(text, "%u/%u%c", &k, &n, &rest) != 2) {
         return ctl_usage(command, "--part is '%s', allowed: k/n, as 1/4", text);
     }
-    cJSON_AddItemToArray(part, cJSON_CreateNumber(k));
-    cJSON_AddItemToArray(part, cJSON_CreateNumber(n));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber(k));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber(n));
     return CTL_OK;
 }
 
@@ -185,7 +185,7 @@ static int grid_add(cJSON *request, const char *text) {
         cJSON *grid = cJSON_AddArrayToObject(request, "grid");
 
         for (int i = 0; i < 3; i++) {
-            cJSON_AddItemToArray(grid, cJSON_CreateNumber(numbers[i]));
+            ambp_json_add_item(grid, NULL, cJSON_CreateNumber(numbers[i]));
         }
         return CTL_OK;
     }

@@ -69,7 +69,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
     size_t i = 0;
 
     for (size_t k = 0; k < n_cells; k++) {
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(grid->order[grid_pick(grid, k, n_cells)]));
+        ambp_json_add_item(list, NULL, cJSON_CreateNumber(grid->order[grid_pick(grid, k, n_cells)]));
     }
     if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK || reply == NULL) {
         return CTL_FAILED;

@@ -123,7 +123,7 @@ static int picture_load(struct page_image *out, uint8_t **data, struct ctl *ctl,
     cJSON *request = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(request, "index");
     size_t bytes = 0;
 
-    cJSON_AddItemToArray(list, cJSON_CreateNumber(index));
+    ambp_json_add_item(list, NULL, cJSON_CreateNumber(index));
     if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK) {
         return CTL_FAILED;
     }
