@@ -286,13 +286,14 @@ static int server_init(struct ambd_server *server, struct amb_error *err) {
     r = r < 0 ? r : ambd_desk_init(&server->clerk, &server->loop, "clerk", err);
     r = r < 0 ? r : ambd_desk_init(&server->builder, &server->loop, "builder", err);
     r = r < 0 ? r : ambd_desk_init(&server->surveyor, &server->loop, "surveyor", err);
-    r = r < 0 ? r : ambd_jobs_init(&server->jobs, server, err);
-    r = r < 0 ? r : ambd_lookout_start(&server->lookout, server, err);
     r = r < 0 ? r
               : ambd_producer_init(&server->producer, &server->loop, server->n_workers, &server->codec_limits,
                                    ambd_stream_on_drawn, ambd_stream_on_done, err);
     r = r < 0 ? r : ambd_endpoint_listen(&server->endpoint, server->config->socket_group, err);
-    return r < 0 ? r : ambd_accept_start(server, err);
+    r = r < 0 ? r : ambd_accept_start(server, err);
+    /* last: they put work on desks, which a start that fails would leave there */
+    r = r < 0 ? r : ambd_jobs_init(&server->jobs, server, err);
+    return r < 0 ? r : ambd_lookout_start(&server->lookout, server, err);
 }
 
 static void server_on_walk(uv_handle_t *handle, void *opaque) {
