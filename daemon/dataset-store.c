@@ -109,11 +109,12 @@ static void import_merge(struct amb_store_record *record, const struct amb_store
     }
 }
 
-/* All of one import are of one origin and version. */
+/* By key, and in the order of the file; they are of one version. */
 static int import_compare(const void *a, const void *b) {
     const struct amb_store_record *x = *(struct amb_store_record *const *)a, *y = *(struct amb_store_record *const *)b;
     int order = memcmp(x->uid.bytes, y->uid.bytes, sizeof x->uid.bytes);
 
+    order = order != 0 ? order : (x->origin > y->origin) - (x->origin < y->origin);
     return order != 0 ? order : (x > y) - (x < y);
 }
 
@@ -132,7 +133,7 @@ int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_reco
     }
     qsort(order, n, sizeof *order, import_compare);
     for (size_t i = 1; i < n; i++) { /* a sample that has several lines */
-        if (amb_hash128_equal(&order[i - 1]->uid, &order[i]->uid)) {
+        if (amb_hash128_equal(&order[i - 1]->uid, &order[i]->uid) && order[i - 1]->origin == order[i]->origin) {
             record_inherit(order[i], order[i - 1]);
         }
     }

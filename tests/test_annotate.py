@@ -122,6 +122,22 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
 
 
+def test_two_lines_of_an_import_that_set_a_side_each_both_stay(served, tmp_path):
+    one = served()
+    lines = [{"filename": "000003", "sigma_min": 1.5}, {"filename": "000004", "sigma_min": 0.5}, {"filename": "000003", "sigma_max": 0.25},
+             {"filename": "000004", "sigma_min": 0.75}]
+    (tmp_path / "lines").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with one.client() as client:
+        assert client.call(wire.IMPORT, {"path": str(tmp_path / "lines")})["durable"]
+    for life_is_last in (False, True):
+        got = columns(one)
+        assert got["sigma_min"][[3, 4]].tolist() == [1.5, 0.75] and got["sigma_max"][[3, 4]].tolist() == [0.25, 0]
+        if not life_is_last:
+            one.process.kill()
+            one.process.wait()
+            one = served()
+
+
 def test_a_start_that_fails_beside_a_job_ends_in_order(served):
     """The job of the life before is looked at by a thread when the socket's group turns out unknown: the exit status and the
     message are those of the group."""
