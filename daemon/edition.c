@@ -73,17 +73,21 @@ static int edition_get_sources(struct ambd_edition *edition, struct amb_error *e
     return 0;
 }
 
+/* A sample that is the same in the same shard is as bad as it was; but not where another transform may take it, nor where
+ * it was only the second of its key. */
 static int edition_get_quarantine(struct ambd_edition *edition, const struct ambd_edition *before,
                                   struct amb_error *err) {
+    bool is_same = before != NULL && before->fill.transform_hash == edition->fill.transform_hash;
     struct amb_quarantine_row row;
     int r = amb_quarantine_new(&edition->fill.quarantine, amb_catalog_count(edition->fill.catalog), err);
 
-    for (uint64_t i = 0; r == 0 && before != NULL && amb_quarantine_get(&row, before->fill.quarantine, i) == 0; i++) {
+    for (uint64_t i = 0; r == 0 && is_same && amb_quarantine_get(&row, before->fill.quarantine, i) == 0; i++) {
         struct amb_error why = {.code = row.code};
         uint32_t i_sample;
 
         memcpy(why.message, row.reason, sizeof why.message);
-        if (amb_catalog_translate(&i_sample, edition->fill.catalog, before->fill.catalog, row.i_sample)) {
+        if (row.code != AMB_ERR_DUPLICATE &&
+            amb_catalog_translate(&i_sample, edition->fill.catalog, before->fill.catalog, row.i_sample)) {
             amb_quarantine_put(edition->fill.quarantine, i_sample, &why);
         }
     }
@@ -138,12 +142,16 @@ bool ambd_edition_same(const struct ambd_edition *a, const struct ambd_edition *
     return amb_hash128_equal(&a->fingerprint, &b->fingerprint) && amb_catalog_same(a->fill.catalog, b->fill.catalog);
 }
 
+static const char *shape_kind(const struct amb_shape *shape) {
+    return !shape->latent ? "pictures" : shape->latent_std ? "latents with a deviation" : "latents";
+}
+
 /* The slots are sealed, and the client has the keys of the noise: neither can change under a stream. */
 int ambd_edition_fits(const struct ambd_edition *edition, const struct amb_shape *shape, uint64_t noise_seed,
                       struct amb_error *err) {
     const struct amb_shape *x = shape, *y = &edition->fill.shape;
     bool same_pictures = x->channels == y->channels && x->height == y->height && x->width == y->width &&
-                         x->latent == y->latent && x->label_width == y->label_width;
+                         x->latent == y->latent && x->latent_std == y->latent_std && x->label_width == y->label_width;
 
     if (same_pictures && noise_seed == edition->fill.noise_seed) {
         return 0;
@@ -155,6 +163,6 @@ int ambd_edition_fits(const struct ambd_edition *edition, const struct amb_shape
     return amb_fail(err, AMB_ERR_STATE,
                     "%s of %ux%ux%u with labels of %u numbers, this stream's slots are for %s of %ux%ux%u and %u: "
                     "subscribe anew",
-                    y->latent ? "latents" : "pictures", y->channels, y->height, y->width, y->label_width,
-                    x->latent ? "latents" : "pictures", x->channels, x->height, x->width, x->label_width);
+                    shape_kind(y), y->channels, y->height, y->width, y->label_width,
+                    shape_kind(x), x->channels, x->height, x->width, x->label_width);
 }

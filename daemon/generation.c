@@ -8,6 +8,8 @@
 
 #include "base/alloc.h"
 
+#define SHELF_IDLE_MAX 2u /* orders with a buffer that nobody uses; not tuned */
+
 struct ambd_shelf_row {
     struct amb_orders *orders; /* a reference */
     const struct amb_annotations *annotations;
@@ -69,15 +71,19 @@ void ambd_shelf_init(struct ambd_shelf *shelf) {
     pthread_mutex_init(&shelf->lock, NULL);
 }
 
-/* Take out rows that nobody uses and that need not stay; returned as a list, so that freeing needs no lock.
- */
+/* Take out rows that nobody uses and that need not stay; returned as a list, so that freeing needs no lock. Of the present
+ * annotations those without a buffer stay, which nearly all streams want, and the newest with one: clients may think of
+ * as many buffers as there are numbers. */
 static struct ambd_shelf_row *shelf_sweep_locked(struct ambd_shelf *shelf, bool all) {
     struct ambd_shelf_row *swept = NULL, **at = &shelf->rows;
+    unsigned n_idle = 0;
 
     while (*at != NULL) {
         struct ambd_shelf_row *row = *at;
+        bool is_kept = row->annotations == shelf->kept && (row->buffer == 1 || n_idle < SHELF_IDLE_MAX);
 
-        if (row->n_users == 0 && (all || row->annotations != shelf->kept)) {
+        n_idle += row->n_users == 0 && row->annotations == shelf->kept && row->buffer != 1;
+        if (row->n_users == 0 && (all || !is_kept)) {
             *at = row->next;
             row->next = swept;
             swept = row;

@@ -215,7 +215,7 @@ static void put_done(struct ambd_task *task) {
     bool full = put->error.code == -ENOSPC || put->error.code == -EDQUOT;
 
     jobs->changes++;
-    if (full && !jobs->stopping) {
+    if (full && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
         if (job->state != AMBD_JOB_WAITING) {
             job->reason = put->error;
             job_set_state(jobs, job, AMBD_JOB_WAITING);
@@ -520,6 +520,7 @@ bool ambd_jobs_stop(struct ambd_jobs *jobs) {
             job->n_tasks--;
             jobs->n_running--;
             amb_free(put);
+            jobs_look(jobs, job); /* its thread may have ended before */
         }
         if (job->examination != NULL) {
             ambd_examination_stop(job->examination);
@@ -689,12 +690,24 @@ int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *acti
     return 0;
 }
 
-cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset) {
+cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset, size_t n_left_out) {
     cJSON *json = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(json, "jobs");
     const uint64_t now_ns = ambd_now_ns();
+    size_t n_over = 0, n_others;
 
     for (const struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
+        n_over += (dataset == NULL || job->dataset == dataset) && ambd_job_is_over(job);
+    }
+    n_others = n_left_out > n_over ? n_left_out - n_over : 0;
+    n_over = n_left_out - n_others;
+    for (const struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
         if (dataset == NULL || job->dataset == dataset) {
+            size_t *n_left = ambd_job_is_over(job) ? &n_over : &n_others;
+
+            if (*n_left > 0) {
+                --*n_left;
+                continue;
+            }
             ambp_json_add_item(list, NULL, ambd_job_encode(job, now_ns));
         }
     }

@@ -48,5 +48,6 @@ int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *acti
 /* The dataset has other samples: what runs stops, keeps what it found, and selects anew. */
 void ambd_jobs_renew(struct ambd_jobs *jobs, struct ambd_dataset *dataset);
 
-/* {"jobs":[...]} of a dataset, or of all (NULL). */
-cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset);
+/* {"jobs":[...]} of a dataset, or of all (NULL); but for n_left_out of them: the oldest of those that have ended, and where
+ * these are too few, of the others. */
+cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset, size_t n_left_out);

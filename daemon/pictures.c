@@ -12,7 +12,8 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define PICTURES_MAX 256u /* proto/README.md section 3 */
+#define PICTURES_MAX       256u        /* proto/README.md section 3 */
+#define PICTURES_BYTES_MAX (64u << 20) /* of their pixels, likewise */
 #define COUNT(a)     (sizeof(a) / sizeof((a)[0]))
 
 struct pictures {
@@ -85,6 +86,17 @@ static int pictures_load(struct pictures *out, const cJSON *json, const struct a
     return 0;
 }
 
+static int pictures_check(const struct pictures *pictures, const struct ambd_edition *edition, struct amb_error *err) {
+    const struct amb_shape *shape = &edition->fill.shape;
+    const uint64_t each = (uint64_t)shape->channels * shape->height * shape->width;
+
+    return pictures->n * each <= PICTURES_BYTES_MAX
+               ? 0
+               : amb_fail(err, AMB_ERR_LIMIT, "%zu pictures of %llu bytes, allowed: %u bytes, so ask for %llu at a time",
+                          pictures->n, (unsigned long long)each, PICTURES_BYTES_MAX,
+                          (unsigned long long)(PICTURES_BYTES_MAX / each));
+}
+
 int ambd_query_pictures(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     static const char *const keys[] = {"dataset", "index"};
     struct ambd_query *query = ambd_query_new(session, id, json, "PICTURES", keys, COUNT(keys), pictures_answer, err);
@@ -97,6 +109,7 @@ int ambd_query_pictures(struct ambd_session *session, uint32_t id, const cJSON *
     query->detail_free = amb_free;
     r = query->detail == NULL ? amb_fail(err, -ENOMEM, "no memory for a query")
                               : pictures_load(query->detail, json, query->dataset->edition, err);
+    r = r < 0 ? r : pictures_check(query->detail, query->dataset->edition, err);
     if (r < 0) {
         ambd_query_free(query);
         return r;

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 
+#define DRAWS_PIECE      65536u /* of other ranks: some milliseconds; a multiple of AMB_RANK_N_MAX. Not tuned */
 #define CHUNK_ROWS_MAX   AMB_AHEAD_MAX /* some 300 us of small pictures; not tuned     */
 #define CHUNK_ROWS_AHEAD 4u            /* measured at 512 x 512, 8 rows, 2 workers      */
 
@@ -93,22 +94,30 @@ static void fill_finish_locked(struct ambd_producer *producer, struct ambd_fill 
 
 /* Draws */
 
+/* The draws of other ranks, which may be many; nobody waits for those of a stream that is gone. */
+static int fill_skip(struct ambd_fill *fill, uint64_t n) {
+    size_t n_drawn = 0;
+    int r = 0;
+
+    while (n > 0 && r == 0 && !fill_cancelled(fill)) {
+        size_t piece = n < DRAWS_PIECE ? (size_t)n : DRAWS_PIECE;
+
+        r = amb_sampler_draw(NULL, &n_drawn, fill->stream->sampler, &fill->state, piece);
+        n -= piece;
+    }
+    return r;
+}
+
 static int fill_draw_stream(struct ambd_fill *fill, struct amb_error *err) {
     const struct amb_sampler *sampler = fill->stream->sampler;
     size_t n = 0;
-    int r = 0;
+    int r = fill_skip(fill, fill->n_before);
 
-    if (fill->n_before > 0) {
-        r = amb_sampler_draw(NULL, &n, sampler, &fill->state, fill->n_before);
-    }
-    n = 0;
     if (r == 0) {
         r = amb_sampler_draw(fill->draws, &n, sampler, &fill->state, fill->n_rows_max);
     }
     fill->n_rows = (uint32_t)n;
-    if (r == 0 && fill->n_after > 0) {
-        r = amb_sampler_draw(NULL, &n, sampler, &fill->state, fill->n_after);
-    }
+    r = r == 0 ? fill_skip(fill, fill->n_after) : r;
     fill->state.step++;
     if (r < 0) {
         return amb_fail(err, r, "drawing step %llu", (unsigned long long)fill->state.step - 1);
@@ -253,7 +262,8 @@ static void worker_turn_locked(struct ambd_worker *worker) {
     uint32_t first = 0, n = 0;
 
     if (draw != NULL) {
-        lane->draw = NULL;
+        lane->draw = draw->next;
+        draw->next = NULL;
     } else {
         first = fill->n_claimed;
         n = fill->n_rows - first < fill->chunk ? fill->n_rows - first : fill->chunk;
@@ -321,7 +331,12 @@ void ambd_producer_push(struct ambd_producer *producer, struct ambd_lane *lane, 
     fill->next = fill->next_event = NULL;
     fill->began_ns = ambd_now_ns();
     pthread_mutex_lock(&producer->lock);
-    lane->draw = fill;
+    if (lane->draw == NULL) {
+        lane->draw = fill;
+    } else {
+        lane->draw_last->next = fill;
+    }
+    lane->draw_last = fill;
     lane_append_locked(producer, lane);
     pthread_cond_signal(&producer->work);
     pthread_mutex_unlock(&producer->lock);

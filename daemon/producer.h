@@ -70,7 +70,8 @@ struct ambd_fill {
 struct ambd_lane {
     struct ambd_lane *next;
     bool queued;
-    struct ambd_fill *draw;         /* at most one: draws of a stream have an order */
+    struct ambd_fill *draw, *draw_last; /* to be drawn, in this order; of a stream at most one: each draw begins where the
+                                         * one before ended */
     struct ambd_fill *first, *last; /* rows to claim */
 };
 

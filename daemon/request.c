@@ -14,6 +14,8 @@
 #include "proto/json.h"
 #include "proto/wire.h"
 
+#define SIGMAS_TOLD_MAX 1024u /* of those that nothing admits: an ERROR is one frame */
+
 struct retarget {
     struct ambd_task task;
     struct ambd_stream *stream;
@@ -36,12 +38,13 @@ void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot 
     if (fill->error.code == AMB_ERR_GAP) {
         detail = cJSON_CreateObject();
         list = cJSON_AddArrayToObject(detail, "sigmas");
-        for (uint32_t j = 0; j < fill->n_sigmas; j++) {
+        for (uint32_t j = 0, n_told = 0; j < fill->n_sigmas && n_told < SIGMAS_TOLD_MAX; j++) {
             if (!isnan(fill->sigmas[j])) {
                 double level = slot->k == 1
                                    ? amb_process_t(stream->subscription.options.process, fill->sigmas[j])
                                    : fill->sigmas[j];
 
+                n_told++;
                 ambp_json_add_item(list, NULL,
                                      isinf(level) ? cJSON_CreateString("inf") : cJSON_CreateNumber(level));
             }

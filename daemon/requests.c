@@ -240,7 +240,7 @@ int ambd_query_jobs(struct ambd_session *session, uint32_t id, const cJSON *json
     int r = load_dataset(&dataset, session, json, "JOBS", err);
 
     if (r == 0) {
-        ambd_session_reply(session, id, ambd_json_print(ambd_jobs_encode(&session->server->jobs, dataset)));
+        ambd_session_reply(session, id, ambd_json_print(ambd_jobs_encode(&session->server->jobs, dataset, 0)));
     }
     return r;
 }
@@ -253,24 +253,36 @@ struct ambd_watch {
     uint64_t changes;                   /* that it knows of */
 };
 
-static void watch_send(struct ambd_session *session) {
+/* An EVENT is one frame: where it would be longer, jobs that ended long ago are left out, and then the oldest of all. */
+static char *watch_print(const struct ambd_session *session) {
     const struct ambd_server *server = session->server;
-    cJSON *json = ambd_jobs_encode(&server->jobs, session->watch->dataset);
-    cJSON *generation = cJSON_AddObjectToObject(json, "generation");
-    char *text;
+    char *text = NULL;
 
-    for (size_t i = 0; i < server->n_datasets; i++) {
-        ambp_json_add_u64(generation, server->datasets[i]->name, server->datasets[i]->current->number);
+    for (size_t n_left_out = 0; text == NULL || strlen(text) > AMBP_PAYLOAD_BYTES_MAX; n_left_out += 8) {
+        cJSON *json = ambd_jobs_encode(&server->jobs, session->watch->dataset, n_left_out), *generation;
+
+        cJSON_free(text);
+        generation = cJSON_AddObjectToObject(json, "generation");
+        for (size_t i = 0; i < server->n_datasets; i++) {
+            ambp_json_add_u64(generation, server->datasets[i]->name, server->datasets[i]->current->number);
+        }
+        text = ambd_json_print(json);
+        if (text == NULL) {
+            return NULL;
+        }
     }
-    text = ambd_json_print(json);
+    return text;
+}
+
+static void watch_send(struct ambd_session *session) {
+    char *text = watch_print(session);
+
     if (text == NULL) {
         return; /* the next tick tries again */
     }
-    if (strlen(text) <= AMBP_PAYLOAD_BYTES_MAX) {
-        ambd_session_push(session, AMBP_EVENT, session->watch->id, text, strlen(text), NULL, 0, -1);
-    }
+    ambd_session_push(session, AMBP_EVENT, session->watch->id, text, strlen(text), NULL, 0, -1);
     cJSON_free(text);
-    session->watch->changes = server->jobs.changes;
+    session->watch->changes = session->server->jobs.changes;
 }
 
 void ambd_events_tick(struct ambd_server *server) {

@@ -156,8 +156,13 @@ void ambd_session_fail(struct ambd_session *session, uint32_t id, const struct a
                        bool fatal) {
     static const char hungry[] = "{\"code\":\"ENOMEM\",\"errno\":-12,\"message\":\"no memory for an answer\",\"fatal\":%s}";
     char *text = ambd_json_print(ambd_error_encode(why, detail, fatal)), without_memory[sizeof hungry + 8];
-    const char *said = text != NULL ? text : without_memory;
+    const char *said;
 
+    if (text != NULL && strlen(text) > AMBP_PAYLOAD_BYTES_MAX) { /* an ERROR is one frame */
+        cJSON_free(text);
+        text = ambd_json_print(ambd_error_encode(why, NULL, fatal));
+    }
+    said = text != NULL ? text : without_memory;
     snprintf(without_memory, sizeof without_memory, hungry, fatal ? "true" : "false");
     session->server->counters.denied += why->code == AMB_ERR_DENIED;
     session->server->counters.protocol_errors += fatal;

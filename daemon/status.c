@@ -267,7 +267,7 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
 }
 
 static void add_jobs(cJSON *json, const struct ambd_server *server) {
-    cJSON *all = ambd_jobs_encode(&server->jobs, NULL);
+    cJSON *all = ambd_jobs_encode(&server->jobs, NULL, 0);
 
     ambp_json_add_item(json, "jobs", cJSON_DetachItemFromObjectCaseSensitive(all, "jobs"));
     cJSON_Delete(all);

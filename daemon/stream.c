@@ -411,7 +411,7 @@ int ambd_stream_overdue(const struct ambd_stream *stream, uint64_t now_ns, uint6
 
 void ambd_stream_abandon(struct ambd_stream *stream) {
     stream->abandoned = true;
-    for (uint32_t i = 0; stream->slots != NULL && i < stream->subscription.n_slots; i++) {
+    for (uint32_t i = 0; stream->ready && i < stream->subscription.n_slots; i++) {
         struct ambd_slot *slot = &stream->slots[i];
 
         if (slot->state == AMBD_SLOT_FILLING) {

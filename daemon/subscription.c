@@ -80,9 +80,12 @@ static int load_sizes(struct ambd_subscription *out, const cJSON *json, struct a
                         (unsigned long long)global, (unsigned long long)out->world_size);
     }
     local = local != 0 ? local : global / out->world_size;
+    if (local > AMBD_GLOBAL_BATCH_MAX / out->world_size) {
+        return amb_fail(err, AMB_ERR_LIMIT, "batches of %llu on %llu ranks, allowed: %u in all", (unsigned long long)local,
+                        (unsigned long long)out->world_size, AMBD_GLOBAL_BATCH_MAX);
+    }
     out->n_slots = (uint32_t)n_slots;
-    out->batch_size =
-        local < UINT32_MAX ? (uint32_t)local : UINT32_MAX; /* past the limit it is refused with bytes */
+    out->batch_size = (uint32_t)local;
     return 0;
 }
 

@@ -14,7 +14,7 @@
 #include "sampler/state.h"
 
 #define AMBD_SLOTS_DEFAULT  4u
-#define AMBD_BATCH_SIZE_MAX (1u << 20) /* not tuned */
+#define AMBD_GLOBAL_BATCH_MAX (1u << 22) /* of all ranks: each draws all of them, some 0.4 s. Not tuned */
 #define AMBD_WORLD_SIZE_MAX (1u << 20) /* not tuned */
 #define AMBD_MOVES_MAX      4096u      /* a frame holds fewer */
 

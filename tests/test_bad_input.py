@@ -137,7 +137,7 @@ def test_request_that_nothing_admits_lists_the_sigmas(tmp_path, shards):
 def test_batch_larger_than_memory(shards):
     with ambientd.start(shards, size=16) as server:
         with pytest.raises(ambientd.AmbientError) as caught:
-            next(iter(ambientd.Loader(server.address, batch_size=2**31 - 1, fields=["x_t"])))
+            next(iter(ambientd.Loader(server.address, batch_size=2**22, slots=64, fields=["x_t"])))
         assert "bytes" in str(caught.value) or "GiB" in str(caught.value)
 
 

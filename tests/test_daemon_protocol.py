@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import datasets
 import wire
 from conftest import sanitized
 from hostile import measure
@@ -18,12 +19,12 @@ from hostile import measure
 FIELDS = {"batch_size": 16, "fields": ["x_t", "index"]}
 
 
-def config(tmp_path, shards, **limits):
+def config(tmp_path, shards, workers=2, **limits):
     """A configuration file with limits of its own; its socket is where Daemon's would be."""
     folder = tmp_path / "daemon0"
     folder.mkdir()
     (tmp_path / "c.json").write_text(json.dumps({
-        "socket": str(folder / "s"), "cache_dir": str(tmp_path / "index"), "limits": limits,
+        "socket": str(folder / "s"), "cache_dir": str(tmp_path / "index"), "workers": workers, "limits": limits,
         "datasets": {"main": {"sources": {"main": {"shards": [shards]}}}}}))
     return "--config", tmp_path / "c.json"
 
@@ -131,7 +132,9 @@ def test_json_depth(served, depth, ok):
     ({"batch_size": 4, "fields": ["x_t"], "moves": [{"step": 0, "annotations": "ab"}]}, "config", ["32 hex"]),
     ({"batch_size": 4, "fields": ["x_t"], "moves": [{"step": 0, "annotations": "ab" * 16}]}, "not-found", ["abababab"]),
     ({"batch_size": 4, "fields": ["x_t"], "options": {"sed": 1}}, "config", ["sed", "seed"]),
-    ({"batch_size": 2**31, "fields": ["x_t"]}, "quota", ["bytes", "shm_bytes"]),
+    ({"batch_size": 2**22, "slots": 64, "fields": ["x_t"]}, "quota", ["bytes", "shm_bytes"]),
+    ({"batch_size": 2**22 + 1, "fields": ["index"]}, "limit", ["4194305", "1 ranks", "4194304"]),
+    ({"batch_size": 5, "world_size": 2**20, "fields": ["index"]}, "limit", ["5 on 1048576", "4194304"]),
 ])
 def test_subscriptions_that_are_refused(served, body, code, words):
     """The session lives on, and nothing is left behind."""
@@ -473,6 +476,67 @@ def test_log_limit(daemon, shards, tmp_path):
     assert one.status()
     time.sleep(1.1)
     assert "log.suppressed" in one.log() and "lines=30" in one.log()
+
+
+def test_requests_sent_at_once_are_all_answered(daemon, shards, tmp_path):
+    """As many as there are slots in one write, before a worker has begun with the first; then the slots are there again."""
+    one = daemon(*config(tmp_path, shards, workers=1))
+    with one.client() as client:
+        stream = client.subscribe(batch_size=8, fields=["s_t", "index"], slots=8, mode="request")
+        state = stream.reply["state"]
+        for round in range(20):
+            ids = [client.new_id() for _ in range(8)]
+            head = struct.pack("<IIQ", 2, 0, round) + bytes.fromhex(state["dataset"]) + bytes.fromhex(state["annotations"])
+            client.send(b"".join(wire.frame(wire.REQUEST, head + struct.pack("<2d", 1.5, 2.5), id) for id in ids))
+            lends = [stream.next() for _ in ids]
+            assert {lend.id for lend in lends} == set(ids) and len({lend.slot for lend in lends}) == 8
+            for lend in lends:
+                assert stream.batch(lend)["s_t"].tolist() == [1.5, 2.5]
+                stream.done(lend)
+    assert one.wait_for(lambda s: len(s["sessions"]) == 1 and s["counters"]["shm_bytes"] == 0)
+
+
+def test_a_gap_of_many_sigmas_fits_a_frame(daemon, shards, tmp_path):
+    """More sigmas that nothing admits than an ERROR has room for: the first 1,024 are told."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"filename": f"{i:06d}", "sigma_min": 5.0}) + "\n" for i in range(1000)))
+    one = daemon(shards, "--annotations", tmp_path / "a.jsonl", "--size", 16)
+    with one.client() as client:
+        stream = client.subscribe(batch_size=8000, fields=["index"], slots=1, mode="request")
+        state = stream.reply["state"]
+        head = struct.pack("<IIQ", 8000, 0, 1) + bytes.fromhex(state["dataset"]) + bytes.fromhex(state["annotations"])
+        sigmas = [1 / 3 + i * 1e-9 for i in range(8000)]
+        client.send(wire.frame(wire.REQUEST, head + struct.pack("<8000d", *sigmas), client.new_id()))
+        with pytest.raises(wire.Refused) as refused:
+            stream.next()
+        assert refused.value.code == "gap" and refused.value.detail["sigmas"] == sigmas[:1024]
+        assert client.call(wire.PING) == {}
+
+
+def test_orders_for_buffers_that_nobody_uses_are_not_kept(daemon, tmp_path):
+    """COVERAGE with a new buffer each time: memory stays."""
+    shards = datasets.tar_set(tmp_path / "many", 20000, size=2, per_shard=20000)
+    one = daemon(*config(tmp_path, shards))
+    with one.client(timeout=60) as client:
+        for i in range(200):
+            client.call(wire.COVERAGE, {"points": 1, "buffer": 1 + i * 1e-9})
+            if i == 20:
+                before = client.call(wire.STATUS, {})["server"]["rss_bytes"]
+        grown = client.call(wire.STATUS, {})["server"]["rss_bytes"] - before
+    assert grown < 8 << 20 or sanitized(), grown
+
+
+def test_a_stream_of_far_too_many_draws_ends_with_its_client(daemon, shards, tmp_path):
+    """4 million draws of other ranks in each step, by more clients than workers; who leaves is not drawn for any more."""
+    one = daemon(*config(tmp_path, shards, workers=1))
+    hogs = [one.client() for _ in range(4)]
+    for hog in hogs:
+        hog.subscribe(batch_size=4, world_size=2**20, rank=0, fields=["index"], slots=1)
+    for hog in hogs:
+        hog.close()
+    began = time.monotonic()
+    with one.client() as client:
+        client.subscribe(batch_size=4, fields=["index"], slots=1).take(2)
+    assert one.wait_for(lambda s: len(s["sessions"]) == 1) and time.monotonic() - began < 20
 
 
 def test_hundreds_of_connections_leave_nothing(served):

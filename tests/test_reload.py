@@ -498,6 +498,45 @@ def test_the_quarantine_goes_with_its_shard(served):
     assert [row["key"] for row in rows] == ["000103"]
 
 
+def test_another_transform_takes_what_was_bad_for_the_first(served):
+    """Pictures of another size where nothing resizes them are quarantined; with a crop they are samples like others."""
+    here = served()
+    put(here.shard(1), range(100, 120), size=24)
+    here.configure(image={"size": 16, "transform": "none"})
+    here.reload()
+    everything = {"batch_size": 20, "fields": ["index"], "options": {"policy": "sequential"}}
+    with here.one.client() as client:
+        client.subscribe(**everything).take()
+    assert here.one.status()["datasets"]["main"]["quarantined"] == 20
+    here.configure(image={"size": 16, "transform": "center-crop"})
+    here.reload()
+    assert here.one.status()["datasets"]["main"]["quarantined"] == 0
+    with here.one.client() as client:
+        assert sum(lend.n_replaced for lend, _ in client.subscribe(**everything).take()) == 0
+
+
+def test_who_comes_first_of_a_key_can_change(served):
+    """key_scope shard: of two shards of one name the first counts. The second's samples are good once the first is gone, and
+    not once it is there again, though the cache has them."""
+    here = served()
+    for name, ids in (("a", range(0, 20)), ("b", range(500, 520))):
+        (here.folder / name).mkdir()
+        rows = [(f"{k:06d}", datasets.sample(i)[1]) for k, i in enumerate(ids)]
+        datasets.write_tar(here.folder / name / "x.tar", rows)
+        os.utime(here.folder / name / "x.tar", (1_700_000_000, 1_700_000_000))
+    first, second = (str(here.folder / name / "x.tar") for name in "ab")
+
+    def replaced(*shards):
+        here.configure(sources={"main": {"shards": list(shards), "key_scope": "shard"}})
+        here.reload()
+        with here.one.client() as client:
+            return sum(lend.n_replaced for lend, _ in client.subscribe(batch_size=20, fields=["u8"], options={"policy": "sequential"}).take())
+
+    assert replaced(second) == 0
+    assert replaced(first, second) == 20
+    assert replaced(second) == 0
+
+
 def test_a_watch_reloads_by_itself(served):
     """With `watch` a shard that comes by rename, a folder's new picture, an annotation file and the configuration each bring a
     reload without a word; what changes nothing that is served brings no generation, and a file beside the shards, which the

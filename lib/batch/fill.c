@@ -134,6 +134,7 @@ void amb_fill_ahead(struct amb_filler *filler, const struct amb_fill_stream *str
                     const struct amb_draw *draws, uint32_t n) {
     const struct amb_dataset *dataset = stream->dataset;
 
+    filler->ahead = (struct amb_ahead){0}; /* of another data set, perhaps one that is gone */
     if (dataset->shape.latent || !amb_decoder_is_ahead(filler->decoder)) {
         return;
     }

@@ -203,7 +203,9 @@ int amb_load_stored(struct amb_stored *out, struct amb_filler *filler, const str
     int r;
 
     assert(filler->stored.n_bytes == bytes);
-    if (amb_cache_acquire(&stored.pin, dataset->cache, &key, bytes) != 0) {
+    /* the cache goes by contents, and may have it of a time when this was the only sample of its key */
+    if (!amb_catalog_is_repeated(dataset->catalog, i_sample) &&
+        amb_cache_acquire(&stored.pin, dataset->cache, &key, bytes) != 0) {
         stored.data = stored.pin.data;
         *out = stored;
         return 0;

@@ -34,7 +34,7 @@
 #define PROCESS_RETRY_NS   UINT64_C(1000000000)  /* between starts that fail; not tuned                    */
 #define PROCESS_GRACE_NS   UINT64_C(100000000)   /* of CPU time past twice the limit: deadline.c is first  */
 #define PROCESS_STILL_NS   UINT64_C(2000000000)  /* and 3 times the CPU limit, without any CPU time        */
-#define PROCESS_WALL_NS    UINT64_C(2000000000)  /* and 10 times the CPU limit: two tries in a watchdog's 30 s */
+#define PROCESS_WALL_NS    UINT64_C(2000000000)  /* and 10 times the CPU limit a picture, 12 times in all: two tries in a watchdog's 30 s */
 #define PROCESS_QUICK_ENDS 4u                    /* after which the next start waits, longer each time     */
 #define PROCESS_PAUSE_MS   256u                  /* longest such wait                                      */
 #define PROCESS_KEEP_BYTES (32u << 20)           /* of memory kept between pictures; not tuned             */
@@ -196,7 +196,7 @@ int amb_cell_process_check(struct cell_process *process) {
 
 /* Since the last answer, and since CPU time was last seen to move. */
 struct pace {
-    uint64_t cpu_ns, wall_ns, last_cpu_ns, still_ns;
+    uint64_t begin_ns, cpu_ns, wall_ns, last_cpu_ns, still_ns;
 };
 
 static int process_check_time(struct cell_process *process, struct pace *pace) {
@@ -213,7 +213,8 @@ static int process_check_time(struct cell_process *process, struct pace *pace) {
         return amb_cell_process_stop(process, CELL_LATE, text);
     }
     if (now - pace->still_ns > PROCESS_STILL_NS + 3 * process->limits.cpu_ns ||
-        now - pace->wall_ns > PROCESS_WALL_NS + 10 * process->limits.cpu_ns) {
+        now - pace->wall_ns > PROCESS_WALL_NS + 10 * process->limits.cpu_ns ||
+        now - pace->begin_ns > PROCESS_WALL_NS + 12 * process->limits.cpu_ns) {
         return amb_cell_process_stop(process, CELL_LATE, "no sign of life");
     }
     return 0;
@@ -223,16 +224,15 @@ int amb_cell_process_wait(struct cell_process *process, uint32_t wanted, uint32_
     static const struct timespec slice = {.tv_nsec = PROCESS_SLICE_NS};
     struct cell_bell *bell = &process->shared->answered;
     uint32_t count = atomic_load(&bell->count), seen = count;
-    struct pace pace = {0};
-    unsigned n_seen = 0;
+    struct pace pace = {.begin_ns = now_ns(CLOCK_MONOTONIC)};
     int r = 0;
 
     while (!cell_reached(count, wanted)) {
         cell_bell_wait(bell, enough, &slice);
         count = atomic_load(&bell->count);
-        if (pace.wall_ns == 0 || (count != seen && n_seen < CELL_SLOTS)) { /* the limits hold for each picture */
+        /* the limits hold for each picture; but whoever counts may be the picture: forward only, and not for ever */
+        if (pace.wall_ns == 0 || (count != seen && cell_reached(count, seen) && cell_reached(wanted, count))) {
             seen = count;
-            n_seen++;
             pace.wall_ns = pace.still_ns = now_ns(CLOCK_MONOTONIC);
             pace.cpu_ns = pace.last_cpu_ns = now_ns(process->clock);
         }

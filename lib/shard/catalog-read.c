@@ -21,6 +21,10 @@ static bool read_is_repeated(const struct amb_catalog *cat, uint32_t i_sample) {
     return lo < cat->facts.n_repeated && cat->facts.repeated[lo] == i_sample;
 }
 
+bool amb_catalog_is_repeated(const struct amb_catalog *cat, uint32_t i_sample) {
+    return cat->facts.n_repeated != 0 && read_is_repeated(cat, i_sample);
+}
+
 static int read_fail_repeated(const struct amb_catalog *cat, uint32_t i_sample, struct amb_error *err) {
     struct amb_sample_info info;
 
@@ -36,7 +40,7 @@ int amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uin
     uint32_t i;
     const struct catalog_shard *shard = catalog_locate(&i_shard, &i, cat, i_sample);
 
-    if (cat->facts.n_repeated != 0 && read_is_repeated(cat, i_sample)) {
+    if (amb_catalog_is_repeated(cat, i_sample)) {
         return read_fail_repeated(cat, i_sample, err);
     }
     return amb_shard_read(payload, shard->shard, i, err);

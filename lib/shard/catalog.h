@@ -135,6 +135,11 @@ enum amb_catalog_outcome {
 };
 
 /**
+ * Was its key there before, under key_scope_shard? Such a sample is never read. Thread: any.
+ */
+bool amb_catalog_is_repeated(const struct amb_catalog *cat, uint32_t i_sample);
+
+/**
  * Read the stored picture or array of a sample: guarded copy from the map, pread, or inflate.
  *
  * payload: reserved and filled by the call, n_bytes set.

@@ -24,6 +24,8 @@
 #include "proto/wire.h"
 #include "shard/payload.h"
 
+#define OPEN_TRIES 100 /* not tuned */
+
 int amb_folder_init(struct amb_folder *out, const char *path, struct amb_error *err) {
     struct amb_folder folder = AMB_FOLDER_NULL;
 
@@ -244,10 +246,12 @@ static int folder_open_file(int fd, const char *name) {
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     long r;
+    int n_tries = 0;
 
     do {
         r = syscall(SYS_openat2, fd, name, &how, sizeof how);
-    } while (r < 0 && (errno == EINTR || errno == EAGAIN)); /* EAGAIN: a rename raced with the check */
+        /* EAGAIN: a rename raced with the check; or somebody has a lease on the file, who may take his time */
+    } while (r < 0 && (errno == EINTR || (errno == EAGAIN && ++n_tries < OPEN_TRIES)));
     if (r < 0 && (errno == ENOSYS || errno == EPERM)) {
         return folder_open_slowly(fd, name);
     }

@@ -20,6 +20,8 @@
 #include "shard/zip.h"
 
 #define ZIP_PLACE_MAX    (UINT64_C(1) << 40) /* bytes of the field in the record */
+#define ZIP_ENTRY_BYTES_MAX     8192u         /* of the directory, on average: names are at most 4,096; not tuned */
+#define ZIP_DIRECTORY_BYTES_MAX (1024u << 20) /* ten million entries of 100 bytes */
 #define ZIP_LABELS_SMALL (16u << 20)         /* a dataset.json up to this may be as dense as it likes; not tuned */
 #define ZIP_LABELS_RATIO 200u                /* lists of labels deflate 10 to 30 times; not tuned */
 
@@ -225,6 +227,10 @@ int amb_zip_scan(struct amb_indexer *indexer, struct amb_zip_scan *scan, struct 
     if (end.directory_bytes / AMB_ZIP_ENTRY_BYTES < end.n_entries) {
         return amb_fail(err, AMB_ERR_FORMAT, "%s: %zu entries do not fit a central directory of %llu bytes",
                         map->path, n, (unsigned long long)end.directory_bytes);
+    }
+    if (end.directory_bytes / ZIP_ENTRY_BYTES_MAX > end.n_entries || end.directory_bytes > ZIP_DIRECTORY_BYTES_MAX) {
+        return amb_fail(err, AMB_ERR_LIMIT, "%s: a central directory of %llu bytes for %zu entries, allowed: %u for each and %u",
+                        map->path, (unsigned long long)end.directory_bytes, n, ZIP_ENTRY_BYTES_MAX, ZIP_DIRECTORY_BYTES_MAX);
     }
     rows = amb_malloc(n * sizeof *rows);
     if (rows == NULL || amb_buf_reserve(&text, (size_t)end.directory_bytes) < 0) {
