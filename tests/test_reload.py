@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import time
+import zipfile
 
 import numpy
 import pytest
@@ -535,6 +536,33 @@ def test_who_comes_first_of_a_key_can_change(served):
     assert replaced(second) == 0
     assert replaced(first, second) == 20
     assert replaced(second) == 0
+
+
+def test_a_zip_overwritten_under_its_old_times_is_noticed(served, tmp_path):
+    """In place, other pictures of the same names and lengths in its second half, the times put back: the directory's checksums
+    are not those that were indexed."""
+    here, path = served(cache_bytes=0), tmp_path / "x.zip"
+
+    def archive(ids):
+        with zipfile.ZipFile(tmp_path / "new.zip", "w", zipfile.ZIP_STORED) as out:
+            for k, i in enumerate(ids):
+                out.writestr(zipfile.ZipInfo(f"{k:06d}.png"), datasets.encode(datasets.picture(i)).ljust(2000, b"\0"))
+        return (tmp_path / "new.zip").read_bytes()
+
+    path.write_bytes(archive(range(20)))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    here.configure(sources={"main": {"shards": [str(path)]}})
+    here.reload()
+    other = archive([*range(10), *range(40, 50)])
+    assert len(other) == path.stat().st_size
+    with open(path, "r+b") as file:
+        file.write(other)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    with here.one.client() as client:
+        [(lend, batch)] = client.subscribe(batch_size=20, fields=["u8"], slots=1, options={"policy": "sequential"}).take()
+    assert lend.n_replaced == 10
+    assert all((batch["u8"][i].transpose(1, 2, 0) == datasets.picture(i)).all() for i in range(10))
+    assert not batch["u8"][10:].any()  # this policy puts nothing in their place
 
 
 def test_a_watch_reloads_by_itself(served):

@@ -81,7 +81,7 @@ static int shard_read(const struct shard_query *query, const struct amb_shard *s
     case AMB_SHARD_TAR:
         return amb_tar_read(query->payload, &shard->map, record, name, bytes, err);
     case AMB_SHARD_ZIP:
-        return amb_zip_read(query->payload, &shard->map, amb_zip_place(record), err);
+        return amb_zip_read_picture(query->payload, &shard->map, record, err);
     default:
         return amb_folder_read(query->payload, shard->folder_fd, shard->path, name, bytes,
                                ambp_load_u64le(record), err);

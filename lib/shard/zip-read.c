@@ -134,15 +134,19 @@ static int zip_load_entry(struct amb_zip_entry *out, uint8_t *text, size_t text_
     return r < 0 ? r : amb_zip_entry_decode(out, text, n, map, err);
 }
 
-/* AMB_INDEXER_E_LONG where it says that it inflates to more than bytes_max. */
+/* AMB_INDEXER_E_LONG where it says that it inflates to more than bytes_max. record: of the index, or NULL. */
 static int zip_read(struct amb_buf *payload, const struct amb_map *map, uint64_t place, uint64_t bytes_max,
-                    struct amb_error *err) {
+                    const uint8_t *record, struct amb_error *err) {
     uint8_t text[AMB_ZIP_ENTRY_BYTES + AMB_KEY_BYTES_MAX + AMB_ZIP_EXTRA_MAX];
     struct amb_zip_entry e;
     uint64_t at;
     int r;
 
     r = zip_load_entry(&e, text, sizeof text, map, place, err);
+    if (r == 0 && record != NULL && e.crc != ambp_load_u32le(record + 9)) {
+        return amb_fail(err, AMB_ERR_CHANGED, "%s: the entry at %llu is not the one that was indexed", map->path,
+                        (unsigned long long)place);
+    }
     if (r == 0 && e.bytes > bytes_max) {
         return AMB_INDEXER_E_LONG;
     }
@@ -173,7 +177,7 @@ static int zip_load_labels(struct amb_zip_scan *scan, const struct zip_row *row,
     uint64_t bytes_max = row->stored * ZIP_LABELS_RATIO > ZIP_LABELS_SMALL ? row->stored * ZIP_LABELS_RATIO
                                                                           : ZIP_LABELS_SMALL;
     struct amb_error why;
-    int r = zip_read(&text, scan->map, row->place, bytes_max, err);
+    int r = zip_read(&text, scan->map, row->place, bytes_max, NULL, err);
 
     if (r == AMB_INDEXER_E_LONG) {
         return amb_fail(err, AMB_ERR_LIMIT,
@@ -253,7 +257,7 @@ static int zip_load(struct amb_buf *out, void *opaque, const struct amb_member *
                     struct amb_error *err) {
     const struct amb_zip_scan *scan = opaque;
 
-    return zip_read(out, scan->map, member->place, AMB_SIDE_TEXT_MAX, err);
+    return zip_read(out, scan->map, member->place, AMB_SIDE_TEXT_MAX, NULL, err);
 }
 
 static int zip_pack(uint8_t record[AMB_INDEX_RECORD_BYTES], const struct amb_member *first,
@@ -285,5 +289,10 @@ uint64_t amb_zip_place(const uint8_t *record) {
 }
 
 int amb_zip_read(struct amb_buf *payload, const struct amb_map *map, uint64_t place, struct amb_error *err) {
-    return zip_read(payload, map, place, UINT64_MAX, err);
+    return zip_read(payload, map, place, UINT64_MAX, NULL, err);
+}
+
+int amb_zip_read_picture(struct amb_buf *payload, const struct amb_map *map, const uint8_t *record,
+                         struct amb_error *err) {
+    return zip_read(payload, map, amb_zip_place(record), UINT64_MAX, record, err);
 }

@@ -60,5 +60,8 @@ int amb_zip_scan(struct amb_indexer *indexer, struct amb_zip_scan *scan, struct 
 
 /* Read the member whose central directory entry lies at `place`; CRC-32 verified (AMB_ERR_CHECKSUM). */
 int amb_zip_read(struct amb_buf *payload, const struct amb_map *map, uint64_t place, struct amb_error *err);
+/* The picture of a record: AMB_ERR_CHANGED where the directory has another CRC-32 by now. */
+int amb_zip_read_picture(struct amb_buf *payload, const struct amb_map *map, const uint8_t *record,
+                         struct amb_error *err);
 /* Of a record: place of the picture's entry. */
 uint64_t amb_zip_place(const uint8_t *record);
