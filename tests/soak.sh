@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+[[ $minutes =~ ^[1-9][0-9]*$ ]] || { echo "soak.sh: --minutes: found '$minutes', allowed: a whole number from 1" >&2; exit 2; }
 all="store kills faults files clients reload life fuzz soak"
 for suite in "$@"; do
     case " $all " in *" $suite "*) ;; *) echo "soak.sh: no suite '$suite'; there are: $all" >&2; exit 2 ;; esac

@@ -34,6 +34,11 @@ def zip_same_entry(n):
     return end(entry.local(), b"".join(entry.central(0) for _ in range(n)), n)
 
 
+def zip_hole(bytes_in_directory):
+    """One entry in a directory of zeros, which may be a hole of a file that takes no room."""
+    return end(Entry(b"a.png", bytes(1000), 8).local(), bytes(bytes_in_directory), 1)
+
+
 def zip_quoted(n, kernel=20 * MIB):
     """Fifield's: each member is a stored block that quotes the next local header, then all that follows."""
     data = deflated_zeros(kernel)
@@ -253,6 +258,7 @@ def huffman_oversubscribed():
 
 
 BOMBS = [
+    ("zip: a directory of 100 MiB for one entry", "zip", lambda: zip_hole(100 * MIB), "limit"),
     ("zip: 1,000 names for one member", "zip", lambda: zip_same_entry(1000), "format"),
     ("zip: 60,000 names for one member", "zip", lambda: zip_same_entry(60000), "format"),
     ("zip: 1,000 quoted local headers", "zip", lambda: zip_quoted(1000), "format"),
