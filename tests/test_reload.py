@@ -397,6 +397,31 @@ def test_another_size_needs_a_new_subscription(served):
         assert client.subscribe(**UNIFORM, state=state, follow=False).take(1)[0][1]["u8"].shape == (8, 3, 16, 16)
 
 
+def test_latents_without_their_deviation_are_no_latents_with_it(served):
+    """Means and deviations of four planes each, replaced by four planes of means: of one shape, but not what the stream's
+    rows are made for. It stays, and a new one gets the new."""
+    here = served()
+    path = here.folder / "latents.tar"
+
+    def publish(planes):
+        rows = [(f"{i:06d}", {"npy": datasets.npy(numpy.full((planes, 4, 4), i, "f4"))}) for i in range(20)]
+        datasets.write_tar(here.folder / "tmp", rows)
+        (here.folder / "tmp").rename(path)
+        here.configure(sources={"main": {"shards": [str(path)]}}, latent={"std": planes == 8})
+        return here.reload()["datasets"]["main"]
+
+    publish(8)
+    latents = {"batch_size": 8, "fields": ["x0", "index"], "slots": 2}
+    with here.one.client() as client:
+        stream = client.subscribe(**latents)
+        stream.take(2)
+        assert publish(4)["new_subscription"]
+        assert stream.take(6)[-1][1]["x0"].shape == (8, 4, 4, 4)
+        with here.one.client() as other:
+            assert other.subscribe(**latents).take(1)[0][1]["x0"].shape == (8, 4, 4, 4)
+        assert any(row["stays"] and "deviation" in row["stays"] for row in here.one.status()["sessions"])
+
+
 def test_weights_and_sources_can_change(served):
     """A second source comes, and the first is weighted: the shares of both follow."""
     here = served()
