@@ -41,6 +41,7 @@ enum option_place {
     PLACE_LIMITS,
     PLACE_LOG,
     PLACE_DECODE,
+    PLACE_ANNOTATE,
     PLACE_DATASET,
     PLACE_IMAGE,
     PLACE_LATENT,
@@ -118,6 +119,8 @@ static const struct option options[] = {
      "Decode pictures in processes that reach no file, network or other process; the default."},
     {"no-sandbox", NULL, OPTION_FALSE, PLACE_DECODE, "sandbox", 0,
      "Decode them in the daemon's own process: for pictures that you trust."},
+    {"jobs-share", NULL, OPTION_FALSE, PLACE_ANNOTATE, "gives_way", 0,
+     "Annotation jobs get their share of a busy machine; else only what nobody else wants."},
     {"shm-size", "SIZE", OPTION_STRING, PLACE_LIMITS, "shm_bytes", 0,
      "Shared memory of all slots; default half of all."},
     {"log-level", "LEVEL", OPTION_STRING, PLACE_LOG, "level", 0, "error, warn, info (default) or debug."},
@@ -241,6 +244,8 @@ static cJSON *place_get(struct parser *parser, enum option_place place) {
         return child_get(parser->cli->tree, "log");
     case PLACE_DECODE:
         return child_get(parser->cli->tree, "decode");
+    case PLACE_ANNOTATE:
+        return child_get(parser->cli->tree, "annotate");
     case PLACE_DATASET:
         return parser->dataset;
     case PLACE_IMAGE:

@@ -28,9 +28,10 @@ def tars(tmp_path_factory):
 
 @pytest.fixture
 def served(daemon, tars, tmp_path):
-    """served(*arguments): a daemon on the tars with a state directory that its successors share."""
+    """served(*arguments): a daemon on the tars with a state directory that its successors share. Its jobs get on while
+    other tests keep the machine busy."""
     def start(*arguments, shards=None, state="state", **options):
-        return daemon(shards or tars, "--state-dir", tmp_path / state, *arguments, **options)
+        return daemon(shards or tars, "--state-dir", tmp_path / state, "--jobs-share", *arguments, **options)
     return start
 
 

@@ -17,7 +17,7 @@ N = 60
 @pytest.fixture
 def client(daemon, tmp_path):
     shards = datasets.tar_set(tmp_path / "tars", N, per_shard=30)
-    one = daemon(shards, "--state-dir", tmp_path / "state")
+    one = daemon(shards, "--state-dir", tmp_path / "state", "--jobs-share")
     with ambientd.Client(one.socket) as client:
         yield client
 
@@ -72,7 +72,7 @@ def test_job_is_estimated_paused_resumed_and_cancelled_by_its_handle(client):
 def test_wait_outlives_a_restart_of_the_daemon(daemon, tmp_path):
     """Killed while it works and waited for: another daemon at the same socket ends the job."""
     shards = datasets.tar_set(tmp_path / "tars", N, per_shard=30)
-    arguments = shards, "--state-dir", tmp_path / "state", "--socket", tmp_path / "s"
+    arguments = shards, "--state-dir", tmp_path / "state", "--jobs-share", "--socket", tmp_path / "s"
     one = daemon(*arguments)
     job = ambientd.Client(tmp_path / "s").annotate("fake:slow=10")
     heard, restarted = [], []
@@ -150,7 +150,7 @@ def test_demo_classifier_tells_blurred_from_clean(daemon, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     subprocess.run([sys.executable, ROOT / "clients/demo/make_images.py", tmp_path / "shards", "--images", "80", "--seed", "3"],
                    check=True, stderr=subprocess.DEVNULL)
-    one = daemon(str(tmp_path / "shards/demo-*.tar"), "--size", "64", "--state-dir", tmp_path / "state",
+    one = daemon(str(tmp_path / "shards/demo-*.tar"), "--size", "64", "--state-dir", tmp_path / "state", "--jobs-share",
                  env={**os.environ, "VIRTUAL_ENV": sys.prefix})
     with ambientd.Client(one.socket) as client:
         client.annotate(ROOT / "clients/demo/classifier.onnx").wait(300)

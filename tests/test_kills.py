@@ -211,7 +211,7 @@ class Scene:
 
     @property
     def arguments(self):
-        return (f"{self.tars}/*.tar", "--annotations", self.file, "--state-dir", self.folder / "state", "--size", 16, "--log-level", "warn")
+        return (f"{self.tars}/*.tar", "--annotations", self.file, "--state-dir", self.folder / "state", "--size", 16, "--log-level", "warn", "--jobs-share")
 
     def start(self):
         began = time.monotonic()
