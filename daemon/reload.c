@@ -25,7 +25,7 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define RELOAD_NICE 10 /* a tenth of a fill worker's share where both want a core; never starved */
+#define RELOAD_NICE 19 /* a seventieth of a fill worker's share where both want a core; never starved */
 
 struct reload_request {
     struct reload_request *next;
