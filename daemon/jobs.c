@@ -506,28 +506,32 @@ int ambd_jobs_init(struct ambd_jobs *jobs, struct ambd_server *server, struct am
     return 0;
 }
 
+/* What waits for room is done again by the next run; the thread that it came from may have ended before. */
+static void job_interrupt(struct ambd_jobs *jobs, struct ambd_job *job) {
+    struct put *put = job->waiting_put;
+
+    if (put != NULL) {
+        job->waiting_put = NULL;
+        ambd_examination_return(job->examination, put->deposit);
+        job->n_tasks--;
+        jobs->n_running--;
+        amb_free(put);
+    }
+    if (job->examination != NULL) {
+        ambd_examination_stop(job->examination);
+        jobs_look(jobs, job);
+    }
+}
+
 bool ambd_jobs_stop(struct ambd_jobs *jobs) {
-    bool running = jobs->n_running > 0;
+    bool running = false;
 
     jobs->stopping = true;
     for (struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
-        if (job->waiting_put != NULL) { /* no room still: these samples are done again */
-            struct put *put = job->waiting_put;
-
-            job->waiting_put = NULL;
-            put->error.code = -ESHUTDOWN;
-            ambd_examination_return(job->examination, put->deposit);
-            job->n_tasks--;
-            jobs->n_running--;
-            amb_free(put);
-            jobs_look(jobs, job); /* its thread may have ended before */
-        }
-        if (job->examination != NULL) {
-            ambd_examination_stop(job->examination);
-            running = true;
-        }
+        job_interrupt(jobs, job);
+        running = running || job->examination != NULL;
     }
-    return !running;
+    return !running && jobs->n_running == 0;
 }
 
 void ambd_jobs_close(struct ambd_jobs *jobs) {
@@ -634,20 +638,10 @@ static void job_want(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job
         return;
     }
     job->wanted = state;
-    if (job->waiting_put != NULL) { /* no room: what it holds is done again by the next run */
-        struct put *put = job->waiting_put;
-
-        job->waiting_put = NULL;
-        ambd_examination_return(job->examination, put->deposit);
-        job->n_tasks--;
-        jobs->n_running--;
-        job->reason = AMB_ERROR_NULL;
-        amb_free(put);
+    if (job->waiting_put != NULL) {
+        job->reason = AMB_ERROR_NULL; /* the disk's */
     }
-    if (job->examination != NULL) {
-        ambd_examination_stop(job->examination);
-        jobs_look(jobs, job);
-    }
+    job_interrupt(jobs, job);
 }
 
 void ambd_jobs_renew(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
