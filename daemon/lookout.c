@@ -292,12 +292,13 @@ static void lookout_watch(struct ambd_lookout *lookout) {
     lookout_close_events(lookout);
     lookout->events = amb_calloc(lookout->n_views + 1, sizeof *lookout->events);
     for (size_t i = 0; i < lookout->n_views && lookout->events != NULL; i++) {
-        uv_fs_event_t *event = view_is_first(lookout->views, i) ? amb_calloc(1, sizeof *event) : NULL;
+        uv_fs_event_t *event;
 
         if (!view_is_first(lookout->views, i)) {
             continue;
         }
         n_folders++;
+        event = amb_calloc(1, sizeof *event);
         if (event == NULL) {
             n_blind++;
             continue;

@@ -60,14 +60,15 @@ static struct ambd_lane *lane_pop_locked(struct ambd_producer *producer) {
     return lane;
 }
 
-static void lane_append_rows_locked(struct ambd_lane *lane, struct ambd_fill *fill) {
+/* To the end of a list of fills: draws or rows of a lane, or what is done. */
+static void fill_append_locked(struct ambd_fill **first, struct ambd_fill **last, struct ambd_fill *fill) {
     fill->next = NULL;
-    if (lane->first == NULL) {
-        lane->first = fill;
+    if (*first == NULL) {
+        *first = fill;
     } else {
-        lane->last->next = fill;
+        (*last)->next = fill;
     }
-    lane->last = fill;
+    *last = fill;
 }
 
 /* Events */
@@ -83,13 +84,7 @@ static void event_append_locked(struct ambd_fill **first, struct ambd_fill **las
 
 static void fill_finish_locked(struct ambd_producer *producer, struct ambd_fill *fill) {
     fill->ended_ns = ambd_now_ns();
-    fill->next = NULL;
-    if (producer->done_first == NULL) {
-        producer->done_first = fill;
-    } else {
-        producer->done_last->next = fill;
-    }
-    producer->done_last = fill;
+    fill_append_locked(&producer->done_first, &producer->done_last, fill);
 }
 
 /* Draws */
@@ -221,7 +216,7 @@ static void producer_run_draw(struct ambd_producer *producer, struct ambd_lane *
         if (fill->n_rows == 0 || fill_cancelled(fill)) {
             fill_finish_locked(producer, fill);
         } else {
-            lane_append_rows_locked(lane, fill);
+            fill_append_locked(&lane->first, &lane->last, fill);
             lane_append_locked(producer, lane);
             pthread_cond_broadcast(&producer->work);
         }
@@ -263,7 +258,6 @@ static void worker_turn_locked(struct ambd_worker *worker) {
 
     if (draw != NULL) {
         lane->draw = draw->next;
-        draw->next = NULL;
     } else {
         first = fill->n_claimed;
         n = fill->n_rows - first < fill->chunk ? fill->n_rows - first : fill->chunk;
@@ -328,15 +322,10 @@ void ambd_producer_push(struct ambd_producer *producer, struct ambd_lane *lane, 
     fill->error = AMB_ERROR_NULL;
     fill->stats = (struct ambd_fill_stats){0};
     fill->cancelled = 0;
-    fill->next = fill->next_event = NULL;
+    fill->next_event = NULL;
     fill->began_ns = ambd_now_ns();
     pthread_mutex_lock(&producer->lock);
-    if (lane->draw == NULL) {
-        lane->draw = fill;
-    } else {
-        lane->draw_last->next = fill;
-    }
-    lane->draw_last = fill;
+    fill_append_locked(&lane->draw, &lane->draw_last, fill);
     lane_append_locked(producer, lane);
     pthread_cond_signal(&producer->work);
     pthread_mutex_unlock(&producer->lock);
