@@ -67,7 +67,7 @@ goal() {
     reload) echo "H1-H3: reloads, bad reloads, shards attacked: 0 wrong, missing, duplicated, mixed; files and maps as before" ;;
     life) echo "P1: starts, stops, locks, signals, activation, watchdog, reconnects: one daemon serves, exit codes as documented" ;;
     fuzz) echo "S1: every target: 0 crash, leak, input above 1 s or 512 MiB" ;;
-    soak) echo "L1: a day's work: slope <= 1 KiB a 1,000 batches from 400 s on, <= 2 MiB in all, files and maps as before, 0 wrong" ;;
+    soak) echo "L1: a day's work: slope <= 1 KiB a 1,000 batches from 400 s on, <= 2 MiB a day, files and maps as before, 0 wrong" ;;
     esac
 }
 

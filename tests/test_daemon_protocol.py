@@ -485,9 +485,8 @@ def test_requests_sent_at_once_are_all_answered(daemon, shards, tmp_path):
         stream = client.subscribe(batch_size=8, fields=["s_t", "index"], slots=8, mode="request")
         state = stream.reply["state"]
         for round in range(20):
-            ids = [client.new_id() for _ in range(8)]
-            head = struct.pack("<IIQ", 2, 0, round) + bytes.fromhex(state["dataset"]) + bytes.fromhex(state["annotations"])
-            client.send(b"".join(wire.frame(wire.REQUEST, head + struct.pack("<2d", 1.5, 2.5), id) for id in ids))
+            ids, frames = zip(*(stream.request_frame([1.5, 2.5], round, state["dataset"], state["annotations"]) for _ in range(8)))
+            client.send(b"".join(frames))
             lends = [stream.next() for _ in ids]
             assert {lend.id for lend in lends} == set(ids) and len({lend.slot for lend in lends}) == 8
             for lend in lends:
@@ -503,11 +502,9 @@ def test_a_gap_of_many_sigmas_fits_a_frame(daemon, shards, tmp_path):
     with one.client() as client:
         stream = client.subscribe(batch_size=8000, fields=["index"], slots=1, mode="request")
         state = stream.reply["state"]
-        head = struct.pack("<IIQ", 8000, 0, 1) + bytes.fromhex(state["dataset"]) + bytes.fromhex(state["annotations"])
         sigmas = [1 / 3 + i * 1e-9 for i in range(8000)]
-        client.send(wire.frame(wire.REQUEST, head + struct.pack("<8000d", *sigmas), client.new_id()))
         with pytest.raises(wire.Refused) as refused:
-            stream.next()
+            stream.request(sigmas, 1, state["dataset"], state["annotations"])
         assert refused.value.code == "gap" and refused.value.detail["sigmas"] == sigmas[:1024]
         assert client.call(wire.PING) == {}
 

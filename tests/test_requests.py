@@ -2,7 +2,6 @@
 answer or a typed error, and a trainer beside them has its batches. AMBIENTD_REQUESTS_SEED is the seed; -s prints the figures."""
 
 import collections
-import json
 import os
 import random
 
@@ -171,7 +170,7 @@ def test_any_request_at_any_time_is_answered(daemon, tmp_path, state):
     for who in some:
         who.leave()
     assert one.wait_for(lambda s: len(s["sessions"]) == 1, 30)
-    assert json.loads(json.dumps(one.status()))["counters"]["frames"] > n // 2
+    assert one.counter("frames") > n // 2
     print(f"\nseed {SEED}, {'with' if state else 'without'} a state directory: {answered} of {n} answered, {dict(codes.most_common())}; "
           f"{len(mind.known) - 2} fingerprints, {len(mind.states) - 1} states")
     assert answered > n / 4 and len(codes) > 5 and len(mind.states) > 20

@@ -179,8 +179,13 @@ class Stream:
             self.done(lend)
         return rows
 
-    def request(self, sigmas, q, dataset, annotations, scale=0):
+    def request_frame(self, sigmas, q, dataset, annotations, scale=0):
+        """(id, frame), not sent."""
         id = self.client.new_id()
         head = struct.pack("<IIQ", len(sigmas), scale, q) + bytes.fromhex(dataset) + bytes.fromhex(annotations)
-        self.client.send(frame(REQUEST, head + struct.pack(f"<{len(sigmas)}d", *sigmas), id))
+        return id, frame(REQUEST, head + struct.pack(f"<{len(sigmas)}d", *sigmas), id)
+
+    def request(self, sigmas, q, dataset, annotations, scale=0):
+        id, data = self.request_frame(sigmas, q, dataset, annotations, scale)
+        self.client.send(data)
         return decode_lend(self.client.answer(id))
