@@ -45,7 +45,7 @@ class FakeDaemon:
         self.warnings = []
         self.table = {}             # total, and functions of an index for columns: what ANNOTATIONS answers from
         self.jobs = []              # rows of JOBS
-        self.events = []            # what follows a WATCH, each a list of jobs; then silence
+        self.events = []            # what follows a WATCH, each a list of jobs, to the end or to "die"; then silence
         self.broken = {}            # keys of an answer to ANNOTATIONS, to be replaced
         self.orders = []            # (name, object) of each request that changes something
         self.__dict__.update(knobs)
@@ -80,6 +80,12 @@ class FakeDaemon:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def _take_events(self):
+        """Those of one WATCH: what a test sets while they are sent is the next one's."""
+        taken = self.events.index("die") + 1 if "die" in self.events else len(self.events)
+        events, self.events = self.events[:taken], self.events[taken:]
+        return events
 
     def _accept(self):
         while True:
@@ -186,11 +192,10 @@ class _Session:
             self._reply(request_id, {"jobs": self.daemon.jobs})
         elif type_ == wire.WATCH:
             self._reply(request_id, {})
-            while self.daemon.events:
-                event = {"jobs": self.daemon.events.pop(0), "generation": {"main": 1}}
-                if event["jobs"] == "die":
+            for jobs in self.daemon._take_events():
+                if jobs == "die":
                     raise EOFError
-                self._send(wire.EVENT, request_id, json.dumps(event).encode())
+                self._send(wire.EVENT, request_id, json.dumps({"jobs": jobs, "generation": {"main": 1}}).encode())
         elif type_ in ORDERS:
             asked = json.loads(payload)
             self.daemon.orders.append((ORDERS[type_], asked))
