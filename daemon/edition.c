@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "daemon/dataset-shape.h"
+#include "daemon/pace.h"
 
 static int edition_open_catalog(struct ambd_edition *edition, const struct ambd_edition_options *from,
                                 struct amb_error *err) {
@@ -29,6 +30,8 @@ static int edition_open_catalog(struct ambd_edition *edition, const struct ambd_
         .before = from->before != NULL ? from->before->fill.catalog : NULL,
         .problem = from->problem,
         .problem_opaque = from->opaque,
+        .rest = from->pace != NULL ? ambd_pace_rest : NULL,
+        .rest_opaque = from->pace,
     };
 
     if (sources == NULL) {

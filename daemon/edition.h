@@ -33,6 +33,8 @@ struct ambd_edition {
     bool told;        /* that it has not drained */
 };
 
+struct ambd_pace;
+
 struct ambd_edition_options {
     struct ambd_config *config; /* a reference is taken */
     const struct ambd_dataset_config *options;
@@ -44,6 +46,7 @@ struct ambd_edition_options {
     amb_catalog_progress progress;
     void (*problem)(void *opaque, const struct amb_error *why); /* as of amb_catalog_options */
     void *opaque;                                               /* of both */
+    struct ambd_pace *pace;                                     /* that indexing keeps; NULL: none */
 };
 
 /**

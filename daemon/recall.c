@@ -49,13 +49,14 @@ bool ambd_recall_note(struct ambd_session *session, struct ambd_dataset *dataset
 
 static void recall_survey(struct ambd_task *task) {
     struct recall_task *recall = (struct recall_task *)task;
-    const struct ambd_server *server = recall->session->server;
+    struct ambd_server *server = recall->session->server;
     const struct ambd_edition_options how = {
         .cache_dir = server->cache_dir,
         .limits = &server->codec_limits,
         .cache = server->cache,
         .before = recall->before,
         .n_threads = 1,
+        .pace = &server->pace,
     };
 
     ambd_archive_load_edition(&recall->edition, recall->dataset, &recall->fingerprint, &how, &recall->error);

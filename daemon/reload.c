@@ -139,6 +139,7 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
         .progress = reload_on_progress,
         .problem = reload_on_problem,
         .opaque = reload,
+        .pace = &reload->server->pace,
     };
     const size_t n_told = reload->problems.n + reload->problems.n_more;
     struct amb_error why = AMB_ERROR_NULL;

@@ -116,6 +116,7 @@ static void server_stop(struct ambd_server *server, const char *why) {
     struct amb_error err;
 
     server->stopping = true;
+    server->pace.stop = true;
     ambd_log(AMBD_INFO, "server.stopping reason=%s", why);
     ambd_notify("STOPPING=1");
     uv_timer_start(&server->deadline, server_on_deadline, server->config->limits.stop_ms, 0);
@@ -279,6 +280,7 @@ static int server_lock(struct ambd_server *server, struct amb_error *err) {
 static int server_init(struct ambd_server *server, struct amb_error *err) {
     int r;
 
+    server->pace.producer = &server->producer;
     server_hold_hup(true);
     r = server_lock(server, err);
     r = r < 0 ? r : ambd_open_datasets(server, err);

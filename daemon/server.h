@@ -16,6 +16,7 @@
 #include "daemon/endpoint.h"
 #include "daemon/jobs.h"
 #include "daemon/lookout.h"
+#include "daemon/pace.h"
 #include "daemon/producer.h"
 #include "daemon/quota.h"
 
@@ -47,6 +48,7 @@ struct ambd_server {
     size_t n_datasets;
     struct ambd_quota quota;
     struct ambd_producer producer;
+    struct ambd_pace pace; /* of the surveyor */
     struct ambd_desk clerk;    /* ledgers, stores: IMPORT, annotations of a reload, queries */
     struct ambd_jobs jobs;
     struct ambd_desk builder;  /* orders, samplers, slabs: SUBSCRIBE, moves, COVERAGE */

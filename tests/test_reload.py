@@ -1,10 +1,12 @@
 """Reload: other shards, sources and options under running streams; what is refused; coming back to what was before."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 import zipfile
 
@@ -682,6 +684,29 @@ def test_a_stop_does_not_wait_for_those_who_asked(served):
     began = time.monotonic()
     assert here.one.stop() == 0 and time.monotonic() - began < 4
     assert "stop.forced" not in here.one.log()
+
+
+def test_a_stop_ends_an_index_that_gives_way_to_a_stream(served):
+    """Beside a stream that is always wanting, shards are indexed a few at a time: who stops waits for none of the others."""
+    here = served()
+    for i in range(10, 1010):
+        put(here.data / f"many-{i}.tar", range(1000 * i, 1000 * i + 1))
+    with here.one.client() as client, here.one.client() as owner:
+        def train():
+            with contextlib.suppress(wire.Closed, OSError):
+                client.subscribe(**UNIFORM).take()
+
+        trainer = threading.Thread(target=train)
+        trainer.start()
+        assert here.one.wait_for(lambda status: status["counters"]["batches"] > 10)
+        owner.send(wire.frame(wire.RELOAD, b"{}", id := owner.new_id()))
+        assert here.one.wait_for(lambda status: status["reload"] and status["reload"]["shards_done"] > 5)
+        assert here.one.stop() == 0
+        with pytest.raises((wire.Refused, wire.Closed)):
+            owner.answer(id)
+        trainer.join(10)
+    log = here.one.log()
+    assert 'reason="the daemon is stopping"' in log and "stop.forced" not in log and "reload.done" not in log, log
 
 
 def test_the_command_says_what_came_of_it(served):

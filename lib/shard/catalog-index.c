@@ -120,6 +120,26 @@ static struct amb_shard *const *known_get(size_t *n, const struct index_work *wo
     return found;
 }
 
+static uint64_t index_get_used_ns(void) {
+    struct timespec used;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * UINT64_C(1000000000) + (uint64_t)used.tv_nsec;
+}
+
+/* A call to end outweighs whatever shards are bad: who gave it wants to go. */
+static void index_rest(struct index_work *work, uint64_t used_ns) {
+    struct amb_error why = AMB_ERROR_NULL;
+
+    if (work->options->rest != NULL && work->options->rest(work->options->rest_opaque, used_ns, &why) < 0) {
+        pthread_mutex_lock(&work->lock);
+        work->stop = true;
+        work->i_failed = 0;
+        work->failed = why;
+        pthread_mutex_unlock(&work->lock);
+    }
+}
+
 static void *index_run(void *opaque) {
     struct index_work *work = opaque;
 
@@ -127,18 +147,21 @@ static void *index_run(void *opaque) {
         size_t i = atomic_fetch_add(&work->next, 1);
         struct amb_error why = AMB_ERROR_NULL;
         struct amb_shard *const *known;
+        uint64_t began_ns;
         size_t n_known;
         int r;
 
         if (i >= work->n_jobs || work->stop) {
             break;
         }
+        began_ns = index_get_used_ns();
         known = known_get(&n_known, work, work->jobs[i].path);
         r = amb_shard_open(&work->results[i].shard, &work->results[i].kept, work->jobs[i].path,
                            &work->jobs[i].options, known, n_known, &why);
         pthread_mutex_lock(&work->lock);
         index_note_locked(work, i, r, &why);
         pthread_mutex_unlock(&work->lock);
+        index_rest(work, index_get_used_ns() - began_ns);
     }
     pthread_mutex_lock(&work->lock);
     work->n_running--;

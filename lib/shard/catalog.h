@@ -50,6 +50,9 @@ struct amb_catalog_options {
     void (*problem)(void *problem_opaque, const struct amb_error *why); /* each pattern and shard that is bad, under
                                           a lock; then open goes on looking and fails at the end. NULL: the first ends it */
     void *problem_opaque;
+    int (*rest)(void *rest_opaque, uint64_t used_ns, struct amb_error *why); /* behind each shard, on the thread that opened it:
+                                          used_ns of processor time. May sleep, so that others get on; < 0 ends open. NULL: none */
+    void *rest_opaque;
 };
 
 /* What was found while indexing and is worth telling a person. */

@@ -186,6 +186,50 @@ TEST(every_problem_is_told_at_once) {
     test_folder_free(folder);
 }
 
+struct rests {
+    size_t n, n_end; /* the one that ends it; 0: none */
+    uint64_t used_ns;
+};
+
+static int rest(void *opaque, uint64_t used_ns, struct amb_error *err) {
+    struct rests *rests = opaque;
+
+    rests->used_ns += used_ns;
+    return ++rests->n == rests->n_end ? amb_fail(err, -ESHUTDOWN, "no further") : 0;
+}
+
+/* Between shards its user may take its time, or end it: then nothing else that is wrong matters. */
+TEST(indexing_rests_behind_each_shard) {
+    const char *folder = test_folder_new();
+    const char *pattern = test_path(folder, "{a,b,c}.tar");
+    struct amb_source_options source = {.name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+    struct rests rests = {0};
+    struct told told = {.n = 0};
+    struct amb_catalog_options options = {.n_threads = 1, .rest = rest, .rest_opaque = &rests};
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_pair(test_path(folder, "a.tar"), "a0", "a1");
+    write_pair(test_path(folder, "b.tar"), "b0", "b1");
+    write_pair(test_path(folder, "c.tar"), "c0", "c1");
+    assert_ok(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), err);
+    assert_int_equal(rests.n, 3);
+    assert_true(rests.used_ns > 0);
+    amb_catalog_unref(cat);
+    test_write(test_path(folder, "a.tar"), "short", 5);
+    for (size_t n_end = 1; n_end <= 3; n_end++) {
+        rests = (struct rests){.n_end = n_end};
+        told.n = 0;
+        options.problem = tell;
+        options.problem_opaque = &told;
+        assert_int_equal(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), -ESHUTDOWN);
+        assert_string_equal(err.message, "no further");
+        assert_int_equal(rests.n, n_end);
+        assert_int_equal(told.n, 1);
+    }
+    test_folder_free(folder);
+}
+
 /* The same bytes with and without cache, and from a cache that was damaged at every byte of the header and
  * more. */
 TEST(damaged_cache_is_rebuilt) {
@@ -715,6 +759,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unchanged_shards_are_shared_with_the_catalog_before),
     cmocka_unit_test(a_shard_of_this_moment_is_not_kept),
     cmocka_unit_test(every_problem_is_told_at_once),
+    cmocka_unit_test(indexing_rests_behind_each_shard),
     cmocka_unit_test(damaged_cache_is_rebuilt),
     cmocka_unit_test(repeated_key_names_both_places),
     cmocka_unit_test(key_scope_shard_tells_equal_keys_apart),
