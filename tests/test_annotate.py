@@ -440,8 +440,9 @@ def test_verify_reports_damage_with_its_place(served, tmp_path):
     assert row["state"] == "done" and (columns(one)["min_origin"] == 3).all()
 
 
-def test_full_disk_makes_the_job_wait_and_streams_go_on(daemon, tars, tmp_path):
-    """The state directory on a small file system of its own, filled up while a job runs."""
+@pytest.fixture
+def full(daemon, tars, tmp_path):
+    """The state directory on a small file system of its own that is full: a daemon, a job that waits for room, and the ballast."""
     state = tmp_path / "small"
     state.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(state)], capture_output=True).returncode != 0:
@@ -456,15 +457,33 @@ def test_full_disk_makes_the_job_wait_and_streams_go_on(daemon, tars, tmp_path):
         id = annotate(one, curves=True, mode="dense", trials=1, grid=[0.01, 3, 1024])
         row = wait(one, id, (*OVER, "waiting"))
         assert row["state"] == "waiting" and "No space" in row["reason"]
-        with one.client() as client:
-            assert len(subscribe(client).take(5)) == 5
-        ballast.unlink()
-        row = wait(one, id)
-        assert (row["state"], row["done"]) == ("done", N)
-        assert (columns(one)["min_origin"] == 3).all()
+        yield one, id, ballast
         one.stop()
     finally:
         subprocess.run(["umount", "-l", str(state)], check=False)
+
+
+def test_full_disk_makes_the_job_wait_and_streams_go_on(full):
+    one, id, ballast = full
+    with one.client() as client:
+        assert len(subscribe(client).take(5)) == 5
+    ballast.unlink()
+    row = wait(one, id)
+    assert (row["state"], row["done"]) == ("done", N)
+    assert (columns(one)["min_origin"] == 3).all()
+
+
+@pytest.mark.parametrize("pause", [0, 1.5], ids=["at once", "the examination has ended"])
+def test_stop_does_not_wait_for_room(full, daemon, tars, pause):
+    """A job waits for the disk, and may have nothing else left to do: a stop takes neither, and the next daemon goes on."""
+    one, id, ballast = full
+    time.sleep(pause)
+    assert one.stop(signal.SIGTERM) == 0 and "stop.forced" not in one.log()
+    ballast.unlink()
+    other = daemon(tars, "--state-dir", ballast.parent)
+    row = wait(other, id)
+    assert (row["state"], row["done"]) == ("done", N)
+    other.stop()
 
 
 def test_stop_during_a_job_is_clean_and_the_next_daemon_goes_on(served):
