@@ -108,6 +108,7 @@ def many(tmp_path_factory):
 
 # name, offender, its second argument, the limit in seconds that ends it (None: it is out at once, or breaks none)
 SET = [
+    ("spins, elsewhere", offenders.spins, size(2, 60), None),
     ("never reads", offenders.never_reads, None, 1),
     ("never returns", offenders.never_returns, None, 1),
     ("SIGSTOP", offenders.stops_itself, None, 1),
@@ -158,7 +159,7 @@ def test_c2_the_hostile_set_beside_a_healthy_trainer(daemon, many, tmp_path):
         worst = max(worst, grown)
         out = answer.get("out_after", answer.get("slowest_s")) if answer else None
         said = "" if out is None else f", out after {out:.2f} s (limit {limit} s + 1 s)"
-        print(f"    {name:14} {100 * beside['batches_per_s'] / solo['batches_per_s']:5.1f} % of solo, p99 {beside['p99_ms']:6.2f} ms "
+        print(f"    {name:16} {100 * beside['batches_per_s'] / solo['batches_per_s']:5.1f} % of solo, p99 {beside['p99_ms']:6.2f} ms "
               f"({beside['p99_ms'] / solo['p99_ms']:.1f}x), rss {grown / MIB:+.1f} MiB{said} {json.dumps(answer)}")
         check_answer(name, answer)
     after = measure.settled(pid, before)

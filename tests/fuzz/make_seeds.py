@@ -245,6 +245,26 @@ def journals():
     yield b"\5" + rows(1, 2) + segment + batch
 
 
+def records():
+    """How fuzz-record.c makes pieces: undo, heads, blocks, rows, and stretches of a journal."""
+    def sealed(kind, payload, twist=0):
+        return bytes([0, kind, twist, len(payload)]) + payload
+
+    row = bytes(range(16)) + struct.pack("<IffffIBHHBB", 1, 0.5, 2, 0.25, 1, 77, 0, 3, 205, 0, 0x33)
+    given_up = bytes(16) + struct.pack("<IiffffBHHBB", 0, -7010, 0, 0, 0, 0, 0, 0, 0, 0, 0x03)
+    columns = struct.pack("<I", 2) + b"\3\5" + struct.pack("<4f", 0.5, 1, 2, float("inf"))
+    yield b"\0\0\2\x20" + columns
+    yield b"\0\4\2\x20" + columns
+    yield b"\0\x08\2\x20" + columns
+    yield b"\1\3" + bytes(8) + b"\1\0\0\0\0\0\0\0" + bytes(range(1, 90))
+    yield b"\2\0\5" + bytes(v for k in range(0, 250, 5) for v in (k, k % 2))
+    yield b"\2\x62\x3b" + bytes(v for k in range(0, 250, 50) for v in (k, 1))
+    yield b"\3" + row + given_up + row
+    yield b"\4\0" + sealed(1, row) + sealed(7, b"") + sealed(2, bytes(24))
+    yield b"\4\0" + sealed(1, row) + b"\2\x05noise" + b"\3" + sealed(4, b"\4nametext") + b"\4\x09\0\x80" + sealed(7, b"")
+    yield b"\4\x30" + sealed(1, row, 4) + sealed(1, row, 1) + sealed(6, columns, 2) + sealed(5, bytes(72))
+
+
 def words(*texts):
     return [text.encode() if isinstance(text, str) else text for text in texts]
 
@@ -292,7 +312,7 @@ def main():
         "link": [bytes([n]) + frame for n, frame in enumerate(golden_frames())] + [b"\3" + b"".join(golden_frames())[:4096]],
         "json": [json.dumps(value).encode() for value in requests()],
         "tar": tars(), "zip": zips(), "label": labels(), "npy": [*arrays(), *(p for p in pictures() if p.startswith(b"\x93"))], "exif": exifs(), "decode": pictures(),
-        "number": numbers(), "jsonl": lines(), "journal": journals(), "state": states(), "config": [json.dumps(value).encode() for value in configs()],
+        "number": numbers(), "jsonl": lines(), "journal": journals(), "record": records(), "state": states(), "config": [json.dumps(value).encode() for value in configs()],
         "index": images(sys.argv[2]) if len(sys.argv) > 2 else [],
     }
     for name, items in seeds.items():

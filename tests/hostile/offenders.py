@@ -199,6 +199,14 @@ def old_version(path, seconds):
     return repeat(path, seconds, once)
 
 
+def spins(path, seconds):
+    """Talks to nobody: what a core that is lost costs by itself."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return {}
+
+
 def sends_fds(path, n):
     """n descriptors in messages of 250: refused to us where the kernel can, else closed unseen."""
     client = wire.Client(path)
