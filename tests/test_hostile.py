@@ -114,7 +114,7 @@ SET = [
     ("SIGSTOP", offenders.stops_itself, None, 1),
     ("garbage", offenders.garbage, size(1, 600), None),
     ("dribble", offenders.dribbles, None, 1),
-    ("12,000 fds", offenders.sends_fds, 12000, None),
+    ("12,000 fds", offenders.sends_fds, size(2, 600), None),
     ("oversized", offenders.oversized, size(1, 600), None),
     ("half-open", offenders.half_open, size(600, 10000), 1),
     ("old version", offenders.old_version, size(1, 600), None),
@@ -129,7 +129,8 @@ def check_answer(name, answer):
     if name == "dribble":
         assert answer["code"] == "ETIMEDOUT"
     if name == "12,000 fds":
-        assert answer["sent"] + answer["refused_by_kernel"] == 12000
+        n = answer["sent"] + answer["refused_by_kernel"]
+        assert n >= 12000 and n % 12000 == 0, answer
     if name == "half-open":
         assert answer["refused"] + answer["timed_out"] == size(600, 10000)
     expected = {"garbage": "protocol", "oversized": "limit", "old version": "version"}.get(name)

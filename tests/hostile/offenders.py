@@ -207,17 +207,18 @@ def spins(path, seconds):
     return {}
 
 
-def sends_fds(path, n):
-    """n descriptors in messages of 250: refused to us where the kernel can, else closed unseen."""
+def sends_fds(path, seconds):
+    """12,000 descriptors in messages of 250, again and again: refused to us where the kernel can, else closed unseen."""
     client = wire.Client(path)
     null = os.open("/dev/null", os.O_RDONLY)
-    sent = refused = 0
-    for i in range(n // 250):
+    end, sent, refused = time.monotonic() + seconds, 0, 0
+    while sent + refused == 0 or (sent + refused) % 12000 != 0 or time.monotonic() < end:
+        id = client.new_id()
         try:
-            socket.send_fds(client.socket, [wire.frame(wire.PING, id=i + 10)], [null] * 250)
+            socket.send_fds(client.socket, [wire.frame(wire.PING, id=id)], [null] * 250)
             sent += 250
         except PermissionError:
             refused += 250
-            client.socket.sendall(wire.frame(wire.PING, id=i + 10))
-        client.answer(i + 10)
+            client.socket.sendall(wire.frame(wire.PING, id=id))
+        client.answer(id)
     return {"sent": sent, "refused_by_kernel": refused}
