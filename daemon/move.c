@@ -64,7 +64,7 @@ void ambd_stream_forget_moves(struct ambd_stream *stream) {
 }
 
 int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_target *target,
-                         const struct ambd_move_request *request, bool advance, struct amb_error *err) {
+                         const struct ambd_move_request *request, struct amb_error *err) {
     size_t i = 0;
 
     if (stream->n_moves == stream->moves_capacity) {
@@ -81,8 +81,7 @@ int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_
         i++;
     }
     memmove(&stream->moves[i + 1], &stream->moves[i], (stream->n_moves - i) * sizeof *stream->moves);
-    stream->moves[i] =
-        (struct ambd_move){.step = step, .target = target, .request = *request, .advance = advance};
+    stream->moves[i] = (struct ambd_move){.step = step, .target = target, .request = *request};
     stream->n_moves++;
     return 0;
 }
@@ -101,7 +100,7 @@ void ambd_stream_settle(struct ambd_stream *stream, struct amb_state *state) {
     ambd_target_unref(stream->target, stream_kept(stream));
     stream->target = ambd_target_ref(move->target);
     stream->moved = moved;
-    stream->last_advance = move->advance ? move->step : stream->last_advance;
+    stream->last_move = move->step;
     stream->server->counters.moves++;
     amb_hash128_text(text, &state->annotations);
     amb_hash128_text(dataset, &state->dataset);
@@ -145,7 +144,7 @@ static void prepare_finish_follow(struct prepare *prepare) {
         ambd_stream_discard_from(stream, stream->moves[0].step);
         move_remove(stream, &stream->moves[0]);
     }
-    if (ambd_stream_schedule(stream, step, prepare->target, &request, false, NULL) == 0) {
+    if (ambd_stream_schedule(stream, step, prepare->target, &request, NULL) == 0) {
         prepare->target = NULL;
         ambd_stream_discard_from(stream, step);
     }
@@ -154,9 +153,12 @@ static void prepare_finish_follow(struct prepare *prepare) {
 static void prepare_finish_move(struct prepare *prepare) {
     struct ambd_move *move = ambd_stream_find_move(prepare->stream, prepare->request.step);
 
-    if (move != NULL && prepare->target == NULL) {
+    if (move == NULL || move->target != NULL) {
+        return; /* taken back meanwhile, and perhaps set anew */
+    }
+    if (prepare->target == NULL) {
         move->error = prepare->error;
-    } else if (move != NULL && move->target == NULL) {
+    } else {
         move->target = prepare->target;
         prepare->target = NULL;
     }
@@ -192,8 +194,7 @@ static void prepare_finish_advance(struct prepare *prepare) {
 
     r = r < 0 ? r : advance_check_step(stream, prepare->request.step, &prepare->error);
     r = r < 0 ? r
-              : ambd_stream_schedule(stream, prepare->request.step, prepare->target, &prepare->request, true,
-                                     &prepare->error);
+              : ambd_stream_schedule(stream, prepare->request.step, prepare->target, &prepare->request, &prepare->error);
     if (r == 0) {
         prepare->target = NULL;
         ambd_stream_discard_from(stream, prepare->request.step);
@@ -315,14 +316,30 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_sessio
     return 0;
 }
 
-/* The generation on which the stream stands just before `step`, as far as moves are known. */
-static struct ambd_generation *stream_present(struct ambd_stream *stream, uint64_t step) {
-    struct ambd_generation *present = stream->target->generation;
+/* The generation on which the stream stands just before `step`. Errors: those of find_generation, of a move that is not
+ * prepared yet. */
+static int stream_find_present(struct ambd_generation **out, struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
+    int r = 0;
 
-    for (size_t i = 0; i < stream->n_moves && stream->moves[i].step < step; i++) {
-        present = stream->moves[i].target != NULL ? stream->moves[i].target->generation : present;
+    *out = stream->target->generation;
+    for (size_t i = 0; i < stream->n_moves && stream->moves[i].step < step && r == 0; i++) {
+        const struct ambd_move *move = &stream->moves[i];
+
+        if (move->target != NULL) {
+            *out = move->target->generation;
+        } else {
+            r = ambd_stream_find_generation(out, stream->session, stream->subscription.dataset, &move->request, *out, err);
+        }
     }
-    return present;
+    return r;
+}
+
+static int stream_find_next(struct ambd_generation **out, struct ambd_stream *stream, const struct ambd_move_request *request,
+                            struct amb_error *err) {
+    struct ambd_generation *present;
+    int r = stream_find_present(&present, stream, request->step, err);
+
+    return r < 0 ? r : ambd_stream_find_generation(out, stream->session, stream->subscription.dataset, request, present, err);
 }
 
 static void move_on_recalled(struct ambd_session *session) {
@@ -362,8 +379,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream) {
         move->step > stream->next_lend + stream->subscription.n_slots) {
         return;
     }
-    r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, &move->request,
-                                    stream_present(stream, move->step), &err);
+    r = stream_find_next(&generation, stream, &move->request, &err);
     if (r < 0 && stream->session->busy && stream->session->recall.dataset != NULL) {
         stream->session->recall.dataset = NULL; /* the answer that is being made comes first; then this is tried again */
         return;
@@ -404,10 +420,8 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
                                       : "session that only "
                                         "answers requests");
     }
-    if (stream->subscription.follow || stream->subscription.n_moves > 0) {
-        return amb_fail(err, AMB_ERR_CONFIG,
-                        "ADVANCE of a stream with '%s'; subscribe with follow=false and without moves",
-                        stream->subscription.follow ? "follow" : "moves");
+    if (stream->subscription.follow) {
+        return amb_fail(err, AMB_ERR_CONFIG, "ADVANCE of a stream with 'follow', which moves by itself; subscribe with follow=false");
     }
     r = advance_check_step(stream, request->step, err);
     if (r < 0) {
@@ -421,8 +435,7 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
         return amb_fail(err, AMB_ERR_BUSY, "a move at step %llu is set already; CANCEL_ADVANCE it first",
                         (unsigned long long)request->step);
     }
-    r = ambd_stream_find_generation(&generation, stream->session, stream->subscription.dataset, request,
-                                    stream_present(stream, request->step), err);
+    r = stream_find_next(&generation, stream, request, err);
     r = r < 0 ? r : stream_check_move(stream, generation, err);
     r = r < 0 ? r : prepare_push(stream, PREPARE_ADVANCE, id, request, generation, err);
     if (r == 0) {
@@ -434,11 +447,14 @@ int ambd_stream_advance(struct ambd_stream *stream, uint32_t id, const struct am
 int ambd_stream_cancel_advance(struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
     struct ambd_move *move = ambd_stream_find_move(stream, step);
 
-    if (move == NULL && stream->last_advance == step && step != UINT64_MAX) {
+    if (stream->subscription.follow) {
+        return 0; /* its moves are nobody's */
+    }
+    if (move == NULL && stream->last_move == step && step != UINT64_MAX) {
         return amb_fail(err, AMB_ERR_STATE, "the move at step %llu was made: the state before it was lent",
                         (unsigned long long)step);
     }
-    if (move != NULL && move->advance) {
+    if (move != NULL) {
         move_remove(stream, move);
         ambd_stream_discard_from(stream, step);
     }

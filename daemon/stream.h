@@ -33,7 +33,6 @@ struct ambd_move {
     uint64_t step;
     struct ambd_target *target; /* a reference; NULL: still being prepared */
     struct ambd_move_request request;
-    bool advance;           /* asked for by ADVANCE: may be cancelled */
     struct amb_error error; /* why it cannot be prepared: the stream ends before it; code 0: none */
 };
 
@@ -66,7 +65,7 @@ struct ambd_stream {
     bool drawing, moved, ended, abandoned, ready;
     bool continued;                 /* on another generation than the state names */
     uint64_t follow_number;         /* newest generation prepared or refused by `follow` */
-    uint64_t last_advance;          /* step of the last move that ADVANCE asked for and that was made */
+    uint64_t last_move;             /* step of the last one that was made */
     bool following, preparing_move; /* such a task is under way */
     struct amb_error refused;       /* why `follow` stays where it is; code 0: it does not */
     unsigned n_holds;               /* tasks on desks, and callers that still use the stream */
@@ -126,7 +125,7 @@ void ambd_stream_prepare_moves(struct ambd_stream *stream); /* those of the list
 void ambd_stream_forget_moves(struct ambd_stream *stream);
 void ambd_stream_on_request_failed(struct ambd_stream *stream, struct ambd_slot *slot);
 int ambd_stream_schedule(struct ambd_stream *stream, uint64_t step, struct ambd_target *target,
-                         const struct ambd_move_request *request, bool advance, struct amb_error *err);
+                         const struct ambd_move_request *request, struct amb_error *err);
 /* The generation that a request names, or AMB_ERR_NOT_FOUND, AMB_ERR_STATE; not pinned. `present` where it
  * names none. What is not in memory is noted in the session (recall.c). */
 int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_session *session,

@@ -240,7 +240,7 @@ static int stream_set_moves(struct ambd_stream *stream, struct amb_error *err) {
         const struct ambd_move_request *request = &stream->subscription.moves[i];
         int r = request->step <= stream->next_lend
                     ? 0 /* made already: it is in the state, or it chose the first generation */
-                    : ambd_stream_schedule(stream, request->step, NULL, request, false, err);
+                    : ambd_stream_schedule(stream, request->step, NULL, request, err);
 
         if (r < 0) {
             return r;
@@ -263,7 +263,7 @@ static void stream_start(struct ambd_stream *stream, struct subscribe *subscribe
     stream->settled.annotations = stream->target->generation->annotations->fingerprint;
     snprintf(stream->settled.codecs, sizeof stream->settled.codecs, "%s", amb_codec_versions());
     stream->next_lend = stream->settled.step;
-    stream->last_advance = UINT64_MAX;
+    stream->last_move = UINT64_MAX;
     stream->follow_number = stream->target->generation->number;
     stream->target->generation->n_streams++;
     stream_set_end(stream, &subscribe->report);

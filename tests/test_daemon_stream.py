@@ -297,6 +297,34 @@ def test_advance_moves_all_ranks_at_one_step(one, tmp_path):
     assert [digest(a) + digest(b) for (_, a), (_, b) in zip(*rows)] == [r for _, r in whole]
 
 
+def test_moves_of_the_list_and_of_advance_are_one_list(one, tmp_path):
+    """So a client that comes back after an outage has the advances of before, can take them back, and make others."""
+    with one.client() as owner:
+        old = owner.call(wire.GENERATIONS, {})["annotations"][-1]["fingerprint"]
+        new = owner.call(wire.IMPORT, {"path": write_annotations(tmp_path / "b.jsonl", 0.3)})["generation"]["fingerprint"]
+    begin, listed = {"step": 0, "annotations": old}, [{"step": 8, "annotations": new}, {"step": 20, "annotations": new}]
+    with one.client() as client:
+        got = client.subscribe(batch_size=32, fields=FIELDS, options={"seed": 7}, moves=[begin, *listed])
+        with pytest.raises(wire.Refused) as caught:
+            client.call(wire.ADVANCE, {"step": 20, "annotations": old})
+        assert caught.value.code == "busy"
+        assert client.call(wire.CANCEL_ADVANCE, {"step": 20}) == {}
+        assert client.call(wire.ADVANCE, {"step": 20, "annotations": old})["annotations"] == old
+        assert client.call(wire.ADVANCE, {"step": 14, "dataset": None, "annotations": None})["annotations"] == new  # that of step 8
+        rows = got.take(24)
+        with pytest.raises(wire.Refused) as caught:
+            client.call(wire.CANCEL_ADVANCE, {"step": 20})
+        assert caught.value.code == "state"
+    assert [lend.step for lend, _ in rows if lend.flags & 1] == [8, 20]
+    want = stream(one, 24, moves=[begin, listed[0], {"step": 20, "annotations": old}])
+    assert [digest(batch) for _, batch in rows] == [row for _, row in want]
+    with one.client() as client:  # moves by itself: nobody's advance is taken back
+        got = client.subscribe(batch_size=32, fields=FIELDS, options={"seed": 7})
+        with pytest.raises(wire.Refused) as caught:
+            client.call(wire.ADVANCE, {"step": 20, "annotations": old})
+        assert caught.value.code == "config" and client.call(wire.CANCEL_ADVANCE, {"step": 20}) == {}
+
+
 def test_old_generations_are_forgotten(one, tmp_path):
     """limits.generations_kept, 4, beside those that streams stand on."""
     with one.client() as owner, one.client() as client:
