@@ -173,6 +173,8 @@ static int annotations_answer(cJSON *out, struct ambd_query *query, struct amb_e
     ambp_json_add_u64(out, "total", total);
     ambp_json_add_u64(out, "start", query->start);
     ambp_json_add_u64(out, "count", n);
+    amb_hash128_text(text, &dataset->filed->fingerprint);
+    cJSON_AddStringToObject(out, "dataset", text);
     object = cJSON_AddObjectToObject(out, "generation");
     ambp_json_add_u64(object, "number", generation != NULL ? generation->number : dataset->last_number);
     amb_hash128_text(text, generation != NULL ? &generation->fingerprint : &dataset->last_fingerprint);

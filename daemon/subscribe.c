@@ -373,7 +373,8 @@ int ambd_stream_open(struct ambd_session *session, uint32_t id, struct ambd_subs
     if (r < 0 && subscription->continues && subscription->has_state && session->recall.dataset == NULL) {
         why = *err; /* nor does the store or the archive have it: what there is now will do */
         generation = subscription->dataset->current;
-        r = 0;
+        subscription->noise_seed = generation->edition->fill.noise_seed;
+        r = amb_layout_reshape(&subscription->layout, &generation->edition->fill.shape, err);
     }
     if (r < 0) {
         return r;

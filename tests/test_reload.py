@@ -659,6 +659,18 @@ def test_a_job_goes_on_with_the_new_samples(served):
     assert (stats["samples"], stats["annotated"]) == (75, 75)
 
 
+def test_what_continues_is_laid_out_for_the_samples_that_there_are(served):
+    """The samples of the state are in memory, since somebody else stands on them, but its annotations are gone."""
+    here = served(state=False)
+    with here.one.client() as other, here.one.client() as client:
+        state = {**other.subscribe(**UNIFORM, follow=False).take(2)[-1][0].state, "annotations": "00" * 16}
+        here.configure(image={"size": 8, "transform": "center-crop"})
+        assert here.reload()["datasets"]["main"]["new_subscription"]
+        stream = client.subscribe(**UNIFORM, state=state, on_generation_change="continue")
+        (lend, batch), = stream.take(1)
+        assert batch["u8"].shape == (8, 3, 8, 8) and lend.step == 2 and len(stream.reply["warnings"]) == 1
+
+
 def test_a_sequential_stream_ends_on_its_own_samples(served):
     """Each sample once is a promise about the samples that it began with: it does not follow to others."""
     here = served()

@@ -242,6 +242,27 @@ int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype 
     return 0;
 }
 
+int amb_layout_reshape(struct amb_layout *layout, const struct amb_shape *shape, struct amb_error *err) {
+    struct amb_layout other = {.shape = *shape, .batch_size = layout->batch_size};
+
+    for (uint32_t i = 0; i < layout->n_fields; i++) {
+        const struct amb_layout_field *field = &layout->fields[i];
+        const bool is_member = field->field == AMB_FIELD_MEMBER;
+        char name[sizeof "member:" + AMB_MEMBER_EXT_BYTES];
+        int r;
+
+        snprintf(name, sizeof name, is_member ? "member:%s" : "%s",
+                 is_member ? field->member_ext : amb_field_name(field->field));
+        r = amb_layout_push(&other, name, field->field == AMB_FIELD_LABEL ? AMB_DTYPE_N : field->dtype, field->dims[0], err);
+        if (r < 0) {
+            return r;
+        }
+        other.fields[i].member_error = field->member_error;
+    }
+    *layout = other;
+    return 0;
+}
+
 int amb_layout_stack(struct amb_layout_field *field, const struct amb_npy *npy, struct amb_error *err) {
     struct amb_layout_field stacked = *field;
 

@@ -73,6 +73,13 @@ const char *amb_field_name(enum amb_field field);
 int amb_layout_push(struct amb_layout *layout, const char *name, enum amb_dtype dtype,
                     size_t member_max_bytes, struct amb_error *err);
 
+/**
+ * Lay the fields that were pushed out for samples of another shape; none of them is stacked or placed.
+ *
+ * Errors: as those of amb_layout_push for fields that such samples do not have. The layout is unchanged then. Thread: any.
+ */
+int amb_layout_reshape(struct amb_layout *layout, const struct amb_shape *shape, struct amb_error *err);
+
 /* Make a pushed member a stacked array of this dtype and shape; see amb_fill_probe_members. AMB_ERR_LIMIT. */
 int amb_layout_stack(struct amb_layout_field *field, const struct amb_npy *npy, struct amb_error *err);
 

@@ -120,6 +120,24 @@ TEST(refusals_say_what_is_allowed) {
     assert_non_null(strstr(err.message, "latents"));
 }
 
+/* As if the fields had been asked for of such samples in the first place. */
+TEST(fields_are_laid_out_anew_for_another_shape) {
+    static const char *const names[] = {"x_t:f16", "u8", "label", "key", "member:txt", "seeds"};
+    const struct amb_shape other = {.channels = 1, .height = 5, .width = 7, .label_width = 3, .key_bytes_max = 11}, latents = {.latent = true};
+    struct amb_layout layout = layout_of(4), expected = {.shape = other, .batch_size = 4};
+    struct amb_error err = AMB_ERROR_NULL;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_ok(amb_layout_push(&layout, names[i], AMB_DTYPE_N, 100, &err), err);
+        assert_ok(amb_layout_push(&expected, names[i], AMB_DTYPE_N, 100, &err), err);
+    }
+    layout.fields[4].member_error = expected.fields[4].member_error = true;
+    assert_ok(amb_layout_reshape(&layout, &other, &err), err);
+    assert_memory_equal(&layout, &expected, sizeof layout);
+    assert_int_equal(amb_layout_reshape(&layout, &latents, &err), AMB_ERR_CONFIG);
+    assert_memory_equal(&layout, &expected, sizeof layout);
+}
+
 TEST(one_field_above_the_limit_is_refused) {
     struct amb_layout layout = layout_of(4);
     struct amb_error err = AMB_ERROR_NULL;
@@ -158,6 +176,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rows_have_the_size_of_their_shape),
     cmocka_unit_test(vector_labels_are_f32),
     cmocka_unit_test(refusals_say_what_is_allowed),
+    cmocka_unit_test(fields_are_laid_out_anew_for_another_shape),
     cmocka_unit_test(one_field_above_the_limit_is_refused),
     cmocka_unit_test(impossible_sizes_are_refused),
 };

@@ -31,7 +31,7 @@ Query = Callable[[int, int], "dict[str, Any]"]  # (start, count) -> an answer to
 class Annotations:
     """n samples, in the order of the dataset; every column has one entry a sample and belongs to you.
 
-    keys         list of str, without their source; bytes that are no UTF-8 are lone surrogates, as in file names
+    keys         list of str, without their source; U+FFFD stands for each byte that is no UTF-8
     index        i64[n]: the sample's number in the dataset
     sigma_min    f32[n]: usable above it; inf: not from this side. VE scale, in units of pictures in [-1, 1]
     sigma_max    f32[n]: usable below it; 0: not from this side, inf: everywhere
@@ -140,7 +140,7 @@ def read(query: Query, start: int = 0, count: int | None = None) -> Annotations:
 
 
 def _dataset(page: dict[str, Any]) -> Any:
-    return page["total"], page["sources"]
+    return page["total"], page["sources"], page["dataset"]
 
 
 def _pages(query: Query, start: int, count: int | None) -> Iterator[dict[str, Any]]:
@@ -162,6 +162,7 @@ def _decode(answer: dict[str, Any]) -> dict[str, Any]:
     """One answer, with its columns as arrays; proves that all have one entry a sample."""
     try:
         page = {name: answer[name] for name in ("keys", "sources", "models", "generation", "total", "start")}
+        page["dataset"] = answer.get("dataset")  # whose samples they are; daemons before 0.2 do not say
         page["columns"] = {name: _column(name, column) for name, column in answer["columns"].items()}
         missing = [name for name in COLUMNS if name != "index" and name not in page["columns"]]
     except (AttributeError, KeyError, TypeError) as error:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -17,21 +17,23 @@ class Batch:
     step        its number in the stream, from 0 (of a request: q)
     count       samples; less than the batch size only at the end of `sequential`, and in requests
     state       the stream's state after this batch, a dict for Loader(...).load_state_dict()
+    q           requests that the loader had yielded before it
     moved       True if it is the first batch drawn under new fingerprints
     last        True if the stream ends behind it
     n_replaced  samples that stand for a bad one
     fill_ns     what the daemon took to fill it
     """
 
-    __slots__ = ("step", "count", "k", "moved", "last", "n_replaced", "fill_ns", "_fields", "_slot", "_convert",
+    __slots__ = ("step", "count", "k", "q", "moved", "last", "n_replaced", "fill_ns", "_fields", "_slot", "_convert",
                  "_made", "_lengths", "_state", "__weakref__")
 
     def __init__(self, lend: wire.Lend, fields: dict[str, Field], slot: Any, convert: Converter,
-                 state: Callable[[], dict[str, Any]] | None = None) -> None:
+                 state: bytes | None = None) -> None:
         object.__setattr__(self, "_fields", fields)
         self.step = lend.step
         self.count = lend.count
         self.k = lend.k
+        self.q = 0
         self.moved = bool(lend.flags & wire.LEND_MOVED)
         self.last = bool(lend.flags & wire.LEND_LAST)
         self.n_replaced = lend.n_replaced
@@ -47,7 +49,7 @@ class Batch:
         """The stream's state after this batch."""
         if self._state is None:
             raise AttributeError("state")
-        return self._state()
+        return counted(parse_state(self._state), self.q)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -61,7 +63,7 @@ class Batch:
         return value
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         if name in self._fields:
             return self[name]
@@ -113,6 +115,14 @@ class Batch:
         self._made = made
         self._slot = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy elsewhere, pickled or not, has its fields made and no slot."""
+        lengths = {field.name: self._lengths.get(field.name) if self._slot is None else field.lengths(self._slot, self.count).copy()
+                   for field in self._fields.values() if field.has_lengths}
+        rest = {name: getattr(self, name) for name in self.__slots__
+                if name not in ("_fields", "_slot", "_convert", "_made", "_lengths", "__weakref__")}
+        return _restore, (self._fields, {name: self[name] for name in self._fields}, lengths, rest)
+
     def missing(self, name: str) -> np.ndarray:
         """Which samples lack a member, as bool[count]; the rows of a stacked member are zero there."""
         field = self._fields.get(name)
@@ -147,6 +157,13 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch step={self.step} count={self.count} fields={list(self._fields)}>"
+
+
+def _restore(fields: dict[str, Field], made: dict[str, Any], lengths: dict[str, np.ndarray], rest: dict[str, Any]) -> Batch:
+    batch = Batch.__new__(Batch)
+    for name, value in {"_fields": fields, "_made": made, "_lengths": lengths, "_slot": None, "_convert": None, **rest}.items():
+        object.__setattr__(batch, name, value)
+    return batch
 
 
 def _list_of(field: Field, cells: np.ndarray, lengths: np.ndarray) -> Members:

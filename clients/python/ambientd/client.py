@@ -30,8 +30,9 @@ class Client:
         """address: the daemon's socket; None: AMBIENTD_SOCKET, else this user's default."""
         self.address = default_address(address)
         self.timeout = timeout
+        self._server = address  # a private daemon lives as long as whoever needs it
         self._connection: Connection | None = None
-        self._lock = threading.RLock()
+        self._lock, self._pid = threading.RLock(), os.getpid()
 
     def status(self) -> dict[str, Any]:
         """Datasets, sessions, cache and counters."""
@@ -252,7 +253,7 @@ class Client:
         self._query(wire.PING)
 
     def close(self) -> None:
-        with self._lock:
+        with self._locked():
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -267,7 +268,7 @@ class Client:
     def _query(self, type: int, **keys: Any) -> dict[str, Any]:
         """Every question may be asked again, so one that an interruption cut is."""
         payload = wire.dumps({key: value for key, value in keys.items() if value is not None})
-        with self._lock:
+        with self._locked():
             while True:
                 try:
                     answer: dict[str, Any] = self._connected().call(type, b"" if type == wire.PING else payload)
@@ -278,9 +279,15 @@ class Client:
     def _order(self, type: int, **keys: Any) -> dict[str, Any]:
         """What changes something is sent once: where an interruption cuts it, DisconnectedError, and it may be done."""
         payload = wire.dumps({key: value for key, value in keys.items() if value is not None})
-        with self._lock:
+        with self._locked():
             answer: dict[str, Any] = self._connected().call(type, payload)
             return answer
+
+    def _locked(self) -> threading.RLock:
+        """The lock; in a forked child a new one, since a thread that the child does not have may hold the parent's."""
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.RLock(), os.getpid()
+        return self._lock
 
     def _connected(self) -> Connection:
         """A connection that works: one that the daemon closed, or an interruption cut, is replaced."""

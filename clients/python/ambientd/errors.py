@@ -121,8 +121,12 @@ class BusyError(AmbientError):
 
 
 class DaemonOSError(AmbientError, OSError):
-    """A system call of the daemon failed; `code` is the errno name, as ENOSPC."""
+    """A system call of the daemon failed; `code` is the errno name, as ENOSPC, and `errno` its number, as of any OSError."""
     code = "system"
+
+    def __init__(self, message: str, *, code: str | None = None, errno: int = 0,
+                 detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message, code=code, errno=abs(errno), detail=detail)
 
     def __str__(self) -> str:
         return self.message

@@ -1,13 +1,13 @@
 """Job: a handle to annotation work in the daemon. The work belongs to the daemon and goes on without this object."""
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import wire
 from .errors import AmbientTimeoutError, DisconnectedError, JobError, NotFoundError, ProtocolError
 from .outage import Outage
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .client import Client
@@ -97,27 +97,36 @@ class Job:
                 if not reconnect_timeout > 0 or has_ended(self._client.address):
                     raise
                 if outage is None:
-                    outage = Outage(self._client.address, error, reconnect_timeout, "The job goes on with the daemon")
-                outage.wait(error)
+                    outage = Outage(self._client.address, error, _sooner(reconnect_timeout, deadline) or 0.0,
+                                    "The job goes on with the daemon")
+                try:
+                    outage.wait(error)
+                except DisconnectedError as gone:
+                    raise (self._late() if _is_over(deadline) else gone) from error
         if check and self.facts["state"] != "done":
             raise JobError(f"job {self.id} {_ended(self.facts)}", detail=self.facts)
         return self
 
     def _changes(self, deadline: float | None) -> Iterator[dict[str, Any]]:
         """Its facts at once and at each change, until it has ended."""
-        with self._client.subscribe(dataset=self.facts.get("dataset")) as watch:
+        try:
+            watch = Watch(self._client.address, self.facts.get("dataset"), connect_timeout=_sooner(self._client.timeout, deadline))
+        except AmbientTimeoutError as error:
+            raise (self._late() if _is_over(deadline) else error) from None
+        with watch:
             over = False
             while not over:
-                left = math.inf if deadline is None else deadline - time.monotonic()
                 try:
-                    row = self._find(watch.next(max(0.0, min(left, _SILENCE_S)))["jobs"])
+                    row = self._find(watch.next(_sooner(_SILENCE_S, deadline))["jobs"])
                 except AmbientTimeoutError:
-                    if left > _SILENCE_S:
-                        row = self.refresh().facts
-                    else:
-                        raise AmbientTimeoutError(f"{self!r} has not ended in time; it goes on without you") from None
+                    if _is_over(deadline):
+                        raise self._late() from None
+                    row = self.refresh().facts
                 over = row["state"] in OVER
                 yield row
+
+    def _late(self) -> AmbientTimeoutError:
+        return AmbientTimeoutError(f"{self!r} has not ended in time; it goes on without you")
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.state}, {self.facts.get('done')} of {self.facts.get('total')}>"
@@ -138,3 +147,13 @@ def _ended(facts: dict[str, Any]) -> str:
     how = "was cancelled" if facts["state"] == "cancelled" else "failed"
     reason = f": {facts['reason']}" if facts.get("reason") else ""
     return f"{how} behind {facts['done']} of {facts['total']} samples{reason}"
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _sooner(seconds: float | None, deadline: float | None) -> float | None:
+    """Seconds to wait, but not past the deadline."""
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    return seconds if left is None else left if seconds is None else min(seconds, left)

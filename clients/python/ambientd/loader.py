@@ -74,6 +74,7 @@ class Loader:
                  on_generation_change: str = "error", hoard: str = "error", timeout: float | None = 300.0, reconnect: bool = True,
                  reconnect_timeout: float = 300.0) -> None:
         self.address = default_address(getattr(address, "address", address))
+        self._server = address  # a private daemon lives as long as whoever needs it
         self.rank, self.world_size = ranks.resolve(rank, world_size)
         if (batch_size is None) == (global_batch_size is None):
             raise ConfigError("give batch_size (of each rank) or global_batch_size, one of them")
@@ -116,6 +117,7 @@ class Loader:
         self._requests: Session | None = None       # mode "request"
         self._base: dict[str, Any] | None = None    # the state to start from; None: the beginning
         self._yielded: wire.Lend | None = None      # the last batch since then
+        self._continued: dict[str, Any] | None = None  # what the daemon put in the place of the state behind it
         self._q = 0                                 # requests yielded
         self._under: tuple[str, str] | None = None  # fingerprints of the batch last yielded
         self._staged: tuple[wire.Lend, Batch] | None = None  # on its way to the device
@@ -142,7 +144,7 @@ class Loader:
             return self.steps
         if self._length is None:
             self._retry(self._restart)
-        if self._length is None:
+        if self._length is None:  # else of this iteration, or of the last one
             raise TypeError("the daemon does not know the length of this stream")
         return self._length
 
@@ -152,10 +154,11 @@ class Loader:
 
     def _restart(self) -> None:
         """Be at the start of a finite iteration; a session that has yielded nothing is as good as new."""
+        self._check_process()
         session = self._session
         if self.policy == "sequential" and not self._resumed and (self._yielded or self._base) is not None:
             self._close_stream()
-            self._base = self._yielded = self._under = None
+            self._base = self._yielded = self._under = self._continued = None
         elif session is not None and (self._expected(session) != session.first_step or session.end is not None):
             self._close_stream()
         self._end_step = None
@@ -180,7 +183,7 @@ class Loader:
             if repaired:
                 raise ProtocolError(f"the daemon lent {f'step {taken[0].step}' if taken else 'no more'}, expected "
                                     f"step {self._expected(session)}")
-        self._length = self._end_step = None
+        self._end_step = None
         return None
 
     def _expected(self, session: Session) -> int:
@@ -211,21 +214,22 @@ class Loader:
         if taken is None:
             return None
         lend, lease = taken
+        return lend, Batch(lend, session.fields, self._slot(session, lease), self._convert, lend.state)
+
+    def _slot(self, session: Session, lease: Lease) -> np.ndarray:
         slot = lease.bytes()
-        if self._copy and session.held() >= session.n_slots:
-            slot = slot.copy()
-        state, q = lend.state, self._q
-        return lend, Batch(lend, session.fields, slot, self._convert, lambda: counted(parse_state(state), q))
+        return slot.copy() if self._copy and session.held() - len(session.pending) >= session.n_slots else slot
 
     def _yield(self, session: Session, lend: wire.Lend, batch: Batch) -> Batch:
         if batch.moved or self._under is None or lend.step == session.first_step:
-            before = self._present(session)
-            under = before["dataset"], before["annotations"]
+            under = _under(self._present(session))
             # A move that was settled just before a repair comes without a flag.
             batch.moved = batch.moved or self._under not in (None, under)
             if batch.moved:
                 self.moves.append({"step": lend.step, "dataset": under[0], "annotations": under[1]})
             self._under = under
+        batch.q = self._q
+        self._continued = None
         self._yielded = lend  # from here on it counts as yielded
         return batch
 
@@ -244,15 +248,20 @@ class Loader:
         self.close()
         self._base = json.loads(wire.dumps(dict(state)))
         self._q = int(state.get("q", 0))
-        self._yielded, self._under, self._resumed, self._iteration = None, None, True, None
-        self._length = self._end_step = None
+        self._yielded = self._under = self._continued = self._iteration = self._length = self._end_step = None
+        self._resumed = True
         self._advances.clear()
+        step = int(state.get("step", 0))
+        self.moves = [move for move in self.moves
+                      if move["step"] < step or move["step"] == step and _under(move) == _under(state)]
 
     get_state = state_dict
     set_state = load_state_dict
 
     def _present(self, session: Session | None) -> dict[str, Any]:
         """The state after the last batch yielded, q aside."""
+        if self._continued is not None:
+            return dict(self._continued)
         if self._yielded is not None:
             return parse_state(self._yielded.state)
         if self._base is not None:
@@ -271,10 +280,7 @@ class Loader:
             raise ConfigError(f'scale is {scale!r}; it is "s" (VE scale) or "t" (native level)')
         levels = np.asarray(sigmas, dtype=np.float64).reshape(-1).tolist()
         lend, lease, session = self._retry(lambda: self._ask(levels, ("s", "t").index(scale)))
-        slot = lease.bytes()
-        if self._copy and session.held() >= session.n_slots:
-            slot = slot.copy()
-        batch = Batch(lend, session.fields, slot, self._convert)
+        batch = Batch(lend, session.fields, self._slot(session, lease), self._convert)
         if self._mover is not None:
             self._mover.start(batch)
             self._mover.finish(batch)
@@ -282,15 +288,14 @@ class Loader:
         return batch
 
     def _ask(self, levels: list[float], scale: int) -> tuple[wire.Lend, Lease, Session]:
+        self._check_process()
         session = self._requests
-        for opened in (self._session, session):
-            if opened is not None:
-                opened.check_process()
         if session is None or not session.usable:
             session = self._requests = self._open({"mode": "request"})
         state = self._present(session)
+        under = _under(state)
         try:
-            lend, lease = session.request(levels, scale, self._q, state["dataset"], state["annotations"], self.timeout)
+            lend, lease = session.request(levels, scale, self._q, *session.instead.get(under, under), self.timeout)
         except DisconnectedError:
             self._requests = None
             raise
@@ -313,21 +318,32 @@ class Loader:
         last yielded + slots + 1. Returns once the daemon has prepared and checked them. On an error nothing moves:
         then every rank calls cancel_advance(step).
         """
+        if "moves" in self._subscribe:
+            raise ConfigError("this loader makes the moves of moves=, and no others: advance() is for a loader without")
         asked = {"step": step, "dataset": dataset, "annotations": annotations}
-        move = self._retry(lambda: self._advance(asked))
-        self._advances[step] = {**asked, **move}
-        return move
-
-    def _advance(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if self._session is not None and self._session.repaired and not self._moves_ahead():
-            self._close_stream()  # its moves are made: one without can advance again
-        move: dict[str, Any] = self._stream().call(wire.ADVANCE, wire.dumps(asked), timeout=self.timeout)
+        try:
+            move: dict[str, Any] = self._retry(
+                lambda: self._stream().call(wire.ADVANCE, wire.dumps(asked), timeout=self.timeout))
+            self._advances[step] = {**asked, **move}
+        except BaseException as error:
+            if not isinstance(error, AmbientError) or isinstance(error, (AmbientTimeoutError, ProtocolError)):
+                self._advances.pop(step, None)
+                self._close_stream()  # may have been set: with its session it is gone
+            raise
         return move
 
     def cancel_advance(self, step: int) -> None:
         """Take back an advance that some rank could not make."""
-        self._stream().query(wire.CANCEL_ADVANCE, step=step)
-        self._advances.pop(step, None)
+        move = self._advances.pop(step, None)  # the next session comes without it
+        try:
+            self._retry(lambda: self._stream().query(wire.CANCEL_ADVANCE, step=step))
+        except StateError:
+            if move is not None:  # made, or about to be
+                self._advances[step] = move
+            raise
+        except BaseException:
+            self._close_stream()
+            raise
 
     # -- sessions ---------------------------------------------------------------------------------------------
 
@@ -339,17 +355,20 @@ class Loader:
             if session.usable or session.failed:  # what a failed one still has pending comes first
                 return session
             self._close_stream()
-        bounds = self._bounds()
-        session = self._open(bounds)
-        session.repaired = "moves" in bounds
-        self._session = session
+        session = self._session = self._open(self._bounds())
         return session
+
+    def _check_process(self) -> None:
+        for session in (self._session, self._requests):
+            if session is not None:
+                session.check_process()
 
     def _bounds(self) -> dict[str, Any]:
         """Where a subscription ends, and the moves that lie ahead."""
         bounds: dict[str, Any] = {}
-        if self._end_step is not None and self._yielded is not None:
-            bounds["steps"] = self._end_step - self._yielded.step - 1
+        left = 0 if self._end_step is None or self._yielded is None else self._end_step - self._yielded.step - 1
+        if left > 0:
+            bounds["steps"] = left
         elif self.steps is not None:
             bounds["steps"] = self.steps
         elif self.passes is not None:
@@ -370,6 +389,11 @@ class Loader:
         if self._yielded is not None or self._base is not None:
             subscribe["state"] = counted(self._present(None), self._q)
         session = self._connect(subscribe)
+        was, under = _under(subscribe.get("state", session.reply["state"])), _under(session.reply["state"])
+        if was != under:  # on_generation_change="continue"
+            session.instead[was] = under
+            if more.get("mode") != "request":
+                self._continued = dict(session.reply["state"])
         for warning in session.reply.get("warnings", []):
             if warning not in self._warned:
                 self._warned.add(warning)
@@ -480,6 +504,11 @@ class _Iteration:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+def _under(state: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The fingerprints of a state, or of a move."""
+    return state.get("dataset"), state.get("annotations")
 
 
 def _whole(name: str, value: Any) -> int:

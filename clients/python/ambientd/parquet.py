@@ -88,12 +88,11 @@ def _table(pa: Any, annotations: Annotations) -> Any:
 
 
 def _keys(pa: Any, keys: list[str]) -> Any:
-    try:
-        return pa.array(keys, pa.string())
-    except UnicodeEncodeError:
-        bad = next(key for key in keys if any("\ud800" <= c <= "\udfff" for c in key))
-        raise FormatError(f"key {os.fsencode(bad)!r} is no UTF-8, which Parquet cannot hold; export to a .jsonl "
-                          "file") from None
+    bad = next((key for key in keys if "\ufffd" in key), None)
+    if bad is not None:
+        raise FormatError(f"key {bad!r} is no UTF-8, so its row would match no sample when it is read again; export to a "
+                          ".jsonl file")
+    return pa.array(keys, pa.string())
 
 
 def to_jsonl(path: str | os.PathLike[str]) -> str:

@@ -32,7 +32,7 @@ class Session(Connection):
         self.end: dict[str, Any] | None = None
         self.first_step = 0   # of the stream's steps, this session's first
         self.last_step = -1   # the last that the daemon lent
-        self.repaired = False  # subscribed with moves in place of advances
+        self.instead: dict[tuple[Any, Any], tuple[Any, Any]] = {}  # fingerprints that cannot be had -> those that it stands on
         self.slab: Slab | None = None
         self._early: list[wire.Lend] = []  # lent in the same breath as SUBSCRIBED, before there was a slab
         self.reclaim: Callable[[], bool] = lambda: False  # wait for a slot that a device still reads

@@ -39,6 +39,7 @@ class FakeDaemon:
         self.error_at = None        # END reason error instead of this step
         self.error = {"code": "exhausted", "errno": -7011, "message": "all 64 bad"}
         self.move_at = None         # this step is the first under FP1
+        self.instead = None         # annotations that a resumed stream stands on instead of those of its state
         self.settle_at = None       # the same, as a daemon that died would have it: no flag
         self.dribble = False        # send byte by byte
         self.refuse = None          # ERROR object that answers SUBSCRIBE
@@ -221,7 +222,8 @@ class _Session:
         elif type_ == wire.ADVANCE:
             self._advance(request_id, json.loads(payload))
         elif type_ == wire.CANCEL_ADVANCE:
-            del self.advances[json.loads(payload)["step"]]
+            for moves in (self.advances, self.stream["moves"]):
+                moves.pop(json.loads(payload)["step"], None)
             self._reply(request_id, {})
         else:
             raise AssertionError(f"type {type_}")
@@ -234,7 +236,7 @@ class _Session:
         columns = {name: {"dtype": wire_, "data": base64.b64encode(np.array(
             [table[name](i) if name in table else 0 for i in rows], numpy_).tobytes()).decode()}
                    for name, (wire_, numpy_) in COLUMNS.items()}
-        self._reply(request_id, {"total": table["total"], "start": asked["start"], "count": n, "columns": columns,
+        self._reply(request_id, {"total": table["total"], "dataset": table.get("dataset", FP0), "start": asked["start"], "count": n, "columns": columns,
                                  "generation": {"number": 1, "fingerprint": asked.get("generation", FP0)},
                                  "keys": [f"k{i}" for i in rows], "sources": ["main", "web"], "models": ["ab" * 32],
                                  **self.daemon.broken}, part=60_000)
@@ -242,7 +244,7 @@ class _Session:
             self.daemon.table = table["then"]
 
     def _advance(self, request_id, asked):
-        assert self.stream["advances"], "ADVANCE of a stream with follow or moves"
+        assert not self.stream["follow"], "ADVANCE of a stream with follow"
         if asked["annotations"] not in (None, FP0, FP1):
             self._error(request_id, "not-found", f"no generation {asked['annotations']}")
             return
@@ -259,6 +261,9 @@ class _Session:
         batch = asked["batch_size"] if "batch_size" in asked else asked["global_batch_size"] // world
         state = asked.get("state") or {"format": 1, "k": 0, "step": 0, "q": 0, "dataset": FP0, "annotations": FP0,
                                        "options": asked["options"]}
+        instead = asked.get("state") and daemon.instead not in (None, state["annotations"]) and daemon.instead
+        if instead:
+            state = {**state, "annotations": instead}
         fields, offset = [], 0
         for name in asked["fields"]:
             name = name if isinstance(name, str) else name["name"]
@@ -278,7 +283,7 @@ class _Session:
         self.stream = {"fd": fd, "memory": memory, "free": deque(range(slots)), "lent": set(), "fields": fields,
                        "batch": batch, "world": world, "rank": asked.get("rank", 0), "state": state, "left": steps,
                        "slot_bytes": offset, "mode": asked.get("mode", "stream"), "id": request_id,
-                       "advances": not asked.get("follow", True) and "moves" not in asked,
+                       "follow": asked.get("follow", True), "first": state["step"] if instead else None,
                        "moves": {move["step"]: move["annotations"] for move in asked.get("moves") or []}}
         self._send(wire.SUBSCRIBED, request_id, json.dumps(reply).encode(), fd=fd)
 
@@ -316,7 +321,7 @@ class _Session:
             moves = {**stream["moves"], **self.advances}
             if step + 1 in moves or step + 1 in (daemon.move_at, daemon.settle_at):
                 state["annotations"] = moves.get(step + 1) or FP1
-            if daemon.move_at == step or step in moves:
+            if step in (daemon.move_at, stream["first"]) or step in moves:
                 flags = wire.LEND_MOVED
             count, total = stream["batch"], stream["batch"] * stream["world"]
             if daemon.total is not None and stream["left"] is not None:

@@ -51,6 +51,8 @@ def test_a_part_of_the_samples_can_be_asked_for(daemon, start, count, expected):
 def test_a_reload_between_pages_makes_all_be_read_anew(daemon):
     daemon.table = table(columns.PAGE + 5, then=table(columns.PAGE + 2))
     assert len(ambientd.Client(daemon.path).annotations()) == columns.PAGE + 2
+    daemon.table = table(columns.PAGE + 5, dataset="aa" * 16, then=table(columns.PAGE + 5, dataset="bb" * 16, sigma_min=lambda i: 7.0))
+    assert (ambientd.Client(daemon.path).annotations().sigma_min == 7).all()  # as many samples, but others
     sizes = [table(columns.PAGE + 1 + i % 2) for i in range(12)]
     for one, other in zip(sizes, sizes[1:]):
         one["then"] = other
@@ -169,7 +171,7 @@ def test_parquet_that_does_not_fit_is_refused_and_leaves_nothing(daemon, tmp_pat
         client.annotations_from_parquet(path)
     daemon.table = table(2)
     found = client.annotations()
-    bad = dataclasses.replace(found, keys=["a", "b\udcff"])
+    bad = dataclasses.replace(found, keys=["a", "b\ufffd"])
     with pytest.raises(ambientd.FormatError, match="no UTF-8"):
         parquet.write(bad, path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.parquet", "s"] and daemon.orders == []

@@ -193,6 +193,14 @@ def test_cuda_waits_for_a_copy_where_the_alternative_is_a_hoard(daemon, cuda):
     assert slab_registered and cuda.registered == {}
 
 
+def test_cuda_a_batch_copied_ahead_counts_the_requests_before_it(daemon, cuda):
+    loader = make(daemon, framework="torch", device="cuda", slots=4)
+    iterator = iter(loader)
+    next(iterator)
+    loader.request([1.0]), loader.request([1.0])
+    assert next(iterator).state["q"] == 2 == loader.state_dict()["q"]
+
+
 def test_cuda_goes_on_after_a_repair(daemon, cuda):
     daemon.die_at = 7
     loader = make(daemon, framework="torch", device="cuda", reconnect_timeout=5)

@@ -1,9 +1,14 @@
 """Orders, handles to jobs, and live progress."""
+import errno
 import os
+import signal
+import socket
+import threading
 
 import pytest
 
 import ambientd
+from ambientd.errors import from_json
 from .fakedaemon import FP1, FakeDaemon
 
 
@@ -158,3 +163,55 @@ def test_an_order_is_not_repeated_behind_an_interruption(daemon, monkeypatch):
         client.mint()
     assert daemon.orders == [("MINT", {})]
     client.ping()
+
+
+def test_wait_ends_in_time_while_the_daemon_is_away(tmp_path):
+    path = str(tmp_path / "s")
+    with FakeDaemon(path, events=[[row("running", 2)], "die"]) as daemon:
+        job = started(daemon)
+        with pytest.raises(ambientd.AmbientTimeoutError, match="2 of 9.*goes on without you"):
+            job.wait(0.5, reconnect_timeout=1e6, progress=lambda _: os.unlink(path))  # who comes again finds nobody
+
+
+def test_wait_ends_in_time_where_the_daemon_is_silent(daemon, tmp_path):
+    job = started(daemon)
+    silent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    silent.bind(str(tmp_path / "silent"))
+    silent.listen(1)
+    job._client.address = str(tmp_path / "silent")
+    with silent, pytest.raises(ambientd.AmbientTimeoutError, match="0 of 9.*goes on without you"):
+        job.wait(0.3)
+
+
+def test_a_child_may_ask_while_the_parents_lock_is_held(daemon):
+    """Another thread asks at the moment of the fork; the child does not have that thread."""
+    client = ambientd.Client(daemon.path)
+    client.ping()
+    fresh = ambientd.Client(daemon.path)
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with client._lock, fresh._lock:
+            held.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        try:
+            fresh.ping()
+            client.ping()
+        except ambientd.ForkError:
+            os._exit(0)
+        os._exit(1)
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_error_of_the_system_has_its_number():
+    error = from_json({"code": "ENOENT", "errno": -2, "message": "no such file"})
+    assert isinstance(error, OSError) and error.errno == errno.ENOENT and error.code == "ENOENT"

@@ -1,5 +1,7 @@
 """Leases follow reference counts; hoarding is an error, never changed data."""
+import copy
 import gc
+import pickle
 import threading
 import time
 
@@ -85,6 +87,30 @@ def test_hoard_copy_copies_and_goes_on(daemon):
     kept = [batch.x_t for batch, _ in zip(loader, range(12))]
     assert [array[:, 0, 0, 0].tolist() for array in kept] == [list(range(4 * n, 4 * n + 4)) for n in range(12)]
     assert sum(array.base is None or array.base.base is None for array in kept) >= 9  # most are private memory
+
+
+def test_hoard_copy_copies_only_the_batch_that_would_take_the_last_slot(daemon):
+    """What waits in the loader is no hoard: a user of one batch at a time never pays for a copy."""
+    loader = make(daemon, slots=4, hoard="copy")
+    for n, batch in zip(range(20), loader):
+        eventually(lambda: loader._session.drain() or len(loader._session.pending) == 3 or n > 17)
+        assert not isinstance(batch.slot, np.ndarray) or batch.slot.base is not None, n
+
+
+def test_a_batch_is_copied_and_pickled_without_its_slot(daemon):
+    """As a DataLoader's worker sends it to its parent: the fields, what is known of the step, and no shared memory."""
+    loader = make(daemon, fields=["x_t", "index", "key", "member:txt", "member:npy"])
+    loader.request([1.0])
+    batch = next(iter(loader))
+    kept = [pickle.loads(pickle.dumps(batch)), copy.copy(batch), copy.deepcopy(batch)]
+    want = [batch.x_t.copy(), batch.index.tolist(), list(batch.key), list(batch.member_txt), batch.missing("member:npy").tolist(), batch.state]
+    del batch
+    gc.collect()
+    eventually(lambda: 0 in daemon.done or all(one.slot is None for one in kept))
+    for one in kept:
+        assert (one.step, one.count, one.state["q"]) == (0, 4, 1) and (one.x_t == want[0]).all()
+        assert [one.index.tolist(), list(one.key), list(one.member_txt), one.missing("member:npy").tolist(), one.state] == want[1:]
+        assert copy.copy(one).index.tolist() == want[1]
 
 
 def test_requests_hoard_too(daemon):

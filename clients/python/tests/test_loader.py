@@ -12,6 +12,7 @@ import pytest
 
 import ambientd
 from ambientd import wire
+from ambientd.session import Session
 from .fakedaemon import FP0, FP1, FakeDaemon
 
 
@@ -166,6 +167,23 @@ def test_sequential_begins_anew_and_its_last_batch_is_short(daemon):
     loader.load_state_dict({**loader.state_dict(), "k": 4, "step": 1})
     assert len(loader) == 2
     assert steps(loader) == [1, 2] and steps(loader) == [0, 1, 2]
+
+
+def test_len_behind_the_end_changes_nothing(daemon):
+    daemon.total = 10
+    loader = make(daemon, policy="sequential")
+    assert len(steps(loader)) == 3 and len(loader) == 3 and loader.state_dict()["step"] == 3
+
+
+def test_an_ended_loader_answers_questions_and_goes_on(daemon):
+    """Also where its session is gone: what it subscribes for then is the next iteration."""
+    loader = make(daemon, steps=3, reconnect_timeout=5)
+    iterator = iter(loader)
+    assert [next(iterator).step for _ in range(3)] == [0, 1, 2]
+    daemon.drop_all()
+    assert loader.generations()["dataset"] and daemon.subscribes[-1]["steps"] == 3
+    assert next(iterator, None) is None
+    assert steps(loader) == [3, 4, 5]
 
 
 def test_passes_are_asked_for(daemon):
@@ -392,6 +410,8 @@ def test_a_timeout_is_an_error_after_which_the_stream_goes_on(daemon):
 
 def test_a_child_process_may_not_use_the_parents_loader(daemon):
     loader = make(daemon)
+    finite = make(daemon, steps=3)
+    next(iter(finite))
     batch = next(iter(loader))
     client = ambientd.Client(daemon.path)
     client.ping()
@@ -399,7 +419,7 @@ def test_a_child_process_may_not_use_the_parents_loader(daemon):
     pid = os.fork()
     if pid == 0:
         said = []
-        for use in (lambda: next(iter(loader)), client.ping, lambda: loader.request([1.0])):
+        for use in (lambda: next(iter(loader)), client.ping, lambda: loader.request([1.0]), lambda: next(iter(finite))):
             try:
                 use()
                 said.append("nothing")
@@ -413,7 +433,7 @@ def test_a_child_process_may_not_use_the_parents_loader(daemon):
         os.write(write, ",".join(said).encode())
         os._exit(0)
     os.waitpid(pid, 0)
-    assert os.read(read, 1000).decode() == "ForkError,ForkError,ForkError,0"
+    assert os.read(read, 1000).decode() == "ForkError,ForkError,ForkError,ForkError,0"
     os.close(read), os.close(write)
     assert batch.index.tolist() == [0, 1, 2, 3]
     assert take(loader, 6) == [list(range(4 * n, 4 * n + 4)) for n in range(1, 7)]
@@ -503,12 +523,85 @@ def test_an_advance_survives_the_daemon(daemon):
     with pytest.raises(ambientd.DisconnectedError):
         for batch in iterator:
             pass
-    moved = [batch.step for batch in (next(iter(loader)) for _ in range(12)) if batch.moved]
-    assert moved == [9]
+    assert next(iter(loader)).step < 9
     assert [move["step"] for move in daemon.subscribes[-1]["moves"]] == [9]
-    assert loader.advance(30, annotations=FP0)["annotations"] == FP0  # by a session without moves again
-    assert "moves" not in daemon.subscribes[-1]
-    assert [batch.step for batch in (next(iter(loader)) for _ in range(20)) if batch.moved] == [30]
+    assert loader.advance(30, annotations=FP0)["annotations"] == FP0  # one more, while that one lies ahead
+    assert [batch.step for batch in (next(iter(loader)) for _ in range(40)) if batch.moved] == [9, 30]
+    assert len(daemon.subscribes) == 2
+
+
+def test_an_advance_that_is_taken_back_is_nowhere(daemon):
+    """Also behind an outage, when the daemon knows it as a move of the subscription; and in one that the question itself meets."""
+    loader = make(daemon, follow=False, reconnect_timeout=5)
+    next(iter(loader))
+    loader.advance(20, annotations=FP1), loader.advance(25, annotations=FP1)
+    daemon.drop_all()
+    loader.generations()
+    assert [move["step"] for move in daemon.subscribes[-1]["moves"]] == [20, 25]
+    loader.cancel_advance(20)
+    daemon.drop_all()
+    loader.cancel_advance(25)
+    assert "moves" not in daemon.subscribes[-1] and len(daemon.subscribes) == 3
+    assert not any(next(iter(loader)).moved for _ in range(30)) and loader.moves == []
+
+
+def test_an_advance_that_was_interrupted_is_not_made(daemon, monkeypatch):
+    """Nobody knows whether the daemon had set it: with its session it is gone, and can be asked for again."""
+    loader = make(daemon, follow=False)
+    iterator = iter(loader)
+    next(iterator)
+    call = Session.call
+
+    def interrupted(self, type, *words, **more):
+        answer = call(self, type, *words, **more)
+        if type == wire.ADVANCE:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(Session, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loader.advance(12, annotations=FP1)
+    monkeypatch.undo()
+    assert [batch.moved for _, batch in zip(range(9), iterator)] == [False] * 9
+    loader.advance(20, annotations=FP1)
+    assert [batch.step for _, batch in zip(range(20), iterator) if batch.moved] == [20]
+
+
+def test_moves_given_leave_no_room_for_others(daemon):
+    with pytest.raises(ambientd.ConfigError, match="moves="):
+        make(daemon, moves=[]).advance(9)
+
+
+def test_a_state_that_is_loaded_takes_its_moves_along(daemon):
+    daemon.move_at = 5
+    loader = make(daemon)
+    states = [batch.state for _, batch in zip(range(8), loader)]
+    assert [move["step"] for move in loader.moves] == [5]
+    loader.load_state_dict(states[6])
+    assert [move["step"] for move in loader.moves] == [5]
+    loader.load_state_dict(states[4])  # of the step before, which names the fingerprints of step 5
+    assert [move["step"] for move in loader.moves] == [5]
+    loader.load_state_dict(states[2])
+    assert loader.moves == []
+    assert [batch.step for _, batch in zip(range(4), loader) if batch.moved] == [5]
+    assert [move["step"] for move in loader.moves] == [5]
+
+
+def test_what_takes_the_place_of_a_state_counts_from_then_on(daemon):
+    """on_generation_change="continue": the daemon answers with another state than was asked for."""
+    loader = make(daemon, on_generation_change="continue")
+    state = next(iter(loader)).state
+    loader.close()
+    daemon.instead = FP1
+    resumed = make(daemon, on_generation_change="continue")
+    resumed.load_state_dict(state)
+    resumed.request([1.0])  # first of all
+    assert daemon.requests[-1][3] == FP1
+    batch = next(iter(resumed))
+    assert batch.step == 1 and batch.moved and resumed.moves == [{"step": 1, "dataset": FP0, "annotations": FP1}]
+    assert batch.state["annotations"] == FP1
+    resumed.request([1.0])
+    assert daemon.requests[-1][3] == FP1
 
 
 def test_moves_are_passed_on_and_exclude_follow(daemon):
