@@ -543,6 +543,45 @@ TEST(table_cut_under_a_reader_costs_only_what_was_cut) {
     assert_int_equal(report.n_records, 11 * 87);
 }
 
+/* What cannot be read any more is carried on as zeros, never as what happened to be read before it. */
+TEST(a_curve_that_is_cut_stays_damaged_in_the_next_table) {
+    static const float numbers[121]; /* records of 1,024 bytes: four of them end with a page */
+    struct amb_store *store = open_store(NULL);
+    struct amb_store_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+    float *sigmas, *p;
+    char path[4096];
+    unsigned n_lost = 0;
+    size_t n;
+
+    for (uint32_t i = 1; i <= 5; i++) {
+        struct amb_hash128 uid = uid_of(i);
+
+        put(store, i, 1);
+        assert_ok(amb_store_put_curve(store, &uid, 0, numbers, numbers, 121, &err), err);
+    }
+    compact(store, 1);
+    snprintf(path, sizeof path, "%s/table-0000000001", dir);
+    assert_int_equal(truncate(path, 4 * 4096), 0); /* head, rows, curves, and a page of records */
+    compact(store, 2);
+    for (uint32_t i = 1; i <= 5; i++) {
+        struct amb_hash128 uid = uid_of(i);
+        int r = amb_store_get_curve(&sigmas, &p, &n, store, &uid, 0, &err);
+
+        if (r == 0) {
+            assert_int_equal(n, 121);
+            amb_free(sigmas);
+            amb_free(p);
+        }
+        n_lost += r == AMB_ERR_CHECKSUM;
+    }
+    assert_int_equal(n_lost, 1);
+    amb_store_close(store);
+    assert_ok(amb_store_verify(&report, dir, NULL, &err), err);
+    assert_int_equal(report.n_damaged, 1);
+    assert_int_equal(report.n_records, 5);
+}
+
 TEST(limits_hold_on_both_sides) {
     static char text[65537], name[66];
     static float numbers[65536];
@@ -636,6 +675,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt, setup, teardown),
     cmocka_unit_test_setup_teardown(paths_too_long_are_refused, setup, teardown),
     cmocka_unit_test_setup_teardown(models_are_counted_to_the_limit, setup, teardown),
+    cmocka_unit_test_setup_teardown(a_curve_that_is_cut_stays_damaged_in_the_next_table, setup, teardown),
     cmocka_unit_test_setup_teardown(limits_hold_on_both_sides, setup, teardown),
     cmocka_unit_test_setup_teardown(put_of_many_records_is_one_put, setup, teardown),
     cmocka_unit_test_setup_teardown(record_whose_sequence_does_not_follow_is_no_record, setup, teardown),
