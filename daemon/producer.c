@@ -169,7 +169,6 @@ static void fill_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32
     }
     for (uint32_t i = first; i < first + n && !fill_cancelled(fill) && err->code == 0; i++) {
         amb_fill_row(fill->slot, i, filler, fill->stream, &fill->draws[i], err);
-        __atomic_store_n(&worker->busy_since_ns, ambd_now_ns(), __ATOMIC_RELAXED);
         stats->n_replaced += fill->draws[i].replaced != AMB_REPLACED_NO;
     }
     stats->read_ns = filler->read_ns - before.read_ns;
@@ -374,6 +373,7 @@ int ambd_producer_init(struct ambd_producer *producer, uv_loop_t *loop, unsigned
         if (r < 0) {
             return r;
         }
+        worker->filler.tried_ns = &worker->busy_since_ns; /* one row may try 65 samples, each up to the decoder's limits */
         worker->ready = true;
         r = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (r != 0) {

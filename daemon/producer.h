@@ -80,7 +80,7 @@ struct ambd_worker {
     pthread_t thread;
     struct amb_filler filler;
     bool ready, started;
-    uint64_t busy_since_ns; /* atomic; 0: idle */
+    uint64_t busy_since_ns; /* atomic: when it began its turn, or the sample at hand; 0: idle */
 };
 
 typedef void (*ambd_fill_event)(struct ambd_fill *fill);
@@ -116,7 +116,7 @@ void ambd_producer_push(struct ambd_producer *producer, struct ambd_lane *lane, 
 /* Its remaining rows are skipped; on_done still comes. Thread: loop. */
 void ambd_fill_cancel(struct ambd_fill *fill);
 
-/* The longest time that a worker has been at one row; 0: none is at work. Thread: any, between init and close. */
+/* The longest time that a worker has been at one sample; 0: none is at work. Thread: any, between init and close. */
 uint64_t ambd_producer_busy_ns(struct ambd_producer *producer, uint64_t now_ns);
 
 /* Join all workers (each finishes its row) and close the wake-up. No fill may be in flight. Thread: loop. */

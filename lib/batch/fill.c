@@ -69,6 +69,9 @@ static int fill_try(struct amb_stored *out, struct amb_filler *filler, const str
                     uint32_t i_sample, struct amb_error *why) {
     int r;
 
+    if (filler->tried_ns != NULL) {
+        __atomic_store_n(filler->tried_ns, amb_load_now_ns(), __ATOMIC_RELAXED);
+    }
     if (amb_quarantine_peek(dataset->quarantine, i_sample) != 0) {
         amb_fail(why, AMB_ERR_FORMAT, "quarantined before");
         return FILL_E_BAD;

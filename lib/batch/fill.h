@@ -69,6 +69,7 @@ struct amb_filler {
     uint64_t n_transient, n_members_unread;  /* faults, retries apart; members lost to errors      */
     uint64_t read_bytes;
     uint64_t read_ns, decode_ns, noise_ns;   /* CLOCK_MONOTONIC; decode with the transform         */
+    uint64_t *tried_ns;                      /* atomic, borrowed: when the sample at hand was begun; NULL: nobody asks */
 };
 int amb_filler_init(struct amb_filler *filler, const struct amb_codec_limits *limits, struct amb_error *err);
 void amb_filler_deinit(struct amb_filler *filler);

@@ -44,6 +44,7 @@ int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *c
                             struct amb_error *err);
 
 static _Atomic uint64_t n_reads;
+static uint64_t tried_ns, n_tried; /* of a filler that is asked; reads that it began anew */
 static _Atomic int n_faults_left; /* reads that fail ...         */
 static _Atomic uint32_t i_fault;  /* ... of this sample ...      */
 static _Atomic int fault_code;    /* ... with this code          */
@@ -51,6 +52,8 @@ static _Atomic int fault_code;    /* ... with this code          */
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err) {
     n_reads++;
+    n_tried += tried_ns != 0;
+    tried_ns = 0;
     if (i_sample == i_fault && n_faults_left > 0) {
         n_faults_left--;
         return amb_fail(err, fault_code, "fault made by the test");
@@ -624,7 +627,10 @@ TEST(exhausted_replacements_name_the_level) {
     slot = calloc(set.layout.slot_bytes, 1);
     draw_batch(draws, &set, &at);
     snprintf(level, sizeof level, "s = %g:", draws[0].s);
+    filler.tried_ns = &tried_ns; /* whoever watches sees each of them, not only the row */
+    n_reads = n_tried = 0;
     assert_int_equal(amb_fill_row(slot, 0, &filler, &set.stream, &draws[0], &err), AMB_ERR_EXHAUSTED);
+    assert_true(n_reads > 1 && n_tried == n_reads);
     assert_non_null(strstr(err.message, level));
     assert_non_null(strstr(err.message, "64"));
     for (size_t i = 0; i < set.layout.slot_bytes; i++) {
