@@ -8,25 +8,26 @@ import pytest
 import transcript
 import wire
 
-sys.path.insert(0, str(transcript.GOLDEN.parents[2] / "clients" / "python"))
+sys.path.insert(0, str(transcript.GOLDEN.parents[1] / "clients" / "python"))
 from ambientd import wire as client_wire  # noqa: E402
 
-LINES = [json.loads(line) for line in transcript.GOLDEN.read_text().splitlines()]
+LINES = [line for name in transcript.SESSIONS for line in transcript.load(name)]
 
 
 @pytest.mark.threads
-def test_the_session_of_protocol_1_replays(daemon, tmp_path):
-    one = daemon(*transcript.shards(tmp_path))
-    assert transcript.replay(one.socket, LINES) == []
+@pytest.mark.parametrize("name", transcript.SESSIONS)
+def test_the_sessions_of_protocol_1_replay(daemon, tmp_path, name):
+    one = daemon(*transcript.shards(tmp_path), *transcript.SESSIONS[name][1](tmp_path))
+    assert transcript.replay(one.socket, transcript.load(name)) == []
 
 
-def test_the_transcript_holds_every_message():
+def test_the_transcripts_hold_every_message():
     """Of protocol 1 but DATA, which comes with answers above a frame, and the clients' own frames decode as they were sent."""
     sent = {line["name"] for line in LINES if "send" in line}
     heard = {line["type"] for line in LINES if "expect" in line}
-    assert sent == {"HELLO", "PING", "STATUS", "LIST", "SAMPLE", "COVERAGE", "QUARANTINE", "GENERATIONS", "SUBSCRIBE", "DONE", "REQUEST",
-                    "ADVANCE", "CANCEL_ADVANCE", "IMPORT"}
-    assert heard == {"WELCOME", "ERROR", "REPLY", "SUBSCRIBED", "LENT", "END"}
+    names = set(transcript.NAMES.values())
+    assert heard == {"WELCOME", "ERROR", "REPLY", "SUBSCRIBED", "LENT", "END", "EVENT"}
+    assert sent == names - heard - {"DATA"} and len(sent) == 27
     good = [bytes.fromhex(line["frame"]) for line in LINES if "send" in line and line["send"] < 10]
     for frame in good:
         type, flags, length, _ = client_wire.decode_header(frame)

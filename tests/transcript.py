@@ -1,6 +1,6 @@
 """Transcripts: a whole conversation of protocol 1, recorded once, replayed against every later daemon.
 
-    python tests/transcript.py        # record proto/golden/session-v1.jsonl anew, which needs a new protocol version
+    python tests/transcript.py        # record what is missing of proto/golden/*-v1.jsonl; another one needs a new protocol version
 
 Each line is an object. `send` has the client's frame byte for byte. `expect` has the daemon's: its type, id and flags, and
 what its payload says. Answers may grow: a recorded key must be there with its recorded value, others may stand beside it.
@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import io
 import json
+import os
 import pathlib
 import struct
 import sys
@@ -21,8 +22,8 @@ import tarfile
 
 import wire
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "proto" / "golden" / "session-v1.jsonl"
-ANY = {"server", "pid", "codecs", "message", "reason", "shard", "warnings"}
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "proto" / "golden"
+ANY = {"server", "pid", "codecs", "message", "reason", "shard", "warnings", "seconds"}
 NAMES = {value: name for name, value in vars(wire).items() if name.isupper() and isinstance(value, int) and name != "PAYLOAD_MAX"}
 BAD = 7  # the sample whose picture is cut
 
@@ -54,6 +55,7 @@ def shards(folder):
                 info = tarfile.TarInfo(f"{i:04d}.{extension}")
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
+    os.utime(folder / "a.tar", (1_700_000_000, 1_700_000_000))  # a reload keeps it
     lines = [{"filename": f"{i:04d}.png", "sigma_min": i / 8, "sigma_max": i / 80} for i in range(0, 24, 2)]
     (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder / "a.tar", "--annotations", folder / "a.jsonl", "--size", "8"
@@ -292,17 +294,58 @@ def record(socket):
     return r.lines
 
 
+def record_orders(socket):
+    """What asks for and changes annotations, against a daemon with a state directory. Of what a job finds only kinds are kept."""
+    r = Recorder(socket)
+    r.connect(0)
+    r.ask(0, wire.HELLO, HELLO)
+    r.ask(0, wire.ANNOTATIONS, {"start": 4, "count": 3})
+    r.ask(0, wire.ANNOTATIONS, {"start": 30})
+    r.ask(0, wire.ANNOTATIONS, {"generation": "ab" * 16})
+    r.ask(0, wire.CURVE, {"key": "0004"})
+    r.ask(0, wire.CURVE, {"index": 24})
+    r.ask(0, wire.STATS, {"bins": 4, "by": "label"})
+    r.ask(0, wire.PICTURES, {"index": [3, BAD]})
+    r.ask(0, wire.VERIFY, {}, kinds_only=True)
+    r.ask(0, wire.MINT, {})
+    r.ask(0, wire.EXPORT, {"path": "/nonexistent/a.jsonl"})
+    r.ask(0, wire.MERGE, {"path": "/nonexistent/store"})
+    r.ask(0, wire.RELOAD, {"check": True})
+    r.ask(0, wire.RELOAD, {})
+    r.ask(0, wire.JOBS, {})
+    r.ask(0, wire.ANNOTATE, {"model": "/nonexistent/m.onnx", "dry_run": True})
+    r.ask(0, wire.ANNOTATE, {"model": "fake:edge", "dry_run": True}, kinds_only=True)
+    r.ask(0, wire.JOB, {"id": 9, "action": "pause"})
+    r.connect(1)
+    r.ask(1, wire.HELLO, HELLO)
+    r.ask(1, wire.WATCH, {})
+    r.hear(1, kinds_only=True)  # at once; how many follow is a matter of time
+    r.ask(0, wire.ANNOTATE, {"model": "fake:edge", "trials": 1}, kinds_only=True)
+    r.ask(0, wire.JOB, {"id": 1, "action": "priority", "priority": 5}, kinds_only=True)
+    return r.lines
+
+
+SESSIONS = {"session-v1": (record, lambda folder: ()), "orders-v1": (record_orders, lambda folder: ("--state-dir", folder / "state"))}
+
+
+def load(name):
+    return [json.loads(line) for line in (GOLDEN / f"{name}.jsonl").read_text().splitlines()]
+
+
 def main():
     import tempfile
     from conftest import Daemon
-    with tempfile.TemporaryDirectory() as folder:
-        one = Daemon(pathlib.Path(folder) / "d", *shards(pathlib.Path(folder)))
-        try:
-            lines = record(one.socket)
-        finally:
-            one.stop()
-    GOLDEN.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
-    print(f"{len(lines)} lines in {GOLDEN}")
+    for name, (make, more) in SESSIONS.items():
+        if (GOLDEN / f"{name}.jsonl").exists():
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            one = Daemon(pathlib.Path(folder) / "d", *shards(pathlib.Path(folder)), *more(pathlib.Path(folder)))
+            try:
+                lines = make(one.socket)
+            finally:
+                one.stop()
+        (GOLDEN / f"{name}.jsonl").write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+        print(f"{len(lines)} lines in {name}.jsonl")
 
 
 if __name__ == "__main__":
