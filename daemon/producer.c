@@ -177,6 +177,8 @@ static void fill_rows(struct ambd_worker *worker, struct ambd_fill *fill, uint32
     stats->n_decoded = filler->n_decoded - before.n_decoded;
     stats->read_bytes = filler->read_bytes - before.read_bytes;
     stats->n_transient = (uint32_t)(filler->n_transient - before.n_transient);
+    stats->n_limited = (uint32_t)(filler->n_limited - before.n_limited);
+    stats->n_timed_out = (uint32_t)(filler->n_timed_out - before.n_timed_out);
 }
 
 static void stats_add(struct ambd_fill_stats *sum, const struct ambd_fill_stats *part) {
@@ -187,6 +189,8 @@ static void stats_add(struct ambd_fill_stats *sum, const struct ambd_fill_stats 
     sum->read_bytes += part->read_bytes;
     sum->n_replaced += part->n_replaced;
     sum->n_transient += part->n_transient;
+    sum->n_limited += part->n_limited;
+    sum->n_timed_out += part->n_timed_out;
 }
 
 static uint32_t producer_chunk(const struct ambd_producer *producer, uint32_t n_rows) {

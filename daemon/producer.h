@@ -32,7 +32,7 @@ enum ambd_fill_kind {
 /* Time and work of one fill. */
 struct ambd_fill_stats {
     uint64_t read_ns, decode_ns, noise_ns, n_decoded, read_bytes;
-    uint32_t n_replaced, n_transient;
+    uint32_t n_replaced, n_transient, n_limited, n_timed_out;
 };
 
 /* One slot's worth of work. */

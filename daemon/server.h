@@ -24,7 +24,8 @@
 struct ambd_counters {
     uint64_t connections, refused_connections, accept_pauses, hello_timeouts, protocol_errors, denied, out_queue_limit,
         lease_limit, peers_gone;
-    uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient;
+    uint64_t frames, subscribes, batches, images, batch_bytes, requests, replaced, transient, image_limit,
+        decode_cpu_limit;
     uint64_t moves, moves_refused, thrown_away, generations, imports, reloads, reloads_refused,
         reload_drain_limit;
 };

@@ -242,6 +242,8 @@ static void add_counters(cJSON *json, struct ambd_server *server) {
         {"requests", c->requests},
         {"replaced", c->replaced},
         {"transient", c->transient},
+        {"image_limit", c->image_limit},
+        {"decode_cpu_limit", c->decode_cpu_limit},
         {"moves", c->moves},
         {"moves_refused", c->moves_refused},
         {"thrown_away", c->thrown_away},

@@ -358,6 +358,8 @@ static void stream_count(struct ambd_stream *stream, const struct ambd_fill_stat
     sum->n_replaced += stats->n_replaced;
     stream->server->counters.replaced += stats->n_replaced;
     stream->server->counters.transient += stats->n_transient;
+    stream->server->counters.image_limit += stats->n_limited;
+    stream->server->counters.decode_cpu_limit += stats->n_timed_out;
 }
 
 void ambd_stream_on_done(struct ambd_fill *fill) {

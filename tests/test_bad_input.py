@@ -9,6 +9,7 @@ import pytest
 
 import ambientd
 import datasets
+import wire
 
 BIN = os.environ.get("AMBIENTD_BIN", "build/daemon/ambientd")
 
@@ -217,3 +218,18 @@ def test_excludes_that_cannot_be_read(tmp_path, shards):
     assert status in (1, 2) and "exclude" in text and "268435456" in text, text
     (tmp_path / "good").write_text("# comment\nmain/000001\r\n\n")
     assert exclude(tmp_path, shards, tmp_path / "good")[0] == 0
+
+
+def test_pictures_past_a_limit_are_replaced_and_counted(daemon, tmp_path):
+    """One below it, one at it, one above."""
+    tar = datasets.write_tar(tmp_path / "a.tar", [(f"{side}", {"png": datasets.encode(datasets.picture(side, side))}) for side in (17, 18, 19)])
+    (tmp_path / "c.json").write_text(json.dumps({
+        "socket": str(tmp_path / "s"), "cache_dir": str(tmp_path / "index"), "limits": {"image_side": 18},
+        "datasets": {"main": {"sources": {"main": {"shards": [str(tar)]}}, "image": {"size": 16, "transform": "center-crop"}}}}))
+    one = daemon("--config", tmp_path / "c.json")
+    one.socket = tmp_path / "s"
+    with one.client() as client:
+        rows = client.subscribe(batch_size=3, fields=["key", "replaced"], options={"policy": "uniform"}, slots=2).take(20)
+        bad, = client.call(wire.QUARANTINE, {})["rows"]
+    assert {key for _, batch in rows for key in batch["key"]} == {b"17", b"18"}
+    assert bad["key"] == "19" and bad["code"] == "limit" and one.counter("image_limit") == 1 and one.counter("decode_cpu_limit") == 0

@@ -67,6 +67,7 @@ struct amb_filler {
     struct amb_ahead ahead;
     uint64_t n_decoded, n_replaced;          /* rows with `replaced` set                           */
     uint64_t n_transient, n_members_unread;  /* faults, retries apart; members lost to errors      */
+    uint64_t n_limited, n_timed_out;         /* pictures past the limits of size and scans; of time, retries apart */
     uint64_t read_bytes;
     uint64_t read_ns, decode_ns, noise_ns;   /* CLOCK_MONOTONIC; decode with the transform         */
     uint64_t *tried_ns;                      /* atomic, borrowed: when the sample at hand was begun; NULL: nobody asks */

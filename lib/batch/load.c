@@ -139,15 +139,24 @@ static int load_take_ahead(struct amb_filler *filler, const struct amb_dataset *
     return r;
 }
 
+/* What came of one attempt: true if another may come to something else. */
+static bool load_count(struct amb_filler *filler, int r) {
+    const bool transient = amb_load_is_transient(r);
+
+    filler->n_transient += transient;
+    filler->n_limited += r == AMB_ERR_LIMIT;
+    filler->n_timed_out += r == -ETIMEDOUT;
+    return transient;
+}
+
 static int load_uncached(struct amb_filler *filler, const struct amb_dataset *dataset, uint32_t i_sample,
                          struct amb_error *err) {
     int r = load_take_ahead(filler, dataset, i_sample, err), i_try = 0;
 
     if (r <= 0) {
-        if (!amb_load_is_transient(r)) {
+        if (!load_count(filler, r)) {
             return r;
         }
-        filler->n_transient++;
         i_try++;
     }
     for (; i_try < 2; i_try++) {
@@ -155,10 +164,9 @@ static int load_uncached(struct amb_filler *filler, const struct amb_dataset *da
         if (r == 0) {
             r = load_decode(filler, dataset, err);
         }
-        if (!amb_load_is_transient(r)) {
+        if (!load_count(filler, r)) {
             break;
         }
-        filler->n_transient++;
     }
     return r;
 }

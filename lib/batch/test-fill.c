@@ -557,6 +557,7 @@ TEST(transient_faults_are_retried_then_flagged) {
         check_row(&set, slot, 0, &draw);
         n_transient += 3;
         assert_int_equal(filler.n_transient, n_transient);
+        assert_int_equal(filler.n_timed_out, transient[i] == -ETIMEDOUT ? 3 : filler.n_timed_out);
     }
     assert_int_equal(amb_quarantine_count(set.quarantine), 0);
     fault_code = AMB_ERR_CHANGED;
