@@ -23,7 +23,7 @@ from .device import mover
 from .errors import (AmbientError, AmbientTimeoutError, AmbientWarning, ConfigError, DisconnectedError, ForkError,
                      HoardError, ProtocolError, StateError)
 from .fields import field_request, framework_name
-from .options import stream_options
+from .options import is_number, stream_options
 from .outage import Outage
 from .schedule import LogNormal, Schedule
 from .server import has_ended
@@ -80,8 +80,14 @@ class Loader:
             raise ConfigError("give batch_size (of each rank) or global_batch_size, one of them")
         if steps is not None and passes is not None:
             raise ConfigError(f"steps={steps} and passes={passes}; give one of them")
-        if passes is not None and not passes > 0:
-            raise ConfigError(f"passes is {passes!r}; it must be positive")
+        for name, value in (("passes", passes), ("timeout", timeout), ("reconnect_timeout", reconnect_timeout)):
+            if value is None and name != "reconnect_timeout":
+                continue
+            if not is_number(value) or not value > 0:
+                raise ConfigError(f"{name} is {value!r}; it must be a number above 0")
+        made = None if moves is None else _items("moves", moves)
+        if not all(isinstance(move, Mapping) for move in made or ()):
+            raise ConfigError(f"moves is {moves!r}; it is a list as of loader.moves")
         sizes = {"batch_size": batch_size, "global_batch_size": global_batch_size, "slots": slots, "steps": steps}
         sizes = {name: _whole(name, size) for name, size in sizes.items() if size is not None}
         if hoard not in ("error", "copy"):
@@ -90,8 +96,6 @@ class Loader:
             raise ConfigError(f'on_generation_change is {on_generation_change!r}; it is "error" or "continue"')
         if not isinstance(reconnect, bool):
             raise ConfigError(f"reconnect is {reconnect!r}; it is True or False, and the seconds are reconnect_timeout=")
-        if not reconnect_timeout > 0:
-            raise ConfigError(f"reconnect_timeout is {reconnect_timeout!r}; it must be positive")
         self.framework = framework_name(framework)
         self.steps, self.passes, self.policy = sizes.pop("steps", None), passes, policy
         self.timeout, self.reconnect, self.reconnect_timeout = timeout, reconnect, float(reconnect_timeout)
@@ -102,13 +106,13 @@ class Loader:
         self._subscribe: dict[str, Any] = {
             "options": stream_options(schedule=schedule, process=process, policy=policy, seed=seed, s_max=s_max,
                                       gaps=gaps, xflip=xflip),
-            "fields": [field_request(field) for field in ([fields] if isinstance(fields, str) else fields)],
+            "fields": [field_request(field) for field in _items("fields", [fields] if isinstance(fields, str) else fields)],
             "rank": self.rank, "world_size": self.world_size, **sizes,
             "follow": bool(follow) and self.world_size == 1 and moves is None,
             **{key: value for key, value in (("dataset", dataset), ("weight", weight), ("strict", strict or None),
                                              ("on_generation_change", None if on_generation_change == "error"
                                               else on_generation_change),
-                                             ("moves", None if moves is None else [dict(move) for move in moves]))
+                                             ("moves", None if made is None else [dict(move) for move in made]))
                if value is not None},
         }
         self._met = False                           # a daemon has answered before
@@ -504,6 +508,13 @@ class _Iteration:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+def _items(name: str, value: Any) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise ConfigError(f"{name} is {value!r}; it is a list") from None
 
 
 def _under(state: Mapping[str, Any]) -> tuple[Any, Any]:

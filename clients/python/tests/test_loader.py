@@ -1,5 +1,6 @@
 """Loader against a fake daemon: order, ends, resume, repair, requests, generations."""
 import json
+import math
 import os
 import random
 import socket
@@ -95,6 +96,16 @@ def test_an_unknown_field_of_a_batch_names_the_fields(daemon):
     ({"hoard": "wait"}, "hoard"),
     ({"framework": "tensorflow"}, "framework"),
     ({"device": "cuda"}, "live on the host"),
+    ({"fields": None}, "fields is None"),
+    ({"seed": None}, "seed is None"),
+    ({"seed": math.nan}, "seed is nan"),
+    ({"s_max": "8"}, "s_max is '8'"),
+    ({"passes": "2"}, "passes is '2'"),
+    ({"passes": 0}, "passes is 0"),
+    ({"timeout": "3"}, "timeout is '3'"),
+    ({"reconnect_timeout": None}, "reconnect_timeout is None"),
+    ({"moves": [1]}, "moves is"),
+    ({"moves": 3}, "moves is 3"),
 ])
 def test_a_bad_argument_is_a_config_error_that_says_why(daemon, arguments, message):
     with pytest.raises(ambientd.ConfigError, match=message):
