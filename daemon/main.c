@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "codec/sandbox.h"
 #include "daemon/cli.h"
 #include "daemon/log.h"
@@ -59,6 +60,7 @@ static int main_run(const struct ambd_cli *cli, struct ambd_config *config) {
     struct amb_error err = AMB_ERROR_NULL;
     int r;
 
+    signal(SIGPIPE, SIG_IGN); /* not before: whoever reads a page may leave before its end */
     if (cli->parent_death && main_tie_to_parent() < 0) {
         return EXIT_OK;
     }
@@ -89,6 +91,13 @@ static int main_configure(struct ambd_cli *cli) {
     return r;
 }
 
+/* A configuration or a report that did not arrive is a failure. */
+static int main_end(int code) {
+    struct amb_error err;
+
+    return amb_file_flush(stdout, "standard output", &err) < 0 ? main_fail(&err, code != EXIT_OK ? code : EXIT_ERROR) : code;
+}
+
 int main(int argc, char **argv) {
     struct ambd_cli cli;
     struct amb_error err = AMB_ERROR_NULL;
@@ -97,7 +106,6 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], AMB_SANDBOX_ARGUMENT) == 0) {
         return amb_sandbox_serve(NULL);
     }
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* ignored, it would hide from us how a decoder process died */
     ambp_json_init();
     if (ambd_cli_parse(&cli, argc, argv, &err) < 0) {
@@ -121,5 +129,5 @@ int main(int argc, char **argv) {
         break;
     }
     ambd_cli_deinit(&cli);
-    return (int)code;
+    return main_end(code);
 }

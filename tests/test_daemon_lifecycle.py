@@ -296,6 +296,13 @@ def test_printed_configuration_is_the_command_line(daemon, shards, tmp_path):
     assert one.status()["datasets"]["main"]["fingerprint"] in checked.stdout
 
 
+@pytest.mark.parametrize("arguments", [["serve", "x.tar", "--print-config"], ["--help"], ["--help-config"], ["--version"]])
+def test_output_that_cannot_be_written_is_told(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BIN, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1 and "cannot write standard output: No space left on device" in done.stderr
+
+
 def test_help_lists_every_option_and_key():
     text = run("--help").stdout
     for word in ["--annotations", "--source", "--ready-fd", "EXIT STATUS", "SIGHUP"]:
