@@ -63,6 +63,16 @@ def test_wrong_arguments_exit_with_2(arguments, word):
     assert done.returncode == 2 and word in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ping", "--help"], ["annotations"], ["ls"]])
+def test_output_that_cannot_be_written_is_told(server, arguments):
+    """ls prints more than a buffer: its first write fails before the end."""
+    ask = {"AMBIENTD_SOCKET": server.address}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([CTL, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ | ask, timeout=10)
+    assert done.returncode == (2 if arguments == ["annotations"] else 1)
+    assert "cannot write standard output: No space left on device" in done.stderr
+
+
 def test_no_daemon_is_said_with_what_to_do(tmp_path):
     done = subprocess.run([CTL, "ping", "--socket", str(tmp_path / "none.sock")], capture_output=True, text=True, timeout=10)
     assert done.returncode == 1 and "ambientd serve" in done.stderr

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "clients/ctl/ctl.h"
 
 /* A row of anything: every value in the order in which the daemon gave them, aligned by fixed widths. */
@@ -83,6 +84,7 @@ int ctl_run_list(struct ctl *ctl, int argc, char **argv) {
 
 static int list_export(const cJSON *rows, const char *path) {
     AMB_CLEANUP(amb_file_closep) FILE *file = fopen(path, "w");
+    struct amb_error err;
     const cJSON *row;
 
     if (file == NULL) {
@@ -92,8 +94,8 @@ static int list_export(const cJSON *rows, const char *path) {
     cJSON_ArrayForEach(row, rows) {
         fprintf(file, "%s/%s\n", ctl_get_string(row, "source"), ctl_get_string(row, "key"));
     }
-    if (fflush(file) != 0) {
-        fprintf(stderr, "ambientctl: cannot write %s: %s\n", path, strerror(errno));
+    if (amb_file_flush(file, path, &err) < 0) {
+        fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
     printf("%d samples written to %s; name it under `exclude` in the config to leave them out\n",

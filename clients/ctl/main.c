@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/suggest.h"
 #include "clients/ctl/ctl.h"
 
@@ -46,16 +47,14 @@ static int main_unknown(const char *name) {
     return CTL_USAGE;
 }
 
-int main(int argc, char **argv) {
-    struct ctl ctl = {0};
+static int main_run(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command;
-    int r;
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         if (argc > 2 && argv[1][0] == 'h' && ctl_command_get(argv[2]) != NULL) {
             char help[] = "--help", *words[] = {argv[2], help, NULL};
 
-            return ctl_command_get(argv[2])->run(&ctl, 2, words);
+            return ctl_command_get(argv[2])->run(ctl, 2, words);
         }
         main_help();
         return argc < 2 ? CTL_USAGE : CTL_OK;
@@ -65,10 +64,24 @@ int main(int argc, char **argv) {
         return CTL_OK;
     }
     command = ctl_command_get(argv[1]);
-    if (command == NULL) {
-        return main_unknown(argv[1]);
+    return command != NULL ? command->run(ctl, argc - 1, argv + 1) : main_unknown(argv[1]);
+}
+
+/* Every command prints as it goes; whether it arrived is asked once, here. */
+static int main_end(int r) {
+    struct amb_error err;
+
+    if (amb_file_flush(stdout, "standard output", &err) < 0) {
+        fprintf(stderr, "ambientctl: %s\n", err.message);
+        return r != CTL_OK ? r : CTL_FAILED;
     }
-    r = command->run(&ctl, argc - 1, argv + 1);
+    return r;
+}
+
+int main(int argc, char **argv) {
+    struct ctl ctl = {0};
+    int r = main_run(&ctl, argc, argv);
+
     ambient_disconnect(ctl.client);
-    return fflush(stdout) == 0 ? r : CTL_FAILED;
+    return main_end(r);
 }
