@@ -52,6 +52,8 @@ def test_overview_lists_every_command():
 
 @pytest.mark.parametrize("arguments, word", [
     (["statsu"], "'status'"),
+    (["help", "nosuch"], "no command 'nosuch'; there are: status, ls, "),
+    (["--help", "statsu"], "did you mean 'status'?"),
     (["bench", "--batch-sise", "3"], "--batch-size"),
     (["sample"], "KEY"),
     (["ls", "--count", "many"], "whole number"),

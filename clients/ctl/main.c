@@ -33,7 +33,7 @@ static void main_help(void) {
 }
 
 static int main_unknown(const char *name) {
-    const char *names[N_COMMANDS_MAX], *nearest;
+    const char *names[N_COMMANDS_MAX] = {0}, *nearest, *comma = "; there are: ";
 
     for (size_t i = 0; i < ctl_n_commands; i++) {
         names[i] = ctl_commands[i].name;
@@ -43,19 +43,33 @@ static int main_unknown(const char *name) {
     if (nearest != NULL) {
         fprintf(stderr, ", did you mean '%s'?", nearest);
     }
-    fprintf(stderr, " See `ambientctl --help`.\n");
+    for (size_t i = 0; nearest == NULL && i < ctl_n_commands; i++) {
+        fprintf(stderr, "%s%s", comma, ctl_commands[i].name);
+        comma = ", ";
+    }
+    fprintf(stderr, "; see `ambientctl --help`\n");
     return CTL_USAGE;
+}
+
+static bool is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+/* `help COMMAND` is `COMMAND --help`. */
+static int main_help_of(struct ctl *ctl, char *name) {
+    const struct ctl_command *command = ctl_command_get(name);
+    char help[] = "--help", *words[] = {name, help, NULL};
+
+    return command != NULL ? command->run(ctl, 2, words) : main_unknown(name);
 }
 
 static int main_run(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command;
 
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        if (argc > 2 && argv[1][0] == 'h' && ctl_command_get(argv[2]) != NULL) {
-            char help[] = "--help", *words[] = {argv[2], help, NULL};
-
-            return ctl_command_get(argv[2])->run(ctl, 2, words);
-        }
+    if (argc > 2 && is_help(argv[1]) && !is_help(argv[2])) {
+        return main_help_of(ctl, argv[2]);
+    }
+    if (argc < 2 || is_help(argv[1])) {
         main_help();
         return argc < 2 ? CTL_USAGE : CTL_OK;
     }
