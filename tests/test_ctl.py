@@ -80,6 +80,13 @@ def test_no_daemon_is_said_with_what_to_do(tmp_path):
     assert done.returncode == 1 and "ambientd serve" in done.stderr
 
 
+def test_empty_variable_names_no_socket(tmp_path):
+    """The default is taken, as the Python client does: here that of an empty runtime folder."""
+    env = os.environ | {"AMBIENTD_SOCKET": "", "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run([CTL, "ping"], capture_output=True, text=True, env=env, timeout=10)
+    assert done.returncode == 1 and f"no daemon at {tmp_path}/ambientd/ambientd.sock:" in done.stderr
+
+
 def test_status_names_what_there_is(server):
     out = ok(server, "status")
     assert "60 samples" in out and "import 60" in out and "nobody streams" in out

@@ -168,7 +168,7 @@ int connection_receive(struct ambp_header *out, struct ambient_client *client, i
 static void connection_default(char *out, size_t out_bytes) {
     const char *given = getenv("AMBIENTD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
 
-    if (given != NULL) {
+    if (given != NULL && given[0] != '\0') {
         snprintf(out, out_bytes, "%s", given);
     } else if (runtime != NULL && runtime[0] != '\0') {
         snprintf(out, out_bytes, "%s/ambientd/ambientd.sock", runtime);
