@@ -1,19 +1,13 @@
 /*
- * Command: the table of commands, the parsing of their options, and the one way to ask the daemon.
+ * Command: the table of commands, and the one way to ask the daemon; option.c parses what stands behind a command.
  */
-#include <errno.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
-#include "base/suggest.h"
 #include "clients/ctl/ctl.h"
-
-#define OPTIONS_MAX 32
 
 const struct ctl_command ctl_commands[] = {
     {"status", "", "what the daemon serves and who streams from it",
@@ -99,36 +93,6 @@ const struct ctl_command *ctl_command_get(const char *name) {
     return NULL;
 }
 
-static void command_indent(const char *text) {
-    printf("    ");
-    for (const char *p = text; *p != '\0'; p++) {
-        putchar(*p);
-        if (*p == '\n') {
-            printf("%s", p[1] == ' ' ? "" : "    ");
-        }
-    }
-    putchar('\n');
-}
-
-static void command_help(const struct ctl_command *command, const struct ctl_option *options, size_t n_options) {
-    printf("NAME\n    ambientctl %s - %s\n\n", command->name, command->summary);
-    printf("SYNOPSIS\n    ambientctl %s [OPTION...]%s%s\n\nDESCRIPTION\n", command->name,
-           command->arguments[0] != '\0' ? " " : "", command->arguments);
-    command_indent(command->description);
-    printf("\nOPTIONS\n");
-    for (size_t i = 0; i < n_options; i++) {
-        char left[64];
-
-        snprintf(left, sizeof left, "%c%c%s--%s%s%s", options[i].letter ? '-' : ' ',
-                 options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "  ", options[i].name,
-                 options[i].value != NULL ? " " : "", options[i].value != NULL ? options[i].value : "");
-        printf("    %-26s %s\n", left, options[i].help);
-    }
-    printf("\nEXAMPLES\n");
-    command_indent(command->examples);
-    printf("\nEXIT STATUS\n    0 done; 1 the daemon cannot be reached or said no; 2 wrong arguments\n");
-}
-
 int ctl_usage(const struct ctl_command *command, const char *fmt, ...) {
     va_list args;
 
@@ -138,109 +102,6 @@ int ctl_usage(const struct ctl_command *command, const char *fmt, ...) {
     va_end(args);
     fprintf(stderr, "; see `ambientctl %s --help`\n", command->name);
     return CTL_USAGE;
-}
-
-static int command_set(const struct ctl_command *command, const struct ctl_option *option, const char *text) {
-    char *end = NULL;
-
-    errno = 0;
-    switch (option->kind) {
-    case CTL_FLAG:
-        *(bool *)option->out = true;
-        return 0;
-    case CTL_STRING:
-        *(const char **)option->out = text;
-        return 0;
-    case CTL_COUNT:
-        *(uint64_t *)option->out = strtoull(text, &end, 10);
-        if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0) {
-            return ctl_usage(command, "--%s is '%s', allowed: a whole number", option->name, text);
-        }
-        return 0;
-    case CTL_NUMBER:
-        *(double *)option->out = strtod(text, &end);
-        if (end == text || *end != '\0' || errno != 0) {
-            return ctl_usage(command, "--%s is '%s', allowed: a number", option->name, text);
-        }
-        return 0;
-    }
-    return 0;
-}
-
-static int command_unknown(const struct ctl_command *command, const struct ctl_option *options, size_t n_options,
-                           const char *word) {
-    const char *names[OPTIONS_MAX], *nearest;
-    char name[64];
-
-    for (size_t i = 0; i < n_options; i++) {
-        names[i] = options[i].name;
-    }
-    snprintf(name, sizeof name, "%s", word + strspn(word, "-"));
-    name[strcspn(name, "=")] = '\0';
-    nearest = amb_suggest_get(name, names, n_options);
-    return nearest != NULL ? ctl_usage(command, "unknown option '%s', did you mean '--%s'?", word, nearest)
-                           : ctl_usage(command, "unknown option '%s'", word);
-}
-
-int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct ctl_option *own, size_t n_own,
-              int n_arguments, int argc, char **argv) {
-    bool help = false;
-    const struct ctl_option common[] = {
-        {"socket", 's', "PATH", "the daemon's socket", CTL_STRING, &ctl->socket},
-        {"dataset", 'd', "NAME", "where the daemon serves several", CTL_STRING, &ctl->dataset},
-        {"json", 'j', NULL, "the answer as the daemon gave it", CTL_FLAG, &ctl->json},
-        {"help", 'h', NULL, "this page", CTL_FLAG, &help},
-    };
-    struct ctl_option options[OPTIONS_MAX];
-    struct option words[OPTIONS_MAX + 1] = {0};
-    char letters[2 * OPTIONS_MAX + 2] = ":";
-    size_t n_options = n_own + sizeof common / sizeof common[0], n_letters = 1;
-    int c;
-
-    for (size_t i = 0; i < n_own; i++) { /* own may be NULL */
-        options[i] = own[i];
-    }
-    memcpy(options + n_own, common, sizeof common);
-    for (size_t i = 0; i < n_options; i++) {
-        words[i] = (struct option){options[i].name, options[i].value != NULL ? required_argument : no_argument, NULL,
-                                   (int)(256 + i)};
-        if (options[i].letter != '\0') {
-            letters[n_letters++] = options[i].letter;
-            if (options[i].value != NULL) {
-                letters[n_letters++] = ':';
-            }
-        }
-    }
-    opterr = 0;
-    optind = 1;
-    while ((c = getopt_long(argc, argv, letters, words, NULL)) != -1) {
-        const struct ctl_option *option = NULL;
-
-        if (c == ':') {
-            return ctl_usage(command, "option '%s' needs a value", argv[optind - 1]);
-        }
-        for (size_t i = 0; i < n_options; i++) {
-            if (c == (int)(256 + i) || (options[i].letter != '\0' && c == options[i].letter)) {
-                option = &options[i];
-            }
-        }
-        if (option == NULL) {
-            return command_unknown(command, options, n_options, argv[optind - 1]);
-        }
-        if (command_set(command, option, optarg) != CTL_OK) {
-            return CTL_USAGE;
-        }
-    }
-    if (help) {
-        command_help(command, options, n_options);
-        return CTL_OK;
-    }
-    if (n_arguments < 0 ? argc - optind > -n_arguments : argc - optind != n_arguments) {
-        return ctl_usage(command, "%d argument%s found, expected %s", argc - optind, argc - optind == 1 ? "" : "s",
-                         n_arguments == 0 ? "none" : command->arguments);
-    }
-    memmove(argv, argv + optind, (size_t)(argc - optind + 1) * sizeof argv[0]);
-    return CTL_PARSED;
 }
 
 int ctl_fail(const struct ambient_error *err) {
