@@ -26,6 +26,21 @@ def server(tmp_path_factory):
         yield server
 
 
+AWKWARD = {1: "ключ-" + "я" * 60, 2: "x" + "ключ-" * 20, 3: "bad\udcff\udcfe", 4: "日本" * 40, 5: "y" * 39 + "é" + "z" * 60}
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    """Keys that are long, in other scripts, and not UTF-8; job 1 has annotated all of them and kept the curves."""
+    folder = tmp_path_factory.mktemp("annotated")
+    rows = [datasets.sample(i) for i in range(24)]
+    datasets.write_tar(folder / "a.tar", [(AWKWARD.get(i, key), members) for i, (key, members) in enumerate(rows)])
+    with ambientd.start(folder / "a.tar", size=16, state_dir=folder / "state", jobs_share=True) as server:
+        ok(server, "annotate", "--model", "fake:edge", "--curves", "--follow")
+        server.folder = folder
+        yield server
+
+
 def ctl(server, *arguments):
     done = subprocess.run([CTL, arguments[0], "--socket", server.address, *map(str, arguments[1:])], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
@@ -58,6 +73,22 @@ def test_overview_lists_every_command():
     (["sample"], "KEY"),
     (["ls", "--count", "many"], "whole number"),
     (["preview", "--count", "0"], "1 to 96"),
+    (["preview", "--columns", "4294967296"], "--columns is 4294967296, allowed: 1 to 96"),
+    (["bench", "--batch-size", "4294967297"], "--batch-size is 4294967297, allowed: 1 to 4294967295"),
+    (["bench", "--slots", "4294967297"], "--slots is 4294967297, allowed: 1 to 64"),
+    (["bench", "--seconds", "0"], "--seconds is 0, allowed: 1 to"),
+    (["bench", "--fields", ",".join(["index"] * 33)], "more than 32 names"),
+    (["annotate", "-m", "fake:edge", "--part", "4294967297/2"], "--part is '4294967297/2', allowed: k/n"),
+    (["annotate", "-m", "fake:edge", "--part", "-1/2"], "--part is '-1/2', allowed: k/n"),
+    (["annotate", "-m", "fake:edge", "--where", "label=nan"], "allowed: a whole number"),
+    (["coverage", "--buffer", "nan"], "--buffer is 'nan', allowed: a finite number"),
+    (["coverage", "--points", "18446744073709551616"], "allowed: a whole number below 2^64"),
+    (["job", "pause", "+1"], "job '+1', expected its number"),
+    (["sample", "#"], "'#' is no sample number"),
+    (["sample", "#-1"], "'#-1' is no sample number"),
+    (["sample", "#99999999999999999999"], "is no sample number"),
+    (["annotations", "show", "#"], "'#' is no sample number"),
+    (["annotations", "show", "#abc"], "'#abc' is no sample number"),
     (["ping", "extra"], "expected none"),
 ])
 def test_wrong_arguments_exit_with_2(arguments, word):
@@ -101,6 +132,12 @@ def test_ls_and_sample(server):
     assert "000017" in ok(server, "sample", "#17")
     status, _, err = ctl(server, "sample", "elephant")
     assert status == 1 and "elephant" in err
+
+
+def test_numbers_that_the_daemon_refuses_reach_it_whole(annotated):
+    for arguments, word in [(["--grid", "0.1:80:4294967300"], "n from 2 to 65536"), (["--trials", "0"], "'trials' is 0"), (["--span", "0"], "'span' is 0")]:
+        status, _, err = ctl(annotated, "annotate", "--model", "fake:edge", "--dry-run", *arguments)
+        assert status == 1 and word in err
 
 
 def test_coverage_draws_bars(server):

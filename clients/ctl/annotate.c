@@ -3,12 +3,15 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "clients/ctl/ctl.h"
+
+#define NOT_GIVEN UINT64_MAX /* the default is the daemon's */
 
 /* "source=NAME,label=N,key=GLOB,annotated=any" */
 static int where_add(cJSON *request, const struct ctl_command *command, const char *text) {
@@ -28,7 +31,7 @@ static int where_add(cJSON *request, const struct ctl_command *command, const ch
         if (strcmp(word, "label") == 0) {
             double label = strtod(value, &end);
 
-            if (end == value || *end != '\0') {
+            if (end == value || *end != '\0' || !(fabs(label) <= 0x1p53) || label != floor(label)) {
                 return ctl_usage(command, "--where label=%s, allowed: a whole number", value);
             }
             cJSON_AddNumberToObject(where, word, label);
@@ -41,14 +44,15 @@ static int where_add(cJSON *request, const struct ctl_command *command, const ch
 
 static int part_add(cJSON *request, const struct ctl_command *command, const char *text) {
     cJSON *part = cJSON_AddArrayToObject(request, "part");
-    unsigned k, n;
-    char rest;
+    uint64_t k = 0, n = 0;
+    const char *rest = ctl_count_load(&k, text);
 
-    if (sscanf(text, "%u/%u%c", &k, &n, &rest) != 2) {
-        return ctl_usage(command, "--part is '%s', allowed: k/n, as 1/4", text);
+    rest = rest != NULL && *rest == '/' ? ctl_count_load(&n, rest + 1) : NULL;
+    if (rest == NULL || *rest != '\0' || k < 1 || k > n) {
+        return ctl_usage(command, "--part is '%s', allowed: k/n with k from 1 to n, as 1/4", text);
     }
-    ambp_json_add_item(part, NULL, cJSON_CreateNumber(k));
-    ambp_json_add_item(part, NULL, cJSON_CreateNumber(n));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber((double)k));
+    ambp_json_add_item(part, NULL, cJSON_CreateNumber((double)n));
     return CTL_OK;
 }
 
@@ -70,11 +74,12 @@ static int path_add(cJSON *request, const char *key, const char *path) {
 /* A path, or "LO:HI:N". */
 static int grid_add(cJSON *request, const char *text) {
     double lo, hi;
-    unsigned n;
-    char rest;
+    uint64_t n = 0;
+    int used = 0;
+    const char *rest = sscanf(text, "%lf:%lf:%n", &lo, &hi, &used) == 2 && used > 0 ? ctl_count_load(&n, text + used) : NULL;
 
-    if (sscanf(text, "%lf:%lf:%u%c", &lo, &hi, &n, &rest) == 3) {
-        const double numbers[] = {lo, hi, n};
+    if (rest != NULL && *rest == '\0') {
+        const double numbers[] = {lo, hi, (double)n};
         cJSON *grid = cJSON_AddArrayToObject(request, "grid");
 
         for (int i = 0; i < 3; i++) {
@@ -150,7 +155,7 @@ static int annotate_send(struct ctl *ctl, cJSON *request, bool dry_run, bool fol
 int ctl_run_annotate(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("annotate");
     const char *model = NULL, *crops = NULL, *mode = NULL, *where = NULL, *part = NULL, *grid = NULL, *resize = NULL;
-    uint64_t trials = 0, span = 0, column = 0, seed = 0, batch = 0;
+    uint64_t trials = NOT_GIVEN, span = NOT_GIVEN, column = 0, seed = 0, batch = 0;
     double epsilon = 0.05, priority = 0;
     bool follow = false, dry_run = false, curves = false;
     const struct ctl_option options[] = {
@@ -198,10 +203,10 @@ int ctl_run_annotate(struct ctl *ctl, int argc, char **argv) {
     if (resize != NULL) {
         cJSON_AddStringToObject(request, "resize", resize);
     }
-    if (trials != 0) {
+    if (trials != NOT_GIVEN) {
         ambp_json_add_u64(request, "trials", trials);
     }
-    if (span != 0) {
+    if (span != NOT_GIVEN) {
         ambp_json_add_u64(request, "span", span);
     }
     cJSON_AddNumberToObject(request, "epsilon", epsilon);

@@ -12,6 +12,8 @@
 #include "clients/ctl/ctl.h"
 
 #define BENCH_FIELDS_MAX 32
+#define BENCH_LIST_BYTES 1024
+#define BENCH_SLOTS_MAX  64 /* proto/README.md, SUBSCRIBE */
 
 struct bench {
     uint64_t batch_size, seconds, slots, seed;
@@ -129,20 +131,27 @@ int ctl_run_bench(struct ctl *ctl, int argc, char **argv) {
         {"fields", 'f', "LIST", "default x_t,x_tn,sigma_t,sigma_tn", CTL_STRING, &bench.fields},
         {"process", 'p', "NAME", "ve (default), vp or flow", CTL_STRING, &bench.process},
         {"policy", 0, "NAME", "pass (default), uniform or sequential", CTL_STRING, &bench.policy},
-        {"slots", 0, "N", "slots, default 4", CTL_COUNT, &bench.slots},
+        {"slots", 0, "N", "slots, default 4, at most 64", CTL_COUNT, &bench.slots},
         {"seed", 0, "N", "of the stream, default 0", CTL_COUNT, &bench.seed},
     };
     struct ambient_stream_options options = AMBIENT_STREAM_OPTIONS_INIT;
-    char text[256], list[1024], *save = NULL;
+    char text[256], list[BENCH_LIST_BYTES], *save = NULL;
     struct ambient_error err;
     int r = ctl_parse(ctl, command, own, sizeof own / sizeof own[0], 0, argc, argv);
 
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "batch-size", bench.batch_size, 1, UINT32_MAX);
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "slots", bench.slots, 1, BENCH_SLOTS_MAX);
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "seconds", bench.seconds, 1, UINT64_MAX);
     if (r >= 0) {
         return r;
     }
-    snprintf(list, sizeof list, "%s", bench.fields);
-    for (char *name = strtok_r(list, ",", &save); name != NULL && bench.n_names < BENCH_FIELDS_MAX;
-         name = strtok_r(NULL, ",", &save)) {
+    if (snprintf(list, sizeof list, "%s", bench.fields) >= BENCH_LIST_BYTES) {
+        return ctl_usage(command, "--fields has %zu bytes, allowed: below %d", strlen(bench.fields), BENCH_LIST_BYTES);
+    }
+    for (char *name = strtok_r(list, ",", &save); name != NULL; name = strtok_r(NULL, ",", &save)) {
+        if (bench.n_names == BENCH_FIELDS_MAX) {
+            return ctl_usage(command, "--fields has more than %d names, allowed: as many", BENCH_FIELDS_MAX);
+        }
         bench.names[bench.n_names++] = name;
     }
     snprintf(text, sizeof text, "{\"seed\":\"%" PRIu64 "\",\"process\":\"%s\",\"policy\":\"%s\"}", bench.seed,

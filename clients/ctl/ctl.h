@@ -52,6 +52,12 @@ extern const size_t ctl_n_commands;
 int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct ctl_option *options, size_t n_options,
               int n_arguments, int argc, char **argv);
 
+/* `--name` lies in [lo, hi]: CTL_PARSED, or CTL_USAGE with a message. */
+int ctl_check_count(const struct ctl_command *command, const char *name, uint64_t value, uint64_t lo, uint64_t hi);
+
+/* Load the whole number that `text` begins with; what is behind it, NULL where none is there or it takes more than 64 bits. */
+const char *ctl_count_load(uint64_t *out, const char *text);
+
 /* The command called `name`, for its own run function. */
 const struct ctl_command *ctl_command_get(const char *name);
 
@@ -68,6 +74,9 @@ int ctl_connect(struct ctl *ctl);
  * request: JSON object, consumed; the dataset is added to it. NULL: {}.
  */
 int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request);
+
+/* Add the sample that `word` names, a key or #N, to a request; CTL_OK, or CTL_USAGE with a message. */
+int ctl_sample_add(cJSON *request, const struct ctl_command *command, const char *word);
 
 /* "12,345"; "1.5 GiB"; "3 min 5 s". Each writes into out (32 bytes) and returns it. */
 #define CTL_TEXT_BYTES 32

@@ -136,13 +136,13 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
     size_t n_cells;
     int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
 
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "rows", rows, 2, ROWS_MAX);
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "columns", n_columns, 1, COLUMNS_MAX);
     if (r >= 0) {
         return r;
     }
-    if (path == NULL || rows < 2 || rows > ROWS_MAX || n_columns < 1 || n_columns > COLUMNS_MAX) {
-        return path == NULL ? ctl_usage(command, "no --output FILE")
-                            : ctl_usage(command, "%llu rows of %llu, allowed: 2 to %u of 1 to %u", (unsigned long long)rows,
-                                        (unsigned long long)n_columns, ROWS_MAX, COLUMNS_MAX);
+    if (path == NULL) {
+        return ctl_usage(command, "no --output FILE");
     }
     ctl->json = false; /* the answer is a picture */
     if (ctl_columns_load(&columns, ctl) != CTL_OK) {

@@ -2,9 +2,9 @@
  * Job: jobs that annotate, from the list of them to the progress of one. A job is the daemon's: it goes on whatever
  * happens here.
  */
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +13,6 @@
 #include "clients/ctl/ctl.h"
 
 #define BAR_COLUMNS  24u
-#define PRIORITY_NONE 1e9 /* not given */
 #define LINE_SECONDS 5 /* between lines where there is no terminal */
 
 static volatile sig_atomic_t interrupted;
@@ -159,32 +158,32 @@ int ctl_run_jobs(struct ctl *ctl, int argc, char **argv) {
 int ctl_run_job(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("job");
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    double priority = PRIORITY_NONE;
+    double priority = NAN; /* not given */
     const struct ctl_option options[] = {
         {"priority", 'p', "N", "of `job priority`", CTL_NUMBER, &priority},
     };
     cJSON *request;
+    const char *rest;
     uint64_t id;
-    char *end;
     int r = ctl_parse(ctl, command, options, 1, 2, argc, argv);
 
     if (r >= 0) {
         return r;
     }
-    id = strtoull(argv[1], &end, 10);
-    if (end == argv[1] || *end != '\0') {
+    rest = ctl_count_load(&id, argv[1]);
+    if (rest == NULL || *rest != '\0') {
         return ctl_usage(command, "job '%s', expected its number", argv[1]);
     }
     if (strcmp(argv[0], "follow") == 0) {
         return ctl_follow(ctl, (double)id);
     }
-    if (strcmp(argv[0], "priority") == 0 && priority == PRIORITY_NONE) {
+    if (strcmp(argv[0], "priority") == 0 && isnan(priority)) {
         return ctl_usage(command, "`job priority` without --priority N");
     }
     request = cJSON_CreateObject();
     ambp_json_add_u64(request, "id", id);
     cJSON_AddStringToObject(request, "action", argv[0]);
-    if (priority != PRIORITY_NONE) {
+    if (!isnan(priority)) {
         cJSON_AddNumberToObject(request, "priority", priority);
     }
     ctl->dataset = NULL; /* a job has one already */

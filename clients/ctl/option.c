@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +45,23 @@ static void option_print_help(const struct ctl_command *command, const struct ct
     printf("\nEXIT STATUS\n    0 done; 1 the daemon cannot be reached or said no; 2 wrong arguments\n");
 }
 
+const char *ctl_count_load(uint64_t *out, const char *text) {
+    char *end = NULL;
+
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && errno == 0 ? end : NULL; /* no sign, no space: strtoull takes both */
+}
+
+int ctl_check_count(const struct ctl_command *command, const char *name, uint64_t value, uint64_t lo, uint64_t hi) {
+    if (value >= lo && value <= hi) {
+        return CTL_PARSED;
+    }
+    return ctl_usage(command, "--%s is %" PRIu64 ", allowed: %" PRIu64 " to %" PRIu64, name, value, lo, hi);
+}
+
 static int option_set(const struct ctl_command *command, const struct ctl_option *option, const char *text) {
+    const char *rest;
     char *end = NULL;
 
     errno = 0;
@@ -55,15 +73,15 @@ static int option_set(const struct ctl_command *command, const struct ctl_option
         *(const char **)option->out = text;
         return 0;
     case CTL_COUNT:
-        *(uint64_t *)option->out = strtoull(text, &end, 10);
-        if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0) {
-            return ctl_usage(command, "--%s is '%s', allowed: a whole number", option->name, text);
+        rest = ctl_count_load(option->out, text);
+        if (rest == NULL || *rest != '\0') {
+            return ctl_usage(command, "--%s is '%s', allowed: a whole number below 2^64", option->name, text);
         }
         return 0;
     case CTL_NUMBER:
         *(double *)option->out = strtod(text, &end);
-        if (end == text || *end != '\0' || errno != 0) {
-            return ctl_usage(command, "--%s is '%s', allowed: a number", option->name, text);
+        if (end == text || *end != '\0' || errno != 0 || !isfinite(*(double *)option->out)) {
+            return ctl_usage(command, "--%s is '%s', allowed: a finite number", option->name, text);
         }
         return 0;
     }

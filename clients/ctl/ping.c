@@ -27,6 +27,7 @@ int ctl_run_ping(struct ctl *ctl, int argc, char **argv) {
     struct ambient_error err;
     int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
 
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "count", count, 1, UINT64_MAX);
     if (r >= 0) {
         return r;
     }

@@ -128,19 +128,17 @@ int ctl_run_preview(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_option own[] = {
         {"output", 'o', "FILE", "PNG to write, default preview.png", CTL_STRING, &preview.path},
         {"count", 'n', "N", "images, default 24, at most 96", CTL_COUNT, &preview.count},
-        {"columns", 'c', "N", "images side by side, default 12", CTL_COUNT, &preview.columns},
+        {"columns", 'c', "N", "images side by side, default 12, at most 96", CTL_COUNT, &preview.columns},
         {"process", 'p', "NAME", "ve (default), vp or flow", CTL_STRING, &preview.process},
         {"policy", 0, "NAME", "pass (default) or uniform", CTL_STRING, &preview.policy},
         {"seed", 0, "N", "of the stream, default 0", CTL_COUNT, &preview.seed},
     };
     int r = ctl_parse(ctl, command, own, sizeof own / sizeof own[0], 0, argc, argv);
 
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "count", preview.count, 1, PREVIEW_MAX);
+    r = r != CTL_PARSED ? r : ctl_check_count(command, "columns", preview.columns, 1, PREVIEW_MAX);
     if (r >= 0) {
         return r;
-    }
-    if (preview.count < 1 || preview.count > PREVIEW_MAX || preview.columns < 1) {
-        return ctl_usage(command, "--count %" PRIu64 " --columns %" PRIu64 ", allowed: 1 to %u and at least 1",
-                         preview.count, preview.columns, PREVIEW_MAX);
     }
     return preview_stream(ctl, &preview);
 }

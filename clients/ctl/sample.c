@@ -2,7 +2,6 @@
  * Sample: one sample, where it lies, what its annotation is and who said so.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -50,25 +49,36 @@ static void sample_print(const cJSON *reply) {
     }
 }
 
+int ctl_sample_add(cJSON *request, const struct ctl_command *command, const char *word) {
+    const char *rest;
+    uint64_t index;
+
+    if (word[0] != '#') {
+        cJSON_AddStringToObject(request, "key", word);
+        return CTL_OK;
+    }
+    rest = ctl_count_load(&index, word + 1);
+    if (rest == NULL || *rest != '\0') {
+        return ctl_usage(command, "'%s' is no sample number, allowed: # and a whole number, as '#17'", word);
+    }
+    ambp_json_add_u64(request, "index", index);
+    return CTL_OK;
+}
+
 int ctl_run_sample(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("sample");
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
     cJSON *request;
-    char *end;
     int r = ctl_parse(ctl, command, NULL, 0, 1, argc, argv);
 
     if (r >= 0) {
         return r;
     }
     request = cJSON_CreateObject();
-    if (argv[0][0] == '#' && argv[0][1] != '\0') {
-        ambp_json_add_u64(request, "index", strtoull(argv[0] + 1, &end, 10));
-        if (*end != '\0') {
-            cJSON_Delete(request);
-            return ctl_usage(command, "'%s' is no sample number", argv[0]);
-        }
-    } else {
-        cJSON_AddStringToObject(request, "key", argv[0]);
+    r = ctl_sample_add(request, command, argv[0]);
+    if (r != CTL_OK) {
+        cJSON_Delete(request);
+        return r;
     }
     if (ctl_ask(&reply, ctl, "SAMPLE", request) != CTL_OK) {
         return CTL_FAILED;

@@ -3,7 +3,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -193,10 +192,10 @@ int ctl_annotations_show(struct ctl *ctl, const struct ctl_command *command, int
         return r;
     }
     request = cJSON_CreateObject();
-    if (argv[0][0] == '#') {
-        cJSON_AddNumberToObject(request, "index", atof(argv[0] + 1));
-    } else {
-        cJSON_AddStringToObject(request, "key", argv[0]);
+    r = ctl_sample_add(request, command, argv[0]);
+    if (r != CTL_OK) {
+        cJSON_Delete(request);
+        return r;
     }
     if (ctl_ask(&reply, ctl, "CURVE", request) != CTL_OK) {
         return CTL_FAILED;
