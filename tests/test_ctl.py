@@ -89,6 +89,12 @@ def test_overview_lists_every_command():
     (["sample", "#99999999999999999999"], "is no sample number"),
     (["annotations", "show", "#"], "'#' is no sample number"),
     (["annotations", "show", "#abc"], "'#abc' is no sample number"),
+    (["ping", "-xj"], "unknown option '-x'"),
+    (["ping", "-jx"], "unknown option '-x'"),
+    (["ping", "-é"], "unknown option '-\\xc3'"),
+    (["ping", "-jn"], "option '-n' needs a value"),
+    (["ping", "--count"], "option '--count' needs a value"),
+    (["ping", "--json=1"], "'--json=1' has a value"),
     (["ping", "extra"], "expected none"),
 ])
 def test_wrong_arguments_exit_with_2(arguments, word):

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,11 +89,25 @@ static int option_set(const struct ctl_command *command, const struct ctl_option
     return 0;
 }
 
+/* What getopt stopped at: a letter, which may stand among others in its word, or a long option, which has its own. */
+static const char *option_word(char out[8], char **argv) {
+    const unsigned char letter = (unsigned char)optopt;
+
+    if (optopt == 0 || optopt > UCHAR_MAX) {
+        return argv[optind - 1];
+    }
+    snprintf(out, 8, letter < 0x80 ? "-%c" : "-\\x%02x", letter);
+    return out;
+}
+
 static int option_unknown(const struct ctl_command *command, const struct ctl_option *options, size_t n_options,
-                           const char *word) {
+                          const char *word) {
     const char *names[OPTIONS_MAX], *nearest;
     char name[64];
 
+    if (optopt > UCHAR_MAX) {
+        return ctl_usage(command, "'%s' has a value, and the option takes none", word);
+    }
     for (size_t i = 0; i < n_options; i++) {
         names[i] = options[i].name;
     }
@@ -114,7 +129,7 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
     };
     struct ctl_option options[OPTIONS_MAX];
     struct option words[OPTIONS_MAX + 1] = {0};
-    char letters[2 * OPTIONS_MAX + 2] = ":";
+    char letters[2 * OPTIONS_MAX + 2] = ":", word[8];
     size_t n_options = n_own + sizeof common / sizeof common[0], n_letters = 1;
     int c;
 
@@ -138,7 +153,7 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
         const struct ctl_option *option = NULL;
 
         if (c == ':') {
-            return ctl_usage(command, "option '%s' needs a value", argv[optind - 1]);
+            return ctl_usage(command, "option '%s' needs a value", option_word(word, argv));
         }
         for (size_t i = 0; i < n_options; i++) {
             if (c == (int)(256 + i) || (options[i].letter != '\0' && c == options[i].letter)) {
@@ -146,7 +161,7 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
             }
         }
         if (option == NULL) {
-            return option_unknown(command, options, n_options, argv[optind - 1]);
+            return option_unknown(command, options, n_options, option_word(word, argv));
         }
         if (option_set(command, option, optarg) != CTL_OK) {
             return CTL_USAGE;
