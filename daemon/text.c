@@ -1,7 +1,5 @@
 /*
  * Text: keys of samples, paths and messages come from files and clients; JSON must be UTF-8.
- *
- * Invalid bytes are replaced one by one by U+FFFD, as decoders do; NUL also, since C strings end there.
  */
 #include "daemon/text.h"
 
@@ -9,48 +7,18 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include "proto/frame.h"
 #include "proto/json.h"
 
-/* Length of the valid UTF-8 sequence at p (RFC 3629), 0 if it is none. */
-static size_t text_sequence(const uint8_t *p, size_t bytes) {
-    size_t n = p[0] < 0x80                     ? 1
-               : (p[0] >= 0xc2 && p[0] < 0xe0) ? 2
-               : (p[0] & 0xf0) == 0xe0         ? 3
-               : (p[0] >= 0xf0 && p[0] < 0xf5) ? 4
-                                               : 0;
-
-    if (n == 0 || n > bytes || p[0] == 0) {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f)) {
-        return 0;
-    }
-    return n;
-}
-
 void ambd_json_add_text(cJSON *object, const char *key, const char *text, size_t bytes) {
-    const uint8_t *p = (const uint8_t *)text;
-    char *clean = amb_malloc(3 * bytes + 1), *out = clean;
+    char *clean = amb_malloc(3 * bytes + 1);
 
     if (clean == NULL) {
         ambp_json_note_hole();
         return;
     }
-    for (size_t i = 0; i < bytes;) {
-        size_t n = text_sequence(p + i, bytes - i);
-
-        memcpy(out, n > 0 ? text + i : "\xef\xbf\xbd", n > 0 ? n : 3);
-        out += n > 0 ? n : 3;
-        i += n > 0 ? n : 1;
-    }
-    *out = '\0';
+    amb_utf8_store(clean, 3 * bytes + 1, text, bytes);
     ambp_json_add_item(object, key, cJSON_CreateString(clean));
     amb_free(clean);
 }

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 struct grammar {
     const char *p, *end, *start;
     unsigned depth, depth_max;
@@ -133,34 +135,11 @@ static bool grammar_escape(struct grammar *g) {
     return true;
 }
 
-/* One character of more than one byte: Unicode 15, table 3-7. */
-static bool grammar_utf8(struct grammar *g) {
-    const uint8_t *p = (const uint8_t *)g->p;
-    uint8_t low = 0x80, high = 0xBF;
-    size_t n;
+static bool grammar_character(struct grammar *g) {
+    size_t n = amb_utf8_peek(g->p, (size_t)(g->end - g->p));
 
-    if (p[0] >= 0xC2 && p[0] <= 0xDF) {
-        n = 2;
-    } else if (p[0] >= 0xE0 && p[0] <= 0xEF) {
-        n = 3;
-        low = p[0] == 0xE0 ? 0xA0 : 0x80;
-        high = p[0] == 0xED ? 0x9F : 0xBF;
-    } else if (p[0] >= 0xF0 && p[0] <= 0xF4) {
-        n = 4;
-        low = p[0] == 0xF0 ? 0x90 : 0x80;
-        high = p[0] == 0xF4 ? 0x8F : 0xBF;
-    } else {
-        return grammar_fail(g, "a string that is not UTF-8");
-    }
-    for (size_t i = 1; i < n; i++) {
-        if (p + i >= (const uint8_t *)g->end || p[i] < low || p[i] > high) {
-            return grammar_fail(g, "a string that is not UTF-8");
-        }
-        low = 0x80;
-        high = 0xBF;
-    }
     g->p += n;
-    return true;
+    return n > 0 || grammar_fail(g, "a string that is not UTF-8");
 }
 
 static bool grammar_string(struct grammar *g) {
@@ -176,7 +155,7 @@ static bool grammar_string(struct grammar *g) {
                 return false;
             }
         } else if (c >= 0x80) {
-            if (!grammar_utf8(g)) {
+            if (!grammar_character(g)) {
                 return false;
             }
         } else if (c < 0x20) {

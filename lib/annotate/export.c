@@ -19,40 +19,25 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 
 #define EXPORT_PIECE_BYTES (1u << 20) /* written at a time; not tuned */
 #define EXPORT_NUMBER_BYTES 32u       /* "-3.40282347e+38" and some */
 
-/* Length of the UTF-8 sequence at p, or 0 where it is none (RFC 3629). */
-static size_t utf8_bytes(const uint8_t *p, size_t bytes) {
-    const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
-
-    if (n > bytes || (n == 3 && p[0] == 0xE0 && p[1] < 0xA0) || (n == 3 && p[0] == 0xED && p[1] >= 0xA0) ||
-        (n == 4 && p[0] == 0xF0 && p[1] < 0x90) || (n == 4 && p[0] == 0xF4 && p[1] >= 0x90)) {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    return n;
-}
-
 static int export_push_text(struct amb_buf *out, const char *text, size_t bytes) {
-    const uint8_t *p = (const uint8_t *)text;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < bytes;) {
-        const size_t n = utf8_bytes(p + i, bytes - i);
+        const unsigned char c = (unsigned char)text[i];
+        const size_t n = amb_utf8_peek(text + i, bytes - i);
         char escape[8];
 
-        if (n == 0 || p[i] < 0x20 || p[i] == '"' || p[i] == '\\') {
-            snprintf(escape, sizeof escape, n == 0 ? "\\udc%02x" : "\\u00%02x", (unsigned)p[i]);
+        if (n == 0 || c < 0x20 || c == '"' || c == '\\') {
+            snprintf(escape, sizeof escape, n == 0 ? "\\udc%02x" : "\\u00%02x", (unsigned)c);
             r = amb_buf_push(out, escape, 6);
             i++;
         } else {
-            r = amb_buf_push(out, p + i, n);
+            r = amb_buf_push(out, text + i, n);
             i += n;
         }
     }
