@@ -31,18 +31,19 @@ AWKWARD = {1: "ключ-" + "я" * 60, 2: "x" + "ключ-" * 20, 3: "bad\udcff\
 
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory):
-    """Keys that are long, in other scripts, and not UTF-8; job 1 has annotated all of them and kept the curves."""
+    """Keys that are long, in other scripts, and not UTF-8; job 1 has annotated these and kept their curves, and no others,
+    which may be used at every noise level."""
     folder = tmp_path_factory.mktemp("annotated")
-    rows = [datasets.sample(i) for i in range(24)]
+    rows = [datasets.sample(i, cls=b"1" if i in AWKWARD else b"0") for i in range(24)]
     datasets.write_tar(folder / "a.tar", [(AWKWARD.get(i, key), members) for i, (key, members) in enumerate(rows)])
     with ambientd.start(folder / "a.tar", size=16, state_dir=folder / "state", jobs_share=True) as server:
-        ok(server, "annotate", "--model", "fake:edge", "--curves", "--follow")
+        ok(server, "annotate", "--model", "fake:edge", "--where", "label=1", "--curves", "--follow")
         server.folder = folder
         yield server
 
 
 def ctl(server, *arguments):
-    done = subprocess.run([CTL, arguments[0], "--socket", server.address, *map(str, arguments[1:])], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([CTL, *map(str, arguments), "--socket", server.address], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -156,6 +157,21 @@ def test_preview_writes_a_picture(server, tmp_path):
     image = Image.open(tmp_path / "p.png").convert("RGB")
     assert image.width > 400 and image.height > 600
     assert len(image.getcolors(1 << 24)) > 1000  # pictures, not a blank page
+
+
+def test_pictures_name_samples_of_any_key(annotated, tmp_path):
+    """Cut between characters, and what is no character replaced: cairo draws nothing of a text that is not UTF-8."""
+    ok(annotated, "preview", "-o", tmp_path / "p.png", "--count", 96, "--policy", "uniform")
+    assert "5 pictures written" in ok(annotated, "annotations", "grid", "-o", tmp_path / "g.png")
+    for i in AWKWARD:
+        ok(annotated, "annotations", "show", f"#{i}", "-o", tmp_path / f"{i}.png")
+    assert all(Image.open(path).width > 400 for path in tmp_path.glob("*.png")) and len(list(tmp_path.iterdir())) == 7
+
+
+def test_picture_that_cannot_be_written_says_why(annotated):
+    for command in (["preview", "--count", 2], ["annotations", "grid"], ["annotations", "show", "#1"]):
+        status, _, err = ctl(annotated, *command, "-o", "/dev/full")
+        assert status == 1 and err == "ambientctl: cannot write /dev/full: No space left on device\n"
 
 
 def test_quarantine_lists_and_exports(server, tmp_path):

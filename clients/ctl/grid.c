@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "clients/ctl/annotations.h"
 #include "clients/ctl/columns.h"
 #include "clients/ctl/page.h"
@@ -79,6 +80,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
     image.width = (uint32_t)ctl_get_number(reply, "width");
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(reply, "rows")) {
         struct page_cell *cell = &grid->cells[i];
+        const char *key = ctl_get_string(row, "key");
         size_t bytes = 0, index = (size_t)ctl_get_number(row, "index");
 
         grid->data[i] = ctl_base64_load(&bytes, ctl_get_string(row, "u8"));
@@ -86,7 +88,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
         cell->image.data =
             bytes == (size_t)image.channels * image.height * image.width && bytes > 0 ? grid->data[i] : NULL;
         snprintf(cell->caption, sizeof cell->caption, "%.3g", index < columns->n ? (double)columns->sigma_min[index] : 0.0);
-        snprintf(cell->key, sizeof cell->key, "%.60s", ctl_get_string(row, "key"));
+        amb_utf8_store(cell->key, sizeof cell->key, key, strlen(key));
         i++;
     }
     return CTL_OK;

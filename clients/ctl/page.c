@@ -45,12 +45,13 @@ static int page_end(cairo_t *cr, cairo_surface_t *surface, const char *path, str
     int r = 0;
 
     cairo_destroy(cr);
+    errno = 0; /* drawing leaves one behind, of fonts that it looked for */
     if (status == CAIRO_STATUS_SUCCESS) {
-        errno = 0;
         status = cairo_surface_write_to_png(surface, path);
     }
     if (status != CAIRO_STATUS_SUCCESS) {
-        r = amb_fail(err, errno != 0 ? -errno : -EIO, "%s: %s", path, errno != 0 ? strerror(errno) : cairo_status_to_string(status));
+        r = amb_fail(err, errno != 0 ? -errno : -EIO, "cannot write %s: %s", path,
+                     errno != 0 ? strerror(errno) : cairo_status_to_string(status));
     }
     cairo_surface_destroy(surface);
     return r;

@@ -140,13 +140,15 @@ int picture_store(const char *path, const char *title, const struct picture_colu
 
     picture_draw(cr, title, columns, count, per_band);
     status = cairo_status(cr);
+    errno = 0; /* drawing leaves one behind, of fonts that it looked for */
     if (status == CAIRO_STATUS_SUCCESS) {
         status = cairo_surface_write_to_png(page, path);
     }
     cairo_destroy(cr);
     cairo_surface_destroy(page);
     if (status != CAIRO_STATUS_SUCCESS) {
-        return amb_fail(err, -EIO, "cannot write %s: %s", path, cairo_status_to_string(status));
+        return amb_fail(err, errno != 0 ? -errno : -EIO, "cannot write %s: %s", path,
+                        errno != 0 ? strerror(errno) : cairo_status_to_string(status));
     }
     return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "clients/ctl/ctl.h"
 #include "clients/ctl/picture.h"
 
@@ -42,6 +43,7 @@ static void preview_column(struct picture_column *out, const struct ambient_batc
     static const char *const fields[PICTURE_ROWS] = {"x0", "x_tn", "x_t"};
     double s_t = (double)preview_value("s_t", i), s_tn = (double)preview_value("s_tn", i);
     bool ve = strcmp(process, "ve") == 0;
+    struct ambient_array keys;
     int64_t key_bytes = 0;
     const char *key = ambient_batch_cell(batch, "key", i, &key_bytes);
 
@@ -59,7 +61,8 @@ static void preview_column(struct picture_column *out, const struct ambient_batc
     out->gain[2] = ve ? 1 / sqrt(1 + s_t * s_t) : 1;
     snprintf(out->lines[0], sizeof out->lines[0], "sigma_t %.3g", (double)preview_value("sigma_t", i));
     snprintf(out->lines[1], sizeof out->lines[1], "sigma_tn %.3g", (double)preview_value("sigma_tn", i));
-    snprintf(out->lines[2], sizeof out->lines[2], "%.*s", (int)(key_bytes < 40 ? key_bytes : 40), key);
+    ambient_batch_data(batch, "key", &keys);
+    amb_utf8_store(out->lines[2], sizeof out->lines[2], key, (size_t)key_bytes < keys.row_bytes ? (size_t)key_bytes : keys.row_bytes);
 }
 
 static int preview_draw(const struct preview *preview, const struct ambient_batch *batch) {

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "clients/ctl/annotations.h"
 #include "clients/ctl/columns.h"
 #include "clients/ctl/page.h"
@@ -137,8 +138,9 @@ static int picture_load(struct page_image *out, uint8_t **data, struct ctl *ctl,
 static int show_store(struct ctl *ctl, const char *path, const cJSON *reply, const struct curve *curve, double sigma_min,
                       const cJSON *record) {
     AMB_CLEANUP(amb_freep) uint8_t *data = NULL;
+    const char *key = ctl_get_string(reply, "key");
     struct amb_error err = AMB_ERROR_NULL;
-    char title[200], subtitle[200];
+    char title[121], subtitle[200];
     struct page_curve page = {
         .title = title,
         .subtitle = subtitle,
@@ -151,7 +153,7 @@ static int show_store(struct ctl *ctl, const char *path, const cJSON *reply, con
         .hi = number_or(record, "hi", NAN),
     };
 
-    snprintf(title, sizeof title, "%.120s", ctl_get_string(reply, "key"));
+    amb_utf8_store(title, sizeof title, key, strlen(key));
     snprintf(subtitle, sizeof subtitle, "how likely the classifier finds it of low quality, by noise level; %.0f evaluations",
              ctl_get_number(record, "evaluations"));
     if (picture_load(&page.image, &data, ctl, ctl_get_number(reply, "index")) != CTL_OK) {

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "clients/ctl/ctl.h"
 
 static void status_server(const cJSON *server) {
@@ -159,17 +160,19 @@ static void status_sessions(const cJSON *sessions) {
     printf("\n%4s  %-22s %-8s %-7s %9s %6s %12s %10s %9s %9s\n", "id", "client", "pid", "rank", "step", "slots",
            "images", "bytes", "client", "fill");
     cJSON_ArrayForEach(session, sessions) {
-        char rank[CTL_TEXT_BYTES], slots[CTL_TEXT_BYTES], images[CTL_TEXT_BYTES], bytes[CTL_TEXT_BYTES],
+        const char *name = ctl_get_string(session, "client");
+        char client[23], rank[CTL_TEXT_BYTES], slots[CTL_TEXT_BYTES], images[CTL_TEXT_BYTES], bytes[CTL_TEXT_BYTES],
             wait_client[CTL_TEXT_BYTES], wait_fill[CTL_TEXT_BYTES];
 
         if (ctl_get_number(session, "slots") <= 0) {
             continue; /* somebody who only asks, as we do */
         }
+        amb_utf8_store(client, sizeof client, name, strlen(name));
         snprintf(rank, sizeof rank, "%.0f/%.0f", ctl_get_number(session, "rank"), ctl_get_number(session, "world_size"));
         snprintf(slots, sizeof slots, "%.0f/%.0f", ctl_get_number(session, "slots_lent"),
                  ctl_get_number(session, "slots"));
-        printf("%4.0f  %-22.22s %-8.0f %-7s %9.0f %6s %12s %10s %9s %9s\n", ctl_get_number(session, "id"),
-               ctl_get_string(session, "client"), ctl_get_number(session, "pid"), rank, ctl_get_number(session, "step"),
+        printf("%4.0f  %-22s %-8.0f %-7s %9.0f %6s %12s %10s %9s %9s\n", ctl_get_number(session, "id"),
+               client, ctl_get_number(session, "pid"), rank, ctl_get_number(session, "step"),
                slots, ctl_text_count(images, ctl_get_number(session, "images")),
                ctl_text_bytes(bytes, ctl_get_number(session, "bytes")),
                ctl_text_seconds(wait_client, ctl_get_number(session, "wait_client_s")),
