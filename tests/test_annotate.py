@@ -435,6 +435,8 @@ def test_verify_reports_damage_with_its_place(served, tmp_path):
     one = served()
     done = ctl(one, "annotations", "verify", check=False)
     assert done.returncode == 1 and "DAMAGED" in done.stdout and "offset" in done.stdout
+    done = ctl(one, "annotations", "verify", "--json", check=False)
+    assert done.returncode == 1 and json.loads(done.stdout)["damaged"] > 0
     assert "store.damaged" in one.log()
     row = wait(one, annotate(one))  # what was lost is done again, the rest is served
     assert row["state"] == "done" and (columns(one)["min_origin"] == 3).all()

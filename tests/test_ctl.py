@@ -42,8 +42,8 @@ def annotated(tmp_path_factory):
         yield server
 
 
-def ctl(server, *arguments):
-    done = subprocess.run([CTL, *map(str, arguments), "--socket", server.address], capture_output=True, text=True, timeout=60)
+def ctl(server, *arguments, cwd=None):
+    done = subprocess.run([CTL, *map(str, arguments), "--socket", server.address], capture_output=True, text=True, timeout=60, cwd=cwd)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -162,7 +162,7 @@ def test_preview_writes_a_picture(server, tmp_path):
 def test_pictures_name_samples_of_any_key(annotated, tmp_path):
     """Cut between characters, and what is no character replaced: cairo draws nothing of a text that is not UTF-8."""
     ok(annotated, "preview", "-o", tmp_path / "p.png", "--count", 96, "--policy", "uniform")
-    assert "5 pictures written" in ok(annotated, "annotations", "grid", "-o", tmp_path / "g.png")
+    assert "5 images written" in ok(annotated, "annotations", "grid", "-o", tmp_path / "g.png")
     for i in AWKWARD:
         ok(annotated, "annotations", "show", f"#{i}", "-o", tmp_path / f"{i}.png")
     assert all(Image.open(path).width > 400 for path in tmp_path.glob("*.png")) and len(list(tmp_path.iterdir())) == 7
@@ -218,6 +218,55 @@ def test_state_says_whether_it_resumes(server, tmp_path):
     assert status == 1 and "can be resumed here only if" in out
     (tmp_path / "s.json").write_text("{}")
     assert ctl(server, "state", tmp_path / "s.json")[0] == 1
+
+
+JSON_COMMANDS = [
+    ["status"], ["ls"], ["sample", "#1"], ["coverage", "--points", 3], ["quarantine", "--export", "exclude"], ["generations"], ["ping"],
+    ["preview", "-n", 2, "-o", "preview.png"], ["reload", "--check"], ["import", "lines"], ["state", "state"], ["state", "state", "--offline"],
+    ["jobs"], ["job", "follow", 1], ["annotate", "-m", "fake:edge", "--dry-run"],
+    ["annotations", "stats"], ["annotations", "show", "#1"], ["annotations", "show", "#1", "-o", "curve.png"],
+    ["annotations", "grid", "-o", "grid.png"], ["annotations", "export", "export.jsonl"], ["annotations", "verify"], ["annotations", "mint"],
+]
+JSON_FAILURES = [["state", "other"], ["annotate", "-m", "fake:nosuch", "--follow"], ["annotations", "show", "#0", "-o", "none.png"]]
+
+
+@pytest.fixture(scope="module")
+def folders(annotated):
+    """One for text and one for JSON, with what the commands read."""
+    with ambientd.Loader(annotated.address, batch_size=8, steps=1) as loader:
+        state = next(iter(loader)).state
+    for folder in (annotated.folder / "text", annotated.folder / "json"):
+        folder.mkdir()
+        (folder / "lines").write_text('{"key": "000020", "sigma_min": 2.5}\n')
+        (folder / "state").write_text(json.dumps(state))
+        (folder / "other").write_text(json.dumps(state | {"dataset": "0" * 32}))
+    return annotated.folder / "text", annotated.folder / "json"
+
+
+@pytest.mark.parametrize("arguments", JSON_COMMANDS + JSON_FAILURES, ids=lambda words: "-".join(map(str, words)))
+def test_json_is_all_that_is_printed_and_changes_nothing_else(annotated, folders, arguments):
+    """With --json: the same exit status, and the file that the last word names, if it is written."""
+    text, in_json = (ctl(annotated, *arguments, *more, cwd=folder) for more, folder in zip(([], ["--json"]), folders))
+    assert text[0] == in_json[0] == int(arguments in JSON_FAILURES), (text, in_json)
+    assert all(json.loads(line) is not None for line in in_json[1].splitlines())
+    assert in_json[1] or in_json[2]
+    written = [(folder / str(arguments[-1])).exists() for folder in folders]
+    assert written[0] == written[1]
+
+
+def test_json_of_a_job_is_the_job_until_it_ends(annotated):
+    status, out, _ = ctl(annotated, "annotate", "-m", "fake:nosuch", "--follow", "--json")
+    jobs = [json.loads(line) for line in out.splitlines()]
+    assert status == 1 and len({job["id"] for job in jobs}) == 1 and jobs[-1]["state"] == "failed"
+    job = json.loads(ok(annotated, "job", "follow", 1, "--json"))
+    assert (job["id"], job["state"]) == (1, "done")
+
+
+def test_json_of_a_state_says_whether_it_resumes(annotated, folders):
+    assert json.loads(ok(annotated, "state", folders[0] / "state", "--json"))["resumes"]
+    said = json.loads(ctl(annotated, "state", folders[0] / "other", "--json")[1])
+    assert said["known"] == {"dataset": False, "annotations": True} and not said["resumes"]
+    assert said["state"] == json.loads((folders[0] / "other").read_text())
 
 
 def test_ping(server):

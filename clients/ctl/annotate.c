@@ -136,16 +136,16 @@ static int annotate_send(struct ctl *ctl, cJSON *request, bool dry_run, bool fol
     if (ctl_ask(&reply, ctl, "ANNOTATE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply == NULL) {
-        return CTL_OK;
+    job = cJSON_GetObjectItemCaseSensitive(reply, "job");
+    if (follow && !dry_run) {
+        return ctl_follow(ctl, ctl_get_number(job, "id"));
+    }
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
     if (dry_run) {
         dry_run_print(reply);
         return CTL_OK;
-    }
-    job = cJSON_GetObjectItemCaseSensitive(reply, "job");
-    if (follow) {
-        return ctl_follow(ctl, ctl_get_number(job, "id"));
     }
     printf("job %.0f is %s; `ambientctl job follow %.0f` shows its progress\n", ctl_get_number(job, "id"),
            ctl_get_string(job, "state"), ctl_get_number(job, "id"));

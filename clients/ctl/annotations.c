@@ -114,9 +114,10 @@ static int run_stats(struct ctl *ctl, const struct ctl_command *command, int arg
     if (ctl_ask(&reply, ctl, "STATS", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        stats_print(reply, by);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    stats_print(reply, by);
     return CTL_OK;
 }
 
@@ -157,7 +158,7 @@ static int run_export(struct ctl *ctl, const struct ctl_command *command, int ar
         {"toolbox", 0, NULL, "infinite sigmas as 300.0, as the Python toolbox reads them", CTL_FLAG, &toolbox},
     };
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    char path[PATH_MAX];
+    char path[PATH_MAX], count[CTL_TEXT_BYTES];
     cJSON *request;
     int r = ctl_parse(ctl, command, options, COUNT(options), 1, argc, argv);
 
@@ -173,11 +174,10 @@ static int run_export(struct ctl *ctl, const struct ctl_command *command, int ar
     if (ctl_ask(&reply, ctl, "EXPORT", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        char count[CTL_TEXT_BYTES];
-
-        printf("%s lines written to %s\n", ctl_text_count(count, ctl_get_number(reply, "lines")), ctl_get_string(reply, "path"));
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    printf("%s lines written to %s\n", ctl_text_count(count, ctl_get_number(reply, "lines")), ctl_get_string(reply, "path"));
     return CTL_OK;
 }
 
@@ -188,7 +188,7 @@ static int run_import(struct ctl *ctl, const struct ctl_command *command, int ar
 
 static int run_merge(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    char path[PATH_MAX];
+    char path[PATH_MAX], a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
     cJSON *request;
     int r = ctl_parse(ctl, command, NULL, 0, 1, argc, argv);
 
@@ -203,13 +203,12 @@ static int run_merge(struct ctl *ctl, const struct ctl_command *command, int arg
     if (ctl_ask(&reply, ctl, "MERGE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
-
-        printf("%s records of our samples found, %s taken over, %s curves\n", ctl_text_count(a, ctl_get_number(reply, "records")),
-               ctl_text_count(b, ctl_get_number(reply, "taken")), ctl_text_count(c, ctl_get_number(reply, "curves")));
-        generation_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    printf("%s records of our samples found, %s taken over, %s curves\n", ctl_text_count(a, ctl_get_number(reply, "records")),
+           ctl_text_count(b, ctl_get_number(reply, "taken")), ctl_text_count(c, ctl_get_number(reply, "curves")));
+    generation_print(reply);
     return CTL_OK;
 }
 
@@ -223,26 +222,16 @@ static int run_mint(struct ctl *ctl, const struct ctl_command *command, int argc
     if (ctl_ask(&reply, ctl, "MINT", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        generation_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    generation_print(reply);
     return CTL_OK;
 }
 
-static int run_verify(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
-    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+static void verify_print(const cJSON *reply) {
     char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
-    int r = ctl_parse(ctl, command, NULL, 0, 0, argc, argv);
 
-    if (r >= 0) {
-        return r;
-    }
-    if (ctl_ask(&reply, ctl, "VERIFY", NULL) != CTL_OK) {
-        return CTL_FAILED;
-    }
-    if (reply == NULL) {
-        return CTL_OK;
-    }
     printf("%s records, %.0f generations; table %s, journal %s\n", ctl_text_count(a, ctl_get_number(reply, "records")),
            ctl_get_number(reply, "generations"), ctl_text_bytes(b, ctl_get_number(reply, "table_bytes")),
            ctl_text_bytes(c, ctl_get_number(reply, "journal_bytes")));
@@ -251,10 +240,27 @@ static int run_verify(struct ctl *ctl, const struct ctl_command *command, int ar
     }
     if (ctl_get_number(reply, "damaged") > 0) {
         printf("DAMAGED in %.0f places, the first: %s\n", ctl_get_number(reply, "damaged"), ctl_get_string(reply, "first_damage"));
+    } else {
+        printf("every record is whole\n");
+    }
+}
+
+static int run_verify(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+    int r = ctl_parse(ctl, command, NULL, 0, 0, argc, argv);
+
+    if (r >= 0) {
+        return r;
+    }
+    if (ctl_ask(&reply, ctl, "VERIFY", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
-    printf("every record is whole\n");
-    return CTL_OK;
+    r = ctl_get_number(reply, "damaged") > 0 ? CTL_FAILED : CTL_OK;
+    if (ctl->json) {
+        return ctl_print_json(reply) == CTL_OK ? r : CTL_FAILED;
+    }
+    verify_print(reply);
+    return r;
 }
 
 /* The table */

@@ -46,13 +46,10 @@ static uint64_t bench_sum(const uint8_t *data, size_t bytes) {
 static void bench_stalls(struct ctl *ctl, double elapsed) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *status = NULL;
     const cJSON *session;
-    bool json = ctl->json;
 
-    ctl->json = false;
     if (ctl_ask(&status, ctl, "STATUS", NULL) != CTL_OK) {
         return;
     }
-    ctl->json = json;
     cJSON_ArrayForEach(session, cJSON_GetObjectItemCaseSensitive(status, "sessions")) {
         static const char *const rows[][2] = {
             {"wait_fill_s", "waited for the daemon"},

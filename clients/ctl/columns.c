@@ -102,8 +102,7 @@ int ctl_columns_load(struct ctl_columns *out, struct ctl *ctl) {
         size_t before = out->n;
 
         ambp_json_add_u64(request, "start", out->n);
-        if (ctl_ask(&reply, ctl, "ANNOTATIONS", request) != CTL_OK || reply == NULL ||
-            columns_append(out, reply) != CTL_OK) {
+        if (ctl_ask(&reply, ctl, "ANNOTATIONS", request) != CTL_OK || columns_append(out, reply) != CTL_OK) {
             return CTL_FAILED;
         }
         total = ctl_get_number(reply, "total");

@@ -69,14 +69,16 @@ const struct ctl_command ctl_commands[] = {
      "A job waits where there is no room on the disk, and goes on by itself.", "ambientctl jobs", ctl_run_jobs},
     {"job", "ACTION ID", "follow, pause, resume, cancel a job, or change its priority",
      "ACTION is follow, pause, resume, cancel or priority. A paused job keeps what it found; a cancelled one too, but\n"
-     "it is over. The job of the highest priority of a dataset runs.",
+     "it is over. The job of the highest priority of a dataset runs. follow ends with the job, exit status 1 where that\n"
+     "failed or was cancelled; with --json it prints the job every 5 s and at its end.",
      "ambientctl job follow 3\n    ambientctl job pause 3\n    ambientctl job priority 3 --priority 10", ctl_run_job},
     {"bench", "", "stream at full speed: images/s, GB/s, stalls by cause",
      "Subscribes like a trainer, reads every byte of each batch once, and says where the time went.",
      "ambientctl bench\n    ambientctl bench --batch-size 64 --fields x_t,sigma_t --seconds 10", ctl_run_bench},
     {"state", "FILE", "what a saved stream state says, and whether it can be resumed here",
      "FILE is JSON as batch.state or Loader.state_dict() give it; - is standard input. Compared with the daemon's\n"
-     "fingerprints, unless --offline.",
+     "fingerprints, unless --offline; exit status 1 where it lacks one. With --json: the state, which of its two\n"
+     "fingerprints are known, and whether it resumes.",
      "ambientctl state checkpoint-state.json", ctl_run_state},
     {"ping", "", "round trips to the daemon",
      "Prints the time of each round trip; exit status 1 if the daemon does not answer.", "ambientctl ping --count 5",
@@ -135,13 +137,33 @@ int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request) {
     if (ambient_call(&reply, ctl->client, type, text, &err) < 0) {
         return ctl_fail(&err);
     }
-    if (ctl->json) {
-        puts(reply);
-        return CTL_OK;
-    }
     if (ambp_json_decode(out, reply, strlen(reply), AMBP_JSON_DEPTH_MAX, &bad) < 0) {
         fprintf(stderr, "ambientctl: the daemon's answer: %s\n", bad.message);
         return CTL_FAILED;
     }
     return CTL_OK;
+}
+
+int ctl_print_json(const cJSON *json) {
+    AMB_CLEANUP(amb_freep) char *text = cJSON_PrintUnformatted(json);
+
+    if (text == NULL) {
+        fprintf(stderr, "ambientctl: no memory to print an answer\n");
+        return CTL_FAILED;
+    }
+    puts(text);
+    return fflush(stdout) == 0 ? CTL_OK : CTL_FAILED; /* main says why */
+}
+
+int ctl_print_picture(const struct ctl *ctl, const char *path, size_t n_images) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
+
+    if (!ctl->json) {
+        printf("%zu images written to %s\n", n_images, path);
+        return CTL_OK;
+    }
+    json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "path", path);
+    cJSON_AddNumberToObject(json, "images", (double)n_images);
+    return ctl_print_json(json);
 }

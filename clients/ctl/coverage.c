@@ -53,8 +53,9 @@ int ctl_run_coverage(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "COVERAGE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        coverage_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    coverage_print(reply);
     return CTL_OK;
 }

@@ -16,7 +16,7 @@ enum ctl_exit {
 struct ctl {
     const char *socket;  /* NULL: default */
     const char *dataset; /* NULL: the only one */
-    bool json;           /* print the daemon's answer as it came */
+    bool json;           /* stdout is for programs: JSON, one value a line, and nothing else */
     struct ambient_client *client;
 };
 
@@ -69,14 +69,20 @@ int ctl_usage(const struct ctl_command *command, const char *fmt, ...) __attribu
 int ctl_connect(struct ctl *ctl);
 
 /**
- * Ask and parse. With --json the answer is printed and *out left NULL: the caller returns CTL_OK then.
+ * Ask and parse; nothing is printed.
  *
  * request: JSON object, consumed; the dataset is added to it. NULL: {}.
  */
 int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request);
 
+/* What --json prints in the place of text: one line, which leaves at once. CTL_OK or CTL_FAILED. */
+int ctl_print_json(const cJSON *json);
+
 /* Add the sample that `word` names, a key or #N, to a request; CTL_OK, or CTL_USAGE with a message. */
 int ctl_sample_add(cJSON *request, const struct ctl_command *command, const char *word);
+
+/* Of a PNG with so many images that was written to `path`. CTL_OK or CTL_FAILED. */
+int ctl_print_picture(const struct ctl *ctl, const char *path, size_t n_images);
 
 /* "12,345"; "1.5 GiB"; "3 min 5 s". Each writes into out (32 bytes) and returns it. */
 #define CTL_TEXT_BYTES 32

@@ -72,7 +72,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
     for (size_t k = 0; k < n_cells; k++) {
         ambp_json_add_item(list, NULL, cJSON_CreateNumber(grid->order[grid_pick(grid, k, n_cells)]));
     }
-    if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK || reply == NULL) {
+    if (ctl_ask(&reply, ctl, "PICTURES", request) != CTL_OK) {
         return CTL_FAILED;
     }
     image.channels = (uint32_t)ctl_get_number(reply, "channels");
@@ -94,7 +94,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
     return CTL_OK;
 }
 
-static int grid_store(struct grid *grid, const struct ctl_columns *columns, const char *path, size_t n_cells, size_t n_columns) {
+static int grid_store(struct ctl *ctl, struct grid *grid, const struct ctl_columns *columns, const char *path, size_t n_cells, size_t n_columns) {
     const size_t n_rows = (n_cells + n_columns - 1) / n_columns;
     struct amb_error err = AMB_ERROR_NULL;
     char subtitle[160];
@@ -121,8 +121,7 @@ static int grid_store(struct grid *grid, const struct ctl_columns *columns, cons
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
-    printf("%zu pictures written to %s\n", n_cells, path);
-    return CTL_OK;
+    return ctl_print_picture(ctl, path, n_cells);
 }
 
 int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
@@ -146,7 +145,6 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
     if (path == NULL) {
         return ctl_usage(command, "no --output FILE");
     }
-    ctl->json = false; /* the answer is a picture */
     if (ctl_columns_load(&columns, ctl) != CTL_OK) {
         return CTL_FAILED;
     }
@@ -161,5 +159,5 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
     }
     n_cells = grid->n < rows * n_columns ? grid->n : (size_t)(rows * n_columns);
     r = grid_fetch(grid, ctl, &columns, n_cells);
-    return r != CTL_OK ? r : grid_store(grid, &columns, path, n_cells, (size_t)n_columns);
+    return r != CTL_OK ? r : grid_store(ctl, grid, &columns, path, n_cells, (size_t)n_columns);
 }

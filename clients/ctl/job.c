@@ -67,6 +67,18 @@ static bool job_is_over(const cJSON *job) {
     return strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0;
 }
 
+static int progress_show(const struct ctl *ctl, const cJSON *job, bool terminal) {
+    if (ctl->json) {
+        return ctl_print_json(job);
+    }
+    progress_print(job, terminal);
+    if (job_is_over(job)) {
+        fprintf(stderr, "%s", terminal ? "\n" : "");
+        summary_print(job);
+    }
+    return CTL_OK;
+}
+
 static cJSON *job_find(cJSON *reply, double id) {
     cJSON *job;
 
@@ -80,7 +92,7 @@ static cJSON *job_find(cJSON *reply, double id) {
 
 int ctl_follow(struct ctl *ctl, double id) {
     const struct timespec pause = {0, 250000000};
-    const bool terminal = isatty(STDERR_FILENO);
+    const bool terminal = !ctl->json && isatty(STDERR_FILENO);
     struct sigaction action = {.sa_handler = follow_on_signal};
     time_t last = 0;
 
@@ -92,24 +104,25 @@ int ctl_follow(struct ctl *ctl, double id) {
         if (ctl_ask(&reply, ctl, "JOBS", NULL) != CTL_OK) {
             return CTL_FAILED;
         }
-        job = reply != NULL ? job_find(reply, id) : NULL;
+        job = job_find(reply, id);
         if (job == NULL) {
             fprintf(stderr, "ambientctl: the daemon has no job %.0f; `ambientctl jobs` lists them\n", id);
             return CTL_FAILED;
         }
         if (terminal || time(NULL) - last >= LINE_SECONDS || job_is_over(job)) {
-            progress_print(job, terminal);
+            if (progress_show(ctl, job, terminal) != CTL_OK) {
+                return CTL_FAILED;
+            }
             last = time(NULL);
         }
         if (job_is_over(job)) {
-            fprintf(stderr, "%s", terminal ? "\n" : "");
-            summary_print(job);
             return strcmp(ctl_get_string(job, "state"), "done") == 0 ? CTL_OK : CTL_FAILED;
         }
         nanosleep(&pause, NULL);
     }
-    printf("%sjob %.0f goes on in the daemon; `ambientctl job follow %.0f` looks again, `ambientctl job cancel %.0f` ends it\n",
-           terminal ? "\n" : "", id, id, id);
+    fprintf(ctl->json ? stderr : stdout,
+            "%sjob %.0f goes on in the daemon; `ambientctl job follow %.0f` looks again, `ambientctl job cancel %.0f` ends it\n",
+            terminal ? "\n" : "", id, id, id);
     return CTL_OK;
 }
 
@@ -149,9 +162,10 @@ int ctl_run_jobs(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "JOBS", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        jobs_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    jobs_print(reply);
     return CTL_OK;
 }
 
@@ -190,9 +204,10 @@ int ctl_run_job(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "JOB", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        printf("job %.0f is %s, %.0f of %.0f samples done\n", ctl_get_number(reply, "id"), ctl_get_string(reply, "state"),
-               ctl_get_number(reply, "done"), ctl_get_number(reply, "total"));
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    printf("job %.0f is %s, %.0f of %.0f samples done\n", ctl_get_number(reply, "id"), ctl_get_string(reply, "state"),
+           ctl_get_number(reply, "done"), ctl_get_number(reply, "total"));
     return CTL_OK;
 }

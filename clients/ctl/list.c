@@ -71,8 +71,8 @@ int ctl_run_list(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "LIST", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply == NULL) {
-        return CTL_OK;
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
     list_rows(cJSON_GetObjectItemCaseSensitive(reply, "rows"));
     shown = (double)start + cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(reply, "rows"));
@@ -98,9 +98,16 @@ static int list_export(const cJSON *rows, const char *path) {
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
-    printf("%d samples written to %s; name it under `exclude` in the config to leave them out\n",
-           cJSON_GetArraySize(rows), path);
     return CTL_OK;
+}
+
+static void quarantine_print(const cJSON *rows) {
+    const cJSON *row;
+
+    cJSON_ArrayForEach(row, rows) {
+        printf("%s/%s\n    %s\n    in %s\n", ctl_get_string(row, "source"), ctl_get_string(row, "key"),
+               ctl_get_string(row, "reason"), ctl_get_string(row, "shard"));
+    }
 }
 
 int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
@@ -113,7 +120,7 @@ int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
         {"count", 'n', "N", "rows at the most, default 10,000", CTL_COUNT, &count},
     };
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    const cJSON *rows, *row;
+    const cJSON *rows;
     cJSON *request;
     int r = ctl_parse(ctl, command, options, sizeof options / sizeof options[0], 0, argc, argv);
 
@@ -126,16 +133,18 @@ int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "QUARANTINE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply == NULL) {
-        return CTL_OK;
-    }
     rows = cJSON_GetObjectItemCaseSensitive(reply, "rows");
-    if (path != NULL) {
-        return list_export(rows, path);
+    if (path != NULL && list_export(rows, path) != CTL_OK) {
+        return CTL_FAILED;
     }
-    cJSON_ArrayForEach(row, rows) {
-        printf("%s/%s\n    %s\n    in %s\n", ctl_get_string(row, "source"), ctl_get_string(row, "key"),
-               ctl_get_string(row, "reason"), ctl_get_string(row, "shard"));
+    if (ctl->json) {
+        return ctl_print_json(reply);
+    }
+    if (path != NULL) {
+        printf("%d samples written to %s; name it under `exclude` in the config to leave them out\n",
+               cJSON_GetArraySize(rows), path);
+    } else {
+        quarantine_print(rows);
     }
     printf("%.0f samples in quarantine\n", ctl_get_number(reply, "total"));
     return CTL_OK;
@@ -182,8 +191,8 @@ int ctl_run_generations(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "GENERATIONS", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply == NULL) {
-        return CTL_OK;
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
     generations_print(reply);
     return CTL_OK;

@@ -25,7 +25,7 @@ static void main_help(void) {
            "                        $XDG_RUNTIME_DIR/ambientd/ambientd.sock, else /run/ambientd/ambientd.sock\n"
            "                        for root, /tmp/ambientd-UID/ambientd.sock for others\n"
            "    -d, --dataset NAME  where the daemon serves several\n"
-           "    -j, --json          the answer as the daemon gave it\n"
+           "    -j, --json          answers as JSON, one a line, and nothing else\n"
            "    -h, --help\n"
            "    --version\n\n"
            "EXIT STATUS\n"

@@ -124,7 +124,7 @@ int ctl_parse(struct ctl *ctl, const struct ctl_command *command, const struct c
     const struct ctl_option common[] = {
         {"socket", 's', "PATH", "the daemon's socket", CTL_STRING, &ctl->socket},
         {"dataset", 'd', "NAME", "where the daemon serves several", CTL_STRING, &ctl->dataset},
-        {"json", 'j', NULL, "the answer as the daemon gave it", CTL_FLAG, &ctl->json},
+        {"json", 'j', NULL, "answers as JSON, one a line, and nothing else", CTL_FLAG, &ctl->json},
         {"help", 'h', NULL, "this page", CTL_FLAG, &help},
     };
     struct ctl_option options[OPTIONS_MAX];

@@ -18,6 +18,19 @@ static double ping_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static int ping_print(const struct ctl *ctl, double seconds) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
+
+    if (!ctl->json) {
+        printf("%s answered in %.3f ms\n", ambient_server(ctl->client), 1e3 * seconds);
+        return CTL_OK;
+    }
+    json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "server", ambient_server(ctl->client));
+    cJSON_AddNumberToObject(json, "seconds", seconds);
+    return ctl_print_json(json);
+}
+
 int ctl_run_ping(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("ping");
     uint64_t count = 3;
@@ -40,7 +53,9 @@ int ctl_run_ping(struct ctl *ctl, int argc, char **argv) {
         if (ambient_call(NULL, ctl->client, "PING", NULL, &err) < 0) {
             return ctl_fail(&err);
         }
-        printf("%s answered in %.3f ms\n", ambient_server(ctl->client), 1e3 * (ping_now() - began));
+        if (ping_print(ctl, ping_now() - began) != CTL_OK) {
+            return CTL_FAILED;
+        }
     }
     return CTL_OK;
 }
@@ -95,8 +110,9 @@ int ctl_run_import(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "IMPORT", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        import_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    import_print(reply);
     return CTL_OK;
 }

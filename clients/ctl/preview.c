@@ -65,7 +65,7 @@ static void preview_column(struct picture_column *out, const struct ambient_batc
     amb_utf8_store(out->lines[2], sizeof out->lines[2], key, (size_t)key_bytes < keys.row_bytes ? (size_t)key_bytes : keys.row_bytes);
 }
 
-static int preview_draw(const struct preview *preview, const struct ambient_batch *batch) {
+static int preview_draw(const struct ctl *ctl, const struct preview *preview, const struct ambient_batch *batch) {
     AMB_CLEANUP(amb_freep) struct picture_column *columns = amb_calloc(PREVIEW_MAX, sizeof *columns);
     uint32_t order[PREVIEW_MAX], count = ambient_batch_count(batch);
     struct amb_error err = AMB_ERROR_NULL;
@@ -89,8 +89,7 @@ static int preview_draw(const struct preview *preview, const struct ambient_batc
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
-    printf("%u images written to %s\n", count, preview->path);
-    return CTL_OK;
+    return ctl_print_picture(ctl, preview->path, count);
 }
 
 static int preview_stream(struct ctl *ctl, const struct preview *preview) {
@@ -120,7 +119,7 @@ static int preview_stream(struct ctl *ctl, const struct preview *preview) {
     if (r < 0) {
         return ctl_fail(&err);
     }
-    r = preview_draw(preview, batch);
+    r = preview_draw(ctl, preview, batch);
     ambient_batch_release(batch);
     return r;
 }

@@ -43,7 +43,7 @@ static void *watch_run(void *opaque) {
     while (poll(&stop, 1, WATCH_MS) == 0) {
         AMB_CLEANUP(ambp_json_deletep) cJSON *status = NULL;
 
-        if (ctl_ask(&status, &ctl, "STATUS", NULL) != CTL_OK || status == NULL) {
+        if (ctl_ask(&status, &ctl, "STATUS", NULL) != CTL_OK) {
             break;
         }
         watch_print(status);
@@ -162,8 +162,9 @@ int ctl_run_reload(struct ctl *ctl, int argc, char **argv) {
         problems_print(ctl);
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        reply_print(reply, check);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    reply_print(reply, check);
     return CTL_OK;
 }

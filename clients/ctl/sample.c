@@ -83,8 +83,9 @@ int ctl_run_sample(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&reply, ctl, "SAMPLE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply != NULL) {
-        sample_print(reply);
+    if (ctl->json) {
+        return ctl_print_json(reply);
     }
+    sample_print(reply);
     return CTL_OK;
 }

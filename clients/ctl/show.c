@@ -163,8 +163,17 @@ static int show_store(struct ctl *ctl, const char *path, const cJSON *reply, con
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
+    if (ctl->json) {
+        return ctl_print_json(reply);
+    }
     printf("curve written to %s\n", path);
     return CTL_OK;
+}
+
+static int show_nothing(const cJSON *reply, const char *path) {
+    fprintf(path != NULL ? stderr : stdout, "%s%s: no curve is kept; annotate it with --curves (and --where annotated=any, if it has been)\n",
+            path != NULL ? "ambientctl: " : "  ", ctl_get_string(reply, "key"));
+    return path != NULL ? CTL_FAILED : CTL_OK;
 }
 
 static const cJSON *record_find(const cJSON *reply, const char *origin) {
@@ -202,13 +211,14 @@ int ctl_annotations_show(struct ctl *ctl, const struct ctl_command *command, int
     if (ctl_ask(&reply, ctl, "CURVE", request) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (reply == NULL) {
-        return CTL_OK;
+    if (ctl->json && path == NULL) {
+        return ctl_print_json(reply);
     }
-    records_print(reply);
+    if (!ctl->json) {
+        records_print(reply);
+    }
     if (!curve_load(&curve, reply) || curve.n < 2) {
-        printf("  no curve is kept; annotate it with --curves (and --where annotated=any, if it has been)\n");
-        return path != NULL ? CTL_FAILED : CTL_OK;
+        return show_nothing(reply, path);
     }
     record = record_find(reply, "classifier");
     sigma_min = number_or(record, "sigma_min", NAN);

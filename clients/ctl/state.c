@@ -46,25 +46,64 @@ static bool state_known(const cJSON *rows, const char *fingerprint) {
     return false;
 }
 
-static int state_compare(struct ctl *ctl, const cJSON *state) {
-    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
-    static const char *const sides[] = {"dataset", "annotations"};
-    int r = CTL_OK;
+/* What the daemon has of a state's fingerprints; absent where it was not asked. */
+struct known {
+    bool asked, sides[2]; /* as side_names */
+};
+static const char *const side_names[] = {"dataset", "annotations"};
 
-    if (ctl_ask(&reply, ctl, "GENERATIONS", NULL) != CTL_OK || reply == NULL) {
+static int known_load(struct known *out, struct ctl *ctl, const cJSON *state) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
+
+    if (ctl_ask(&reply, ctl, "GENERATIONS", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
+    out->asked = true;
     for (size_t i = 0; i < 2; i++) {
-        bool known = state_known(cJSON_GetObjectItemCaseSensitive(reply, sides[i]), ctl_get_string(state, sides[i]));
-
-        printf("%-12s %s: %s\n", sides[i], ctl_get_string(state, sides[i]),
-               known ? "the daemon has it" : "not in the daemon's memory");
-        r = known ? r : CTL_FAILED;
+        out->sides[i] =
+            state_known(cJSON_GetObjectItemCaseSensitive(reply, side_names[i]), ctl_get_string(state, side_names[i]));
     }
-    printf(r == CTL_OK ? "this state can be resumed here\n"
-                       : "this state can be resumed here only if the daemon, which must have a state directory, has served that\n"
-                         "generation and its shards are still there; else with on_generation_change=continue, in new passes\n");
-    return r;
+    return CTL_OK;
+}
+
+static bool known_resumes(const struct known *known) {
+    return known->sides[0] && known->sides[1];
+}
+
+static int state_print_json(const cJSON *state, const struct known *known) {
+    AMB_CLEANUP(ambp_json_deletep) cJSON *json = cJSON_CreateObject();
+
+    ambp_json_add_item(json, "state", cJSON_Duplicate(state, true));
+    if (known->asked) {
+        cJSON *sides = cJSON_AddObjectToObject(json, "known");
+
+        for (size_t i = 0; i < 2; i++) {
+            cJSON_AddBoolToObject(sides, side_names[i], known->sides[i]);
+        }
+        cJSON_AddBoolToObject(json, "resumes", known_resumes(known));
+    }
+    return ctl_print_json(json);
+}
+
+static void state_print(const cJSON *state, const struct known *known) {
+    AMB_CLEANUP(amb_freep) char *options = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(state, "options"));
+
+    printf("format       %.0f\nstep         %.0f\ndraws (k)    %.0f\nrequests (q) %.0f\nintervals    %d\ncodecs       %s\n",
+           ctl_get_number(state, "format"), ctl_get_number(state, "step"), ctl_get_number(state, "k"),
+           ctl_get_number(state, "q"), cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(state, "cursors")),
+           ctl_get_string(state, "codecs"));
+    printf("options      %s\n", options != NULL ? options : "-");
+    if (!known->asked) {
+        return;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        printf("%-12s %s: %s\n", side_names[i], ctl_get_string(state, side_names[i]),
+               known->sides[i] ? "the daemon has it" : "not in the daemon's memory");
+    }
+    printf(known_resumes(known)
+               ? "this state can be resumed here\n"
+               : "this state can be resumed here only if the daemon, which must have a state directory, has served that\n"
+                 "generation and its shards are still there; else with on_generation_change=continue, in new passes\n");
 }
 
 int ctl_run_state(struct ctl *ctl, int argc, char **argv) {
@@ -75,8 +114,8 @@ int ctl_run_state(struct ctl *ctl, int argc, char **argv) {
     };
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
     AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
-    AMB_CLEANUP(amb_freep) char *printed = NULL;
     struct amb_error err = AMB_ERROR_NULL;
+    struct known known = {0};
     const cJSON *state;
     int r = ctl_parse(ctl, command, options, 1, 1, argc, argv);
 
@@ -95,11 +134,13 @@ int ctl_run_state(struct ctl *ctl, int argc, char **argv) {
         fprintf(stderr, "ambientctl: %s is no stream state: it has no `dataset` fingerprint\n", argv[0]);
         return CTL_FAILED;
     }
-    printf("format       %.0f\nstep         %.0f\ndraws (k)    %.0f\nrequests (q) %.0f\nintervals    %d\ncodecs       %s\n",
-           ctl_get_number(state, "format"), ctl_get_number(state, "step"), ctl_get_number(state, "k"),
-           ctl_get_number(state, "q"), cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(state, "cursors")),
-           ctl_get_string(state, "codecs"));
-    printed = cJSON_PrintUnformatted(cJSON_GetObjectItemCaseSensitive(state, "options"));
-    printf("options      %s\n", printed != NULL ? printed : "-");
-    return offline ? CTL_OK : state_compare(ctl, state);
+    if (!offline && known_load(&known, ctl, state) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (!ctl->json) {
+        state_print(state, &known);
+    } else if (state_print_json(state, &known) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    return offline || known_resumes(&known) ? CTL_OK : CTL_FAILED;
 }

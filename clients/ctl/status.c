@@ -205,8 +205,8 @@ int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
     if (ctl_ask(&status, ctl, "STATUS", NULL) != CTL_OK) {
         return CTL_FAILED;
     }
-    if (status == NULL) {
-        return CTL_OK;
+    if (ctl->json) {
+        return ctl_print_json(status);
     }
     status_server(cJSON_GetObjectItemCaseSensitive(status, "server"));
     status_cache(cJSON_GetObjectItemCaseSensitive(status, "cache"));
