@@ -131,6 +131,14 @@ def test_status_names_what_there_is(server):
     assert json.loads(ok(server, "status", "--json"))["datasets"]["main"]["samples"] == 60
 
 
+def test_dataset_that_there_is_not_is_refused_with_those_there_are(server):
+    """status asks for all of them: it looks by itself."""
+    for command in (["status"], ["status", "--json"], ["coverage"]):
+        status, out, err = ctl(server, *command, "--dataset", "nosuch")
+        assert (status, out, err) == (1, "", "ambientctl: no dataset 'nosuch'; there are: main\n")
+    assert "dataset main" in ok(server, "status", "--dataset", "main")
+
+
 def test_ls_and_sample(server):
     assert "000059" in ok(server, "ls", "--start", 59)
     assert "shard-000000.tar" in ok(server, "ls", "--what", "shards")

@@ -193,6 +193,23 @@ static void status_counters(const cJSON *counters) {
     printf("%s", comma[0] == ',' ? "\n" : "");
 }
 
+/* STATUS is of all datasets: the one that was named is looked for here, and refused in the daemon's words. */
+static int status_check(const cJSON *datasets, const char *name) {
+    const char *comma = "; there are: ";
+    const cJSON *dataset;
+
+    if (name == NULL || cJSON_GetObjectItemCaseSensitive(datasets, name) != NULL) {
+        return CTL_OK;
+    }
+    fprintf(stderr, "ambientctl: no dataset '%s'", name);
+    cJSON_ArrayForEach(dataset, datasets) {
+        fprintf(stderr, "%s%s", comma, dataset->string);
+        comma = ", ";
+    }
+    fprintf(stderr, "\n");
+    return CTL_FAILED;
+}
+
 int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("status");
     AMB_CLEANUP(ambp_json_deletep) cJSON *status = NULL;
@@ -203,6 +220,9 @@ int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
         return r;
     }
     if (ctl_ask(&status, ctl, "STATUS", NULL) != CTL_OK) {
+        return CTL_FAILED;
+    }
+    if (status_check(cJSON_GetObjectItemCaseSensitive(status, "datasets"), ctl->dataset) != CTL_OK) {
         return CTL_FAILED;
     }
     if (ctl->json) {
