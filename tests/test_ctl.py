@@ -224,8 +224,11 @@ def test_state_says_whether_it_resumes(server, tmp_path):
     (tmp_path / "s.json").write_text(json.dumps(state))
     status, out, _ = ctl(server, "state", tmp_path / "s.json")
     assert status == 1 and "can be resumed here only if" in out
-    (tmp_path / "s.json").write_text("{}")
-    assert ctl(server, "state", tmp_path / "s.json")[0] == 1
+    for text, words in [("{}", "no stream state"), ("[" + " " * (1 << 20), "1048576 bytes or more")]:
+        (tmp_path / "s.json").write_text(text)
+        status, _, err = ctl(server, "state", tmp_path / "s.json")
+        assert status == 1 and words in err
+    assert f"cannot read {tmp_path}: Is a directory" in ctl(server, "state", tmp_path)[2]
 
 
 JSON_COMMANDS = [

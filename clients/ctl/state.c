@@ -25,6 +25,14 @@ static int state_load(struct amb_buf *text, const char *path) {
         return CTL_FAILED;
     }
     text->n_bytes = fread(text->data, 1, STATE_FILE_BYTES, file);
+    if (ferror(file)) { /* a folder opens as a file does */
+        fprintf(stderr, "ambientctl: cannot read %s: %s\n", path, strerror(errno));
+        return CTL_FAILED;
+    }
+    if (text->n_bytes == STATE_FILE_BYTES) {
+        fprintf(stderr, "ambientctl: %s is no stream state: it has %u bytes or more, allowed: below\n", path, STATE_FILE_BYTES);
+        return CTL_FAILED;
+    }
     return CTL_OK;
 }
 
