@@ -409,8 +409,11 @@ int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, 
                              struct amb_error *err) {
     int r = archive_load_file(values, n_samples, dataset, VALUES_KEPT, edition, annotations, err);
 
-    /* a crash may have come between the store's record and the name */
-    return r == 0 || archive_load_file(values, n_samples, dataset, VALUES_NEXT, edition, annotations, NULL) == 0 ? 0 : r;
+    if (r < 0 && archive_load_file(values, n_samples, dataset, VALUES_NEXT, edition, annotations, NULL) == 0) {
+        ambd_archive_keep_values(dataset, edition); /* a crash came between the store's record and the name */
+        return 0;
+    }
+    return r;
 }
 
 bool ambd_archive_has_values(const struct ambd_dataset *dataset, const struct amb_hash128 *edition,

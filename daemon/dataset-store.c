@@ -201,30 +201,6 @@ void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_ann
     }
 }
 
-/* Values first: a generation that is recorded must be had again, whenever the daemon dies. */
-int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
-                                 const struct amb_annotations *after, struct amb_error *err) {
-    struct amb_store_generation generation = {
-        .number = after->number,
-        .dataset = dataset->filed->fingerprint,
-        .annotations = after->fingerprint,
-        .last_sequence = dataset->store != NULL ? amb_store_last_sequence(dataset->store) : 0,
-        .unix_ns = unix_ns(),
-        .n_samples = after->n_samples,
-    };
-    int r;
-
-    if (dataset->store == NULL) {
-        return 0;
-    }
-    store_put_values(dataset, after);
-    r = amb_store_put_generation(dataset->store, &generation, before != NULL ? before->values : NULL, after->values, err);
-    if (r == 0) {
-        ambd_archive_keep_values(dataset, &dataset->filed->fingerprint);
-    }
-    return r;
-}
-
 /* The newest recorded one of an edition; of this fingerprint, if one is given. */
 static const struct amb_store_generation *store_find_generation(const struct ambd_dataset *dataset,
                                                                 const struct amb_hash128 *edition,
@@ -261,9 +237,61 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
     }
     /* a crash came before they could be archived: then nothing has been replaced since, most likely */
     r = ambd_dataset_reckon(&annotations, dataset, edition, newest->last_sequence, err);
-    if (r == 0) {
+    if (r < 0) {
+        return r;
+    }
+    if (amb_hash128_equal(&annotations->fingerprint, &newest->annotations)) {
         memcpy(values, annotations->values, n * sizeof *values);
-        amb_annotations_unref(annotations);
+    } else {
+        r = amb_fail(err, AMB_ERR_NOT_FOUND,
+                     "dataset '%s': the annotations of generation %llu are not kept, and what they came from has changed",
+                     dataset->name, (unsigned long long)newest->number);
+    }
+    amb_annotations_unref(annotations);
+    return r;
+}
+
+/* Of an edition that was left and comes back: the way to what it had then begins here. NULL: it is new, or they cannot be
+ * had. */
+static struct amb_annotation *store_load_before(struct ambd_dataset *dataset) {
+    const uint32_t n = amb_catalog_count(dataset->filed->fill.catalog);
+    AMB_CLEANUP(amb_freep) struct amb_annotation *values = NULL;
+
+    if (store_find_generation(dataset, &dataset->filed->fingerprint, NULL) == NULL) {
+        return NULL;
+    }
+    values = amb_malloc(((size_t)n + 1) * sizeof *values);
+    return values != NULL && recall_newest(values, dataset, dataset->filed, NULL) == 0 ? amb_steal_ptr(values) : NULL;
+}
+
+
+/* Values first: a generation that is recorded must be had again, whenever the daemon dies. */
+int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *after,
+                                 struct amb_error *err) {
+    AMB_CLEANUP(amb_freep) struct amb_annotation *loaded = NULL;
+    const struct amb_annotation *before;
+    struct amb_store_generation generation = {
+        .number = after->number,
+        .dataset = dataset->filed->fingerprint,
+        .annotations = after->fingerprint,
+        .last_sequence = dataset->store != NULL ? amb_store_last_sequence(dataset->store) : 0,
+        .unix_ns = unix_ns(),
+        .n_samples = after->n_samples,
+    };
+    int r;
+
+    if (dataset->store == NULL) {
+        return 0;
+    }
+    if (dataset->recorded != NULL && amb_hash128_equal(&dataset->recorded_dataset, &generation.dataset)) {
+        before = dataset->recorded->values;
+    } else {
+        before = loaded = store_load_before(dataset); /* first: they may be in the file that is written next */
+    }
+    store_put_values(dataset, after);
+    r = amb_store_put_generation(dataset->store, &generation, before, after->values, err);
+    if (r == 0) {
+        ambd_archive_keep_values(dataset, &dataset->filed->fingerprint);
     }
     return r;
 }

@@ -30,9 +30,9 @@ int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition
 /* The values of the newest generation of the filed edition, where they are not kept yet; a failure is logged. */
 void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest);
 
-/* Record a minted generation, and keep its values. `before`: the one before, or NULL. */
-int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *before,
-                                 const struct amb_annotations *after, struct amb_error *err);
+/* Record a minted generation of the filed edition with what it replaced there, and keep its values. */
+int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *after,
+                                 struct amb_error *err);
 
 /**
  * Rebuild a generation of an edition that is no longer in memory. fingerprint: NULL: the newest that was recorded.

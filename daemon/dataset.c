@@ -145,7 +145,7 @@ static int dataset_mint_first(struct ambd_dataset *dataset, uint64_t *n_later, s
         first->number++;
         first->annotations->number++;
     }
-    if (restored || ambd_dataset_keep_generation(dataset, NULL, first->annotations, &why) == 0) {
+    if (restored || ambd_dataset_keep_generation(dataset, first->annotations, &why) == 0) {
         dataset_set_recorded(dataset, first);
     } else {
         dataset_tell_unrecorded(dataset, first->number, &why);
@@ -261,18 +261,16 @@ static bool dataset_is_last(const struct ambd_dataset *dataset, const struct amb
            amb_hash128_equal(&generation->annotations->fingerprint, &dataset->last_fingerprint);
 }
 
-/* Values are compared sample by sample, so what was before must be of the same samples. */
 static int dataset_record(struct ambd_dataset *dataset, const struct ambd_generation *generation,
                           struct amb_error *err) {
-    const struct amb_annotations *recorded = dataset->recorded;
-    bool same_samples =
-        recorded != NULL && amb_hash128_equal(&dataset->recorded_dataset, &generation->edition->fingerprint);
     int r;
 
-    if (same_samples && amb_hash128_equal(&generation->annotations->fingerprint, &recorded->fingerprint)) {
+    if (dataset->recorded != NULL &&
+        amb_hash128_equal(&generation->edition->fingerprint, &dataset->recorded_dataset) &&
+        amb_hash128_equal(&generation->annotations->fingerprint, &dataset->recorded->fingerprint)) {
         return 0; /* other files, the same contents: it is recorded already */
     }
-    r = ambd_dataset_keep_generation(dataset, same_samples ? recorded : NULL, generation->annotations, err);
+    r = ambd_dataset_keep_generation(dataset, generation->annotations, err);
     if (r == 0) {
         dataset_set_recorded(dataset, generation);
     }

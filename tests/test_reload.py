@@ -337,6 +337,39 @@ def test_the_archive_knows_where_the_files_went(served):
     assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
 
 
+def test_shards_that_return_lead_back_to_what_they_had(served):
+    """Annotations are imported on F1, then F2 is served, by a reload or from a start on, then F1 again, with what was
+    imported meanwhile: every state of F1 draws the bytes that it drew, and so after a restart."""
+    here = served()
+
+    def annotate(key, sigma_min):
+        (here.folder / "a.jsonl").write_text(json.dumps({"filename": f"{key:06d}.png", "sigma_min": sigma_min}) + "\n")
+        here.ask(wire.IMPORT, {"path": str(here.folder / "a.jsonl")})
+
+    def draw(state=None):
+        with here.one.client() as client:
+            return client.subscribe(**UNIFORM, follow=False, state=state).take(4)
+
+    drawn = [draw()]
+    for turn, come in enumerate([here.reload, here.restart, here.reload]):
+        for key in (turn, turn + 10):
+            annotate(key, 0.5)
+            drawn.append(draw())
+        put(here.shard(9), range(900, 920))
+        come()
+        if turn > 0:
+            annotate(turn + 100, 0.9)
+        here.shard(9).unlink()
+        come()
+    for turn in range(2):
+        for rows in drawn:
+            again = draw(rows[1][0].state)
+            assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[2:], again))
+        here.restart()
+    assert len({rows[0][0].state["dataset"] for rows in drawn}) == 1
+    assert len({rows[0][0].state["annotations"] for rows in drawn}) == len(drawn) == 7
+
+
 def test_a_bad_reload_names_everything_and_changes_nothing(served):
     """Two bad shards and a pattern without a match: all three are named at once; the stream goes on as it would have; after
     the repair the reload is taken."""
