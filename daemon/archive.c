@@ -229,7 +229,7 @@ static cJSON *encode_section(const struct ambd_dataset *dataset, const struct am
     cJSON_ArrayForEach(source, cJSON_GetObjectItemCaseSensitive(section, "sources")) {
         cJSON_DeleteItemFromObjectCaseSensitive(source, "shards");
     }
-    if (options->n_excludes > 0 && options->n_excludes <= ARCHIVE_EXCLUDES_MAX) {
+    if (options->n_excludes <= ARCHIVE_EXCLUDES_MAX) { /* none too: the file that was named may not stay empty */
         cJSON_DeleteItemFromObjectCaseSensitive(section, "exclude");
         list = cJSON_AddArrayToObject(section, "exclude");
         for (size_t i = 0; i < options->n_excludes; i++) {

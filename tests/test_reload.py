@@ -370,6 +370,22 @@ def test_shards_that_return_lead_back_to_what_they_had(served):
     assert len({rows[0][0].state["annotations"] for rows in drawn}) == len(drawn) == 7
 
 
+def test_a_generation_without_excludes_stays_without(served):
+    """The file of excludes was empty, then it names a sample: the generation of before has that sample again."""
+    here = served()
+    (here.folder / "out.txt").write_text("")
+    here.configure(exclude=str(here.folder / "out.txt"))
+    here.restart()
+    with here.one.client() as client:
+        rows = client.subscribe(**UNIFORM).take(6)
+    (here.folder / "out.txt").write_text("main/000005\n")
+    assert here.reload()["datasets"]["main"]["samples"] == 59
+    assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, state=rows[2][0].state, follow=False).take(3)
+    assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
+
+
 def test_a_bad_reload_names_everything_and_changes_nothing(served):
     """Two bad shards and a pattern without a match: all three are named at once; the stream goes on as it would have; after
     the repair the reload is taken."""
