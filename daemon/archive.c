@@ -31,6 +31,7 @@
 #include "daemon/endpoint.h"
 #include "daemon/log.h"
 #include "daemon/text.h"
+#include "proto/json-grammar.h"
 #include "proto/json.h"
 #include "proto/wire.h"
 
@@ -251,12 +252,14 @@ static int archive_record(const struct ambd_dataset *dataset, const struct ambd_
     ambp_json_add_u64(json, "unix_s", (uint64_t)time(NULL));
     ambp_json_add_item(json, "dataset", encode_section(dataset, edition));
     ambp_json_add_item(json, "shards", encode_shards(edition));
+    ambd_json_encode_strings(json);
     text = ambd_json_print(json);
     if (text == NULL) {
         return amb_fail(err, -ENOMEM, "archive: no memory for a list of shards");
     }
     snprintf(name, sizeof name, "%010" PRIu64 "-%s.json", edition->number, fingerprint);
-    r = archive_write(dataset, name, text, strlen(text), err);
+    r = ambp_json_check(text, strlen(text), AMBP_JSON_DEPTH_MAX, err); /* else it could not be read back */
+    r = r < 0 ? r : archive_write(dataset, name, text, strlen(text), err);
     cJSON_free(text);
     return r;
 }
@@ -455,7 +458,11 @@ static int archive_find(cJSON **out, const struct ambd_dataset *dataset, const c
                                                       : ", and without --state-dir no older one is remembered");
     }
     r = archive_read(&text, dataset, found->name, err);
-    return r < 0 ? r : ambp_json_decode(out, (const char *)text.data, text.n_bytes, AMBP_JSON_DEPTH_MAX, err);
+    r = r < 0 ? r : ambp_json_decode(out, (const char *)text.data, text.n_bytes, AMBP_JSON_DEPTH_MAX, err);
+    if (r == 0) {
+        ambd_json_decode_strings(*out);
+    }
+    return r;
 }
 
 struct difference {

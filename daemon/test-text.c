@@ -31,6 +31,31 @@ TEST(utf8_stays_and_the_rest_is_replaced_byte_by_byte) {
     check("", 0, "");
 }
 
+/* Paths in every byte but NUL, beside what looks like one that was encoded, come back as they were. */
+TEST(strings_that_are_no_utf8_come_back) {
+    cJSON *json = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(json, "list"), *back = NULL;
+    char bytes[256] = "", *text;
+
+    for (int i = 1; i < 256; i++) {
+        bytes[i - 1] = (char)i;
+    }
+    cJSON_AddItemToArray(list, cJSON_CreateString("caf\xc3\xa9"));
+    cJSON_AddItemToArray(list, cJSON_CreateString("caf\xe9"));
+    cJSON_AddItemToArray(list, cJSON_CreateString(bytes));
+    cJSON_AddNumberToObject(cJSON_AddObjectToObject(json, "x"), "hex", 1);
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(json, "y"), "hex", "abc");
+    back = cJSON_Duplicate(json, true);
+    ambd_json_encode_strings(json);
+    text = ambd_json_print(json);
+    assert_non_null(strstr(text, "[\"caf\xc3\xa9\",{\"hex\":\"636166e9\"},{\"hex\":\"0102"));
+    assert_int_equal(ambp_json_decode(&json, text, strlen(text), AMBP_JSON_DEPTH_MAX, NULL), 0);
+    ambd_json_decode_strings(json);
+    assert_true(cJSON_Compare(json, back, true));
+    cJSON_free(text);
+    cJSON_Delete(json);
+    cJSON_Delete(back);
+}
+
 /* A tree with a dozen allocations; each fails in turn: the text is whole, or there is none. */
 TEST(what_has_holes_is_not_printed) {
     static const char whole[] = "{\"a\":\"x\",\"list\":[1,\"two\"],\"inner\":{\"b\":\"y\"}}";
@@ -61,6 +86,7 @@ TEST(what_has_holes_is_not_printed) {
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_has_holes_is_not_printed),
+    cmocka_unit_test(strings_that_are_no_utf8_come_back),
     cmocka_unit_test(utf8_stays_and_the_rest_is_replaced_byte_by_byte),
 };
 

@@ -386,6 +386,21 @@ def test_a_generation_without_excludes_stays_without(served):
     assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
 
 
+def test_a_generation_whose_paths_are_no_utf8_can_be_had_again(served):
+    here = served()
+    os.rename(here.shard(1), os.fsencode(here.data) + b"/caf\xe9.tar")
+    here.reload()
+    with here.one.client() as client:
+        rows = client.subscribe(**UNIFORM).take(6)
+    put(here.shard(9), range(900, 920))
+    here.reload()
+    assert here.one.wait_for(lambda s: len(here.generations()) == 1)
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, state=rows[2][0].state, follow=False).take(3)
+    assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
+    assert "archive.unkept" not in here.one.log()
+
+
 def test_a_bad_reload_names_everything_and_changes_nothing(served):
     """Two bad shards and a pattern without a match: all three are named at once; the stream goes on as it would have; after
     the repair the reload is taken."""
