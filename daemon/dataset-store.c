@@ -121,9 +121,13 @@ static int import_compare(const void *a, const void *b) {
 /* In one piece: a disk that is full takes all of it or nothing. */
 int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_record *records, size_t n,
                              struct amb_error *err) {
-    AMB_CLEANUP(amb_freep) struct amb_store_record **order = amb_malloc((n + 1) * sizeof *order);
+    AMB_CLEANUP(amb_freep) struct amb_store_record **order = NULL;
     int r;
 
+    if (dataset->store == NULL) {
+        return ambd_imports_put(&dataset->imports, records, n, err);
+    }
+    order = amb_malloc((n + 1) * sizeof *order);
     if (order == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for %zu records", n);
     }

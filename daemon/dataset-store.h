@@ -17,8 +17,8 @@ void ambd_dataset_replay(struct amb_ledger *ledger, uint64_t *n_later, const str
 /* The newest recorded generation, or NULL. */
 const struct amb_store_generation *ambd_dataset_last_generation(const struct ambd_dataset *dataset);
 
-/* Put what an import has put into the ledger into the store too, all or nothing, and commit. records: of one version;
- * they get the sides that earlier imports and lines set, and their sequences. */
+/* Keep what an import has put into the ledger, all or nothing: in the store, durably, or without one until the daemon stops.
+ * records: of one version; they get the sides that earlier imports and lines set, and their sequences. */
 int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_record *records, size_t n,
                              struct amb_error *err);
 

@@ -21,19 +21,18 @@
 #include "daemon/log.h"
 #include "daemon/server.h"
 
-/* A ledger of the defaults, the configuration's entries, the store up to a sequence and the imported files. */
+/* A ledger of the defaults, the configuration's entries, the store up to a sequence and what was imported where
+ * there is none. */
 static int dataset_read_annotations(struct amb_ledger **out, struct ambd_lines *reports, uint64_t *n_later,
                                     const struct ambd_dataset *dataset, const struct ambd_edition *edition,
                                     const struct ambd_dataset_config *config, uint64_t last_sequence,
                                     struct amb_error *err) {
     struct amb_catalog *catalog = edition->fill.catalog;
     AMB_CLEANUP(amb_freep) struct amb_annotation *defaults = amb_calloc(config->n_sources, sizeof *defaults);
-    AMB_CLEANUP(amb_freep) struct amb_import_report *report = amb_calloc(1, sizeof *report);
-    struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
     struct amb_ledger *ledger = NULL;
     int r;
 
-    if (defaults == NULL || report == NULL) {
+    if (defaults == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for annotations");
     }
     for (size_t i = 0; i < config->n_sources; i++) {
@@ -41,16 +40,12 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_lines *
     }
     r = amb_ledger_new(&ledger, catalog, defaults, err);
     r = r < 0 ? r : ambd_annotator_apply(reports, ledger, catalog, config->annotations, err);
-    if (r == 0) {
-        ambd_dataset_replay(ledger, n_later, dataset, catalog, last_sequence);
-    }
-    for (size_t i = 0; r == 0 && i < dataset->n_imports; i++) {
-        r = amb_import_jsonl(report, ledger, dataset->imports[i], &options, err);
-    }
     if (r < 0) {
         amb_ledger_free(ledger);
         return r;
     }
+    ambd_dataset_replay(ledger, n_later, dataset, catalog, last_sequence);
+    ambd_imports_replay(ledger, &dataset->imports, catalog);
     *out = ledger;
     return 0;
 }
@@ -240,10 +235,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
         ambd_edition_close(dataset->edition);
         dataset->edition = older;
     }
-    for (size_t i = 0; i < dataset->n_imports; i++) {
-        amb_free(dataset->imports[i]);
-    }
-    amb_free(dataset->imports);
+    ambd_imports_deinit(&dataset->imports);
     ambd_lines_deinit(&dataset->reports);
     amb_ledger_free(dataset->ledger);
     amb_annotations_unref(dataset->recorded);
@@ -304,22 +296,7 @@ int ambd_dataset_mint(struct ambd_minted *out, struct ambd_dataset *dataset, str
     return 0;
 }
 
-static int dataset_remember(struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
-    char **imports = amb_realloc(dataset->imports, (dataset->n_imports + 1) * sizeof *imports);
-
-    if (imports == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for a path");
-    }
-    dataset->imports = imports;
-    imports[dataset->n_imports] = amb_strdup(path);
-    if (imports[dataset->n_imports] == NULL) {
-        return amb_fail(err, -ENOMEM, "no memory for a path");
-    }
-    dataset->n_imports++;
-    return 0;
-}
-
-/* What an import puts, for the store. */
+/* What an import puts: the store keeps it, or imports.c where there is none. */
 struct import_tap {
     struct ambd_dataset *dataset;
     struct amb_buf records; /* of struct amb_store_record */
@@ -340,9 +317,8 @@ static void import_tap_push(void *opaque, uint32_t i_sample, enum amb_origin ori
     tap->code = tap->code < 0 ? tap->code : amb_buf_push(&tap->records, &record, sizeof record);
 }
 
-/* A later import that sets one side replaces the record of an earlier one: the other side goes with it. */
-static int dataset_import_durably(struct amb_import_report *report, struct ambd_dataset *dataset, const char *path,
-                                  struct amb_error *err) {
+int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
+                        struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
     const struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
     struct import_tap tap = {.dataset = dataset, .records = AMB_BUF_NULL};
     uint64_t n_later;
@@ -355,32 +331,12 @@ static int dataset_import_durably(struct amb_import_report *report, struct ambd_
         r = tap.code < 0 ? amb_fail(err, tap.code, "no memory for the records of %s", path)
                          : ambd_dataset_keep_import(dataset, (struct amb_store_record *)(void *)tap.records.data,
                                                     tap.records.n_bytes / sizeof(struct amb_store_record), err);
-        /* what is not recorded must not be served either */
+        /* what is not kept must not be served either */
         if (r < 0) {
             dataset->stale = dataset_reread(dataset, UINT64_MAX, &n_later, NULL, NULL) < 0;
         }
     }
     amb_buf_deinit(&tap.records);
-    return r;
-}
-
-int ambd_dataset_import(struct ambd_minted *out, struct amb_import_report *report,
-                        struct ambd_dataset *dataset, const char *path, struct amb_error *err) {
-    struct amb_import_options options = AMB_IMPORT_OPTIONS_DEFAULT;
-    int r;
-
-    if (dataset->store != NULL) {
-        r = dataset_import_durably(report, dataset, path, err);
-    } else {
-        r = dataset_remember(dataset, path, err);
-        if (r < 0) {
-            return r;
-        }
-        r = amb_import_jsonl(report, dataset->ledger, path, &options, err);
-        if (r < 0) {
-            amb_free(dataset->imports[--dataset->n_imports]);
-        }
-    }
     dataset->unminted = dataset->unminted || r == 0;
     return r < 0 ? r : ambd_dataset_mint(out, dataset, err);
 }

@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/edition.h"
 #include "daemon/generation.h"
+#include "daemon/imports.h"
 
 struct ambd_server;
 
@@ -37,8 +38,7 @@ struct ambd_dataset {
                                         * full; a reference; NULL: none in this life */
     struct amb_hash128 recorded_dataset;
     bool unminted;                      /* the ledger has moved on since */
-    char **imports; /* files read by IMPORT, in order; owned */
-    size_t n_imports;
+    struct ambd_imports imports;        /* where there is no store */
     uint64_t last_number; /* of the newest annotation generation */
     struct amb_hash128 last_fingerprint;
     uint64_t last_edition_number;

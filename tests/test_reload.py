@@ -532,6 +532,31 @@ def test_annotations_stay_with_their_samples(served):
     assert numpy.allclose([value(i) for i in (200, 219, 300)], [1.2, 1.219, 2.5])
 
 
+@pytest.mark.parametrize("state", [False, True])
+def test_what_was_imported_outlives_its_file(served, state):
+    """With and without a state directory: a file sets one side of a sample, the next file the other and is then written
+    anew, and both are gone: reloads keep what they said, also for a shard that was away meanwhile."""
+    here = served(state=state)
+
+    def annotation(key):
+        return here.ask(wire.SAMPLE, {"key": key})["annotation"]
+
+    for name, sides in {"a": {"sigma_min": 0.5}, "b": {"sigma_max": 0.25}}.items():
+        rows = [{"filename": f"{key:06d}.png", **sides} for key in (3, 103)]
+        (here.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert here.ask(wire.IMPORT, {"path": str(here.folder / name)})["matched"] == 2
+    before = annotation("000103")
+    assert (before["sigma_min"], before["sigma_max"]) == (0.5, 0.25)
+    (here.folder / "a").unlink()
+    (here.folder / "b").write_text(json.dumps({"filename": "000103.png", "sigma_max": 7}) + "\n")
+    here.shard(0).rename(here.folder / "away")
+    put(here.shard(9), range(900, 920))
+    assert here.reload()["changed"] and annotation("000103") == before
+    (here.folder / "b").unlink()
+    (here.folder / "away").rename(here.shard(0))
+    assert here.reload()["changed"] and annotation("000103") == annotation("000003") == before
+
+
 def test_hangups_and_requests_share_reloads(served):
     """Many who ask at once all get an answer of a reload that began after they asked; a storm of signals is few reloads."""
     here = served()
