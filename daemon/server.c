@@ -366,6 +366,7 @@ int ambd_server_check(struct ambd_config *config, struct amb_error *err) {
     }
     server->config = config;
     server->endpoint = AMBD_ENDPOINT_NULL;
+    server->state_lock_fd = -1; /* what is only looked at is not noted as served, and another daemon may be at work there */
     r = ambd_open_datasets(server, err);
     if (r == 0) {
         ambd_print_datasets(server, stdout);

@@ -303,6 +303,17 @@ def test_output_that_cannot_be_written_is_told(arguments):
     assert done.returncode == 1 and "cannot write standard output: No space left on device" in done.stderr
 
 
+def test_a_check_leaves_the_state_directory_alone(daemon, shards, tmp_path):
+    """Beside the daemon that has it, and where there is none yet: nothing is written there but indexes."""
+    arguments = [shards, "--state-dir", tmp_path / "state", "--cache-dir", tmp_path / "index"]
+    assert "300 samples" in run("serve", *arguments, "--check").stdout
+    assert not (tmp_path / "state").exists()
+    daemon(shards, "--state-dir", tmp_path / "state")
+    checked = run("serve", *arguments, "--exclude", "main/000003", "--check")
+    assert checked.returncode == 0 and "299 samples" in checked.stdout, checked.stderr
+    assert len(list((tmp_path / "state/editions/main").glob("*.json"))) == 1
+
+
 def test_help_lists_every_option_and_key():
     text = run("--help").stdout
     for word in ["--annotations", "--source", "--ready-fd", "EXIT STATUS", "SIGHUP"]:
