@@ -5,9 +5,10 @@
  * patterns stood for then, and how large and old each file was, so that a person can be told what has changed.
  * FINGERPRINT.values holds its newest annotations: the store leads back from there (annotate/store-generation.c), and only
  * backwards, so they are written with each generation: a file of the configuration may say something else by the next
- * start, and a record that came behind the generation hides what it replaced. Files are written whole or not at all. Old ones go by age, as generations do.
+ * start, and a record that came behind the generation hides what it replaced. Files are written whole or not at all. Old
+ * ones go by age, as generations do.
  *
- * Nothing that is served depends on it: what cannot be written is logged.
+ * What is served does not depend on it, but at a start that cannot be as configured: what cannot be written is logged.
  */
 #include "daemon/archive.h"
 
@@ -27,7 +28,6 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "daemon/dataset-store.h"
 #include "daemon/endpoint.h"
 #include "daemon/log.h"
 #include "daemon/text.h"
@@ -222,10 +222,10 @@ static cJSON *encode_shards(const struct ambd_edition *edition) {
 }
 
 /* The dataset's section with what it named elsewhere: patterns go, excludes come in. */
-static cJSON *encode_section(const struct ambd_dataset *dataset, const struct ambd_edition *edition) {
-    const cJSON *datasets = cJSON_GetObjectItemCaseSensitive(edition->config->tree, "datasets");
+static cJSON *encode_section(const struct ambd_dataset *dataset) {
+    const cJSON *datasets = cJSON_GetObjectItemCaseSensitive(dataset->config->tree, "datasets");
     cJSON *section = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(datasets, dataset->name), true), *source, *list;
-    const struct ambd_dataset_config *options = edition->options;
+    const struct ambd_dataset_config *options = dataset->options;
 
     cJSON_ArrayForEach(source, cJSON_GetObjectItemCaseSensitive(section, "sources")) {
         cJSON_DeleteItemFromObjectCaseSensitive(source, "shards");
@@ -250,7 +250,7 @@ static int archive_record(const struct ambd_dataset *dataset, const struct ambd_
     ambp_json_add_u64(json, "number", edition->number);
     cJSON_AddStringToObject(json, "fingerprint", fingerprint);
     ambp_json_add_u64(json, "unix_s", (uint64_t)time(NULL));
-    ambp_json_add_item(json, "dataset", encode_section(dataset, edition));
+    ambp_json_add_item(json, "dataset", encode_section(dataset));
     ambp_json_add_item(json, "shards", encode_shards(edition));
     ambd_json_encode_strings(json);
     text = ambd_json_print(json);
@@ -268,6 +268,7 @@ void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition 
     AMB_CLEANUP(amb_freep) struct archive_entry *entries = NULL;
     char fingerprint[AMB_HASH128_TEXT_BYTES];
     struct amb_error why = AMB_ERROR_NULL;
+    uint64_t number = edition->number;
     size_t n = 0;
 
     amb_hash128_text(fingerprint, &edition->fingerprint);
@@ -277,11 +278,14 @@ void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition 
     for (size_t i = 0; i < n; i++) {
         bool same = strcmp(entries[i].fingerprint, fingerprint) == 0;
 
-        edition->number = same ? entries[i].number : edition->number;
+        number = same ? entries[i].number : number;
         dataset->last_edition_number =
             entries[i].number > dataset->last_edition_number ? entries[i].number : dataset->last_edition_number;
     }
-    edition->number = edition->number != 0 ? edition->number : ++dataset->last_edition_number;
+    number = number != 0 ? number : ++dataset->last_edition_number;
+    if (edition->number != number) { /* one that is served stays untouched: the loop reads it */
+        edition->number = number;
+    }
     if (dataset->archive_path != NULL && archive_record(dataset, edition, fingerprint, &why) < 0) {
         ambd_log(AMBD_WARN, "archive.unkept dataset=%s generation=%llu code=%s reason=\"%s\"", dataset->name,
                  (unsigned long long)edition->number, amb_error_name(why.code), why.message);
@@ -292,29 +296,21 @@ void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition 
 }
 
 int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
-    const struct amb_store_generation *last;
     char path[4096];
     int r;
 
-    if (state_dir != NULL) {
-        if (snprintf(path, sizeof path, "%s/editions/%.64s", state_dir, dataset->name) >= (int)sizeof path - 100) {
-            return amb_fail(err, -ENAMETOOLONG, "state_dir: path too long");
-        }
-        r = ambd_folder_make(path, err);
-        if (r < 0) {
-            return r;
-        }
-        dataset->archive_path = amb_strdup(path);
-        if (dataset->archive_path == NULL) {
-            return amb_fail(err, -ENOMEM, "no memory for a path");
-        }
+    if (state_dir == NULL) {
+        return 0;
     }
-    last = ambd_dataset_last_generation(dataset);
-    if (last != NULL && !amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint)) {
-        ambd_archive_touch_values(dataset, &last->dataset); /* it is left only now */
+    if (snprintf(path, sizeof path, "%s/editions/%.64s", state_dir, dataset->name) >= (int)sizeof path - 100) {
+        return amb_fail(err, -ENAMETOOLONG, "state_dir: path too long");
     }
-    ambd_archive_put_edition(dataset, dataset->filed);
-    return 0;
+    r = ambd_folder_make(path, err);
+    if (r < 0) {
+        return r;
+    }
+    dataset->archive_path = amb_strdup(path);
+    return dataset->archive_path == NULL ? amb_fail(err, -ENOMEM, "no memory for a path") : 0;
 }
 
 /* Values */

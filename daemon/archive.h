@@ -12,10 +12,11 @@
  * are only numbered.
  */
 
-/* Make the folder, and number and record the first edition. Errors: -E... of the folder. Thread: loop, at start. */
+/* Make the folder. Errors: -E... of it. Thread: loop, at start. */
 int ambd_archive_open(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err);
 
-/* Number an edition (as before, if it was served before) and record its shards; a failure is logged. Thread: clerk. */
+/* Number an edition (as before, if it was served before) and record its shards and what annotations are read by; a failure is
+ * logged. Thread: clerk, or loop at start. */
 void ambd_archive_put_edition(struct ambd_dataset *dataset, struct ambd_edition *edition);
 
 /* The newest annotations of an edition: put before the store records their generation, kept after, so that whatever is
@@ -42,7 +43,7 @@ int ambd_archive_load_values(struct amb_annotation *values, uint32_t n_samples, 
  * Open an edition again from the shards that it had.
  *
  * how: limits, cache, cache_dir, n_threads and before; the rest is the archive's.
- * Errors: AMB_ERR_STATE: nothing is known of it, or what differs now. Thread: surveyor; blocks.
+ * Errors: AMB_ERR_STATE: nothing is known of it, or what differs now. Thread: surveyor, or loop at start; blocks.
  */
 int ambd_archive_load_edition(struct ambd_edition **out, const struct ambd_dataset *dataset,
                               const struct amb_hash128 *fingerprint, const struct ambd_edition_options *how,

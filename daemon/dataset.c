@@ -133,6 +133,11 @@ static int dataset_mint_first(struct ambd_dataset *dataset, uint64_t *n_later, s
         restored = dataset_restore(&first, dataset, last);
         *n_later += restored;
     }
+    if (!restored && dataset->stale) {
+        ambd_generation_free(first);
+        return amb_fail(err, AMB_ERR_CHECKSUM, "dataset '%s': the annotations that were served last are not kept",
+                        dataset->name);
+    }
     if (last != NULL && !restored) {
         first->number++;
         first->annotations->number++;
@@ -170,45 +175,137 @@ static int dataset_mint_rest(struct ambd_dataset *dataset, struct amb_error *err
     return 0;
 }
 
-static int dataset_open_annotations(struct ambd_dataset *dataset, const char *state_dir, struct amb_error *err) {
-    const struct amb_store_generation *last;
-    uint64_t n_later = 0;
-    int r = ambd_dataset_open_store(dataset, state_dir, err);
+/* Whose samples the ledger numbers from now on; at start, where no edition is the loop's yet. */
+static void dataset_file(struct ambd_dataset *dataset, struct ambd_edition *edition) {
+    ambd_config_unref(dataset->config);
+    dataset->config = ambd_config_ref(edition->config);
+    dataset->options = edition->options;
+    ambd_edition_close(dataset->edition);
+    dataset->filed = dataset->edition = ambd_dataset_pin_edition(edition);
+}
 
-    r = r < 0 ? r : ambd_archive_open(dataset, state_dir, err);
+static void dataset_on_problem(void *opaque, const struct amb_error *why) {
+    ambd_lines_push(&((struct ambd_dataset *)opaque)->refused, why->message);
+}
+
+static int dataset_open_configured(struct ambd_dataset *dataset, const struct ambd_edition_options *how,
+                                   uint64_t last_sequence, uint64_t *n_later, struct amb_error *err) {
+    struct ambd_edition_options options = *how;
+    struct ambd_edition *edition;
+    int r;
+
+    if (ambd_dataset_last_generation(dataset) != NULL) { /* else the first problem ends it */
+        options.problem = dataset_on_problem;
+        options.problem_opaque = dataset;
+    }
+    r = ambd_edition_open(&edition, &options, err);
     if (r < 0) {
         return r;
     }
-    last = ambd_dataset_last_generation(dataset);
-    r = dataset_reread(dataset, last != NULL ? last->last_sequence : UINT64_MAX, &n_later, &dataset->reports, err);
-    r = r < 0 ? r : dataset_mint_first(dataset, &n_later, err);
+    dataset_file(dataset, edition);
+    return dataset_reread(dataset, last_sequence, n_later, &dataset->reports, err);
+}
+
+/* Without what cannot be read the ledger is not what was served, nor may it be: the values are the archive's, and nothing is
+ * minted before a reload has brought the rest. */
+static int dataset_read_rest(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
+                             struct amb_error *err) {
+    struct ambd_dataset_config rest = *dataset->options;
+
+    rest.annotations = NULL;
+    dataset->stale = true;
+    return dataset_read_annotations(&dataset->ledger, &dataset->reports, n_later, dataset, dataset->filed, &rest,
+                                    last_sequence, err);
+}
+
+static int dataset_open_last(struct ambd_dataset *dataset, const struct ambd_edition_options *how,
+                             const struct amb_store_generation *last, uint64_t *n_later, struct amb_error *err) {
+    struct ambd_edition *edition;
+    int r = ambd_archive_load_edition(&edition, dataset, &last->dataset, how, err);
+
+    if (r < 0) {
+        return r;
+    }
+    dataset_file(dataset, edition);
+    ambd_lines_deinit(&dataset->reports);
+    r = dataset_reread(dataset, last->last_sequence, n_later, &dataset->reports, NULL);
+    return r < 0 ? dataset_read_rest(dataset, last->last_sequence, n_later, err) : 0;
+}
+
+static void dataset_log_refused(const struct ambd_dataset *dataset) {
+    for (size_t i = 0; i < dataset->refused.n; i++) {
+        ambd_log(AMBD_ERROR, "dataset.refused name=%s reason=\"%s\"", dataset->name, dataset->refused.lines[i]);
+    }
+}
+
+/* A start that cannot be as configured is as a reload that is refused: what was served before goes on, and why is told. */
+static int dataset_fall_back(struct ambd_dataset *dataset, const struct ambd_edition_options *how, uint64_t *n_later,
+                             const struct amb_error *reason) {
+    const struct amb_store_generation *last = ambd_dataset_last_generation(dataset);
+    struct amb_error why = AMB_ERROR_NULL;
+
+    if (last == NULL) {
+        return reason->code;
+    }
+    if (!ambd_lines_any(&dataset->refused)) { /* none that was told already */
+        ambd_lines_push(&dataset->refused, reason->message);
+    }
+    dataset_log_refused(dataset);
+    if (dataset_open_last(dataset, how, last, n_later, &why) < 0) {
+        ambd_log(AMBD_ERROR, "dataset.unrestored name=%s reason=\"%s\"", dataset->name, why.message);
+        return reason->code;
+    }
+    return 0;
+}
+
+static int dataset_open_first(struct ambd_dataset *dataset, const struct ambd_edition_options *how,
+                              struct amb_error *err) {
+    const struct amb_store_generation *last = ambd_dataset_last_generation(dataset);
+    uint64_t n_later = 0;
+    int r = dataset_open_configured(dataset, how, last != NULL ? last->last_sequence : UINT64_MAX, &n_later, err);
+
+    if (r < 0) {
+        r = dataset_fall_back(dataset, how, &n_later, err);
+    }
+    if (r < 0) {
+        return r;
+    }
+    if (last != NULL && !amb_hash128_equal(&last->dataset, &dataset->filed->fingerprint)) {
+        ambd_archive_touch_values(dataset, &last->dataset); /* it is left only now */
+    }
+    ambd_archive_put_edition(dataset, dataset->filed);
+    r = dataset_mint_first(dataset, &n_later, err);
+    if (r == 0 && ambd_lines_any(&dataset->refused)) { /* what is new waits for a reload, or whoever mints */
+        dataset->stale = dataset->unminted = dataset->stale || n_later > 0;
+        return 0;
+    }
     return r < 0 || n_later == 0 ? r : dataset_mint_rest(dataset, err);
 }
 
 static int dataset_init(struct ambd_dataset *dataset, const struct ambd_dataset_options *options,
-                        struct ambd_edition *edition, struct amb_error *err) {
+                        const struct ambd_edition_options *how, struct amb_error *err) {
+    int r;
+
     dataset->name = amb_strdup(options->name);
     if (dataset->name == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for a name");
     }
-    dataset->config = ambd_config_ref(edition->config);
-    dataset->options = edition->options;
     dataset->keep_generations_s = options->keep_generations_s;
-    dataset->filed = dataset->edition = ambd_dataset_pin_edition(edition);
-    return dataset_open_annotations(dataset, options->state_dir, err);
+    r = ambd_dataset_open_store(dataset, options->state_dir, err);
+    r = r < 0 ? r : ambd_archive_open(dataset, options->state_dir, err);
+    return r < 0 ? r : dataset_open_first(dataset, how, err);
 }
 
 int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_options *options,
-                      struct ambd_edition *edition, struct amb_error *err) {
+                      const struct ambd_edition_options *how, struct amb_error *err) {
     struct ambd_dataset *dataset = amb_calloc(1, sizeof *dataset);
     int r;
 
     if (dataset == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for a dataset");
     }
-    r = dataset_init(dataset, options, edition, err);
+    r = dataset_init(dataset, options, how, err);
     if (r < 0) {
-        dataset->edition = NULL; /* the caller's still */
         ambd_dataset_close(dataset);
         return r;
     }
@@ -234,6 +331,7 @@ struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset) {
     }
     ambd_imports_deinit(&dataset->imports);
     ambd_lines_deinit(&dataset->reports);
+    ambd_lines_deinit(&dataset->refused);
     amb_ledger_free(dataset->ledger);
     amb_annotations_unref(dataset->recorded);
     amb_store_close(dataset->store);
@@ -370,6 +468,17 @@ static void dataset_turn(struct ambd_dataset *dataset, struct ambd_edition *edit
     dataset->filed = edition;
 }
 
+/* The same shards under another section: whoever comes back to them reads annotations by that. */
+static void dataset_keep_section(struct ambd_dataset *dataset, const struct ambd_config *before) {
+    const cJSON *was = cJSON_GetObjectItemCaseSensitive(before->tree, "datasets"),
+                *is = cJSON_GetObjectItemCaseSensitive(dataset->config->tree, "datasets");
+
+    if (!cJSON_Compare(cJSON_GetObjectItemCaseSensitive(was, dataset->name),
+                       cJSON_GetObjectItemCaseSensitive(is, dataset->name), true)) {
+        ambd_archive_put_edition(dataset, dataset->filed);
+    }
+}
+
 void ambd_dataset_install(struct ambd_installment *installment, struct ambd_dataset *dataset) {
     struct ambd_generation *generation = installment->minted.generation;
     struct ambd_config *config = dataset->config;
@@ -385,6 +494,8 @@ void ambd_dataset_install(struct ambd_installment *installment, struct ambd_data
     if (installment->edition != NULL) {
         dataset_turn(dataset, installment->edition);
         installment->edition = NULL; /* goes on with its first generation */
+    } else {
+        dataset_keep_section(dataset, config);
     }
     if (dataset_is_last(dataset, generation)) {
         installment->minted.generation = ambd_generation_free(generation);

@@ -47,6 +47,7 @@ struct ambd_dataset {
     struct ambd_edition *edition; /* the current one; older ones that somebody stands on hang behind it */
     struct ambd_generation *oldest, *current; /* of all editions, by number */
     struct ambd_lines reports;
+    struct ambd_lines refused; /* why what the configuration says is not what is served since the start; none: it is */
     bool minting;          /* a task of jobs.c is under way */
     uint64_t published_ns; /* when it was begun last */
 };
@@ -58,13 +59,14 @@ struct ambd_dataset_options {
 };
 
 /**
- * Open store and archive, read the annotations of a first edition and mint their first generation.
+ * Open store, archive and a first edition, read its annotations and mint their first generation.
  *
- * edition: taken on success. Errors: those of amb_store_open, amb_import_jsonl; -ENOMEM.
- * Thread: loop, at start; blocks.
+ * how: as the configuration says. Where that cannot be had, and the state directory knows what was served last, and its
+ * shards are as they were, it is served again; `refused` says why.
+ * Errors: those of amb_store_open, ambd_edition_open, amb_import_jsonl; -ENOMEM. Thread: loop, at start; blocks.
  */
 int ambd_dataset_open(struct ambd_dataset **out, const struct ambd_dataset_options *options,
-                      struct ambd_edition *edition, struct amb_error *err);
+                      const struct ambd_edition_options *how, struct amb_error *err);
 struct ambd_dataset *ambd_dataset_close(struct ambd_dataset *dataset); /* NULL ok; returns NULL */
 
 /* What IMPORT and reload bring back to the loop. */

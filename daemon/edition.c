@@ -26,10 +26,10 @@ static int edition_open_catalog(struct ambd_edition *edition, const struct ambd_
         .excludes = config->excludes,
         .n_excludes = config->n_excludes,
         .progress = from->progress,
-        .opaque = from->opaque,
+        .opaque = from->progress_opaque,
         .before = from->before != NULL ? from->before->fill.catalog : NULL,
         .problem = from->problem,
-        .problem_opaque = from->opaque,
+        .problem_opaque = from->problem_opaque,
         .rest = from->pace != NULL ? ambd_pace_rest : NULL,
         .rest_opaque = from->pace,
     };

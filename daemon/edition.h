@@ -44,8 +44,9 @@ struct ambd_edition_options {
     const struct ambd_edition *before; /* what is the same is shared with it; NULL: none */
     unsigned n_threads;                /* that index; 0: cores */
     amb_catalog_progress progress;
-    void (*problem)(void *opaque, const struct amb_error *why); /* as of amb_catalog_options */
-    void *opaque;                                               /* of both */
+    void *progress_opaque;
+    void (*problem)(void *problem_opaque, const struct amb_error *why); /* as of amb_catalog_options */
+    void *problem_opaque;
     struct ambd_pace *pace;                                     /* that indexing keeps; NULL: none */
 };
 

@@ -59,6 +59,10 @@ void ambd_open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
         (unsigned long long)report->n_kept, (unsigned long long)report->n_indexed, (unsigned long long)report->n_cached, shape->channels,
         shape->height, shape->width, shape->latent ? " kind=latent" : "",
         (unsigned long long)((ambd_now_ns() - began_ns) / 1000000));
+    if (ambd_lines_any(&dataset->refused)) {
+        ambd_log(AMBD_WARN, "dataset.restored name=%s generation=%llu annotations=%llu", dataset->name,
+                 (unsigned long long)edition->number, (unsigned long long)dataset->current->number);
+    }
     n_findings = ambd_findings_get(findings, report);
     for (size_t i = 0; i < n_findings; i++) {
         ambd_log(AMBD_WARN, "%s name=%s n=%llu first=\"%s\"", findings[i].event, dataset->name,
@@ -75,7 +79,6 @@ void ambd_open_log(const struct ambd_dataset *dataset, uint64_t began_ns) {
 }
 
 static int open_one(struct ambd_server *server, const struct ambd_dataset_config *config, struct amb_error *err) {
-    struct ambd_edition *edition = NULL;
     struct ambd_dataset *dataset = NULL;
     struct ambd_progress progress;
     uint64_t began_ns = ambd_now_ns();
@@ -86,7 +89,7 @@ static int open_one(struct ambd_server *server, const struct ambd_dataset_config
         .limits = &server->codec_limits,
         .cache = server->cache,
         .progress = ambd_progress_show,
-        .opaque = &progress,
+        .progress_opaque = &progress,
     };
     const struct ambd_dataset_options options = {
         .name = config->name,
@@ -96,10 +99,8 @@ static int open_one(struct ambd_server *server, const struct ambd_dataset_config
     int r;
 
     ambd_progress_init(&progress, config->name);
-    r = ambd_edition_open(&edition, &how, err);
-    r = r < 0 ? r : ambd_dataset_open(&dataset, &options, edition, err);
+    r = ambd_dataset_open(&dataset, &options, &how, err);
     if (r < 0) {
-        ambd_edition_close(edition);
         return r;
     }
     dataset->server = server;

@@ -137,8 +137,9 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
         .before = row->before,
         .n_threads = 1,
         .progress = reload_on_progress,
+        .progress_opaque = reload,
         .problem = reload_on_problem,
-        .opaque = reload,
+        .problem_opaque = reload,
         .pace = &reload->server->pace,
     };
     const size_t n_told = reload->problems.n + reload->problems.n_more;
@@ -326,6 +327,7 @@ static bool row_adopt(struct ambd_reload *reload, struct reload_row *row) {
     if (row->installment.config == NULL) {
         return false;
     }
+    ambd_lines_deinit(&dataset->refused);
     dataset->reports = row->installment.minted.reports;
     row->installment.minted.reports = old;
     ambd_server_adopt(server, dataset, &row->installment.minted);

@@ -126,7 +126,8 @@ static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
 }
 
 /* "3 shards were left out, the first: ..." */
-static void add_findings(cJSON *object, const struct amb_catalog_report *report) {
+static void add_findings(cJSON *object, const struct ambd_dataset *dataset) {
+    const struct amb_catalog_report *report = &dataset->edition->report;
     cJSON *list = cJSON_AddArrayToObject(object, "findings");
     struct ambd_finding findings[AMBD_FINDINGS_MAX];
     size_t n = ambd_findings_get(findings, report);
@@ -137,6 +138,10 @@ static void add_findings(cJSON *object, const struct amb_catalog_report *report)
                              findings[i].first[0] != '\0' ? ", the first: " : "", findings[i].first);
 
         ambd_json_add_text(list, NULL, text, (size_t)bytes);
+    }
+    for (size_t i = 0; i < dataset->refused.n; i++) {
+        snprintf(text, sizeof text, "what was served before is served again: %s", dataset->refused.lines[i]);
+        ambd_json_add_text(list, NULL, text, strlen(text));
     }
 }
 
@@ -163,7 +168,7 @@ static void add_dataset(cJSON *json, const struct ambd_dataset *dataset) {
     ambp_json_add_u64(object, "generation", edition->number);
     add_annotations(object, dataset);
     ambp_json_add_u64(object, "quarantined", amb_quarantine_count(edition->fill.quarantine));
-    add_findings(object, &edition->report);
+    add_findings(object, dataset);
     ambp_json_add_u64(object, "index_bytes", edition->report.index_bytes + edition->report.names_bytes);
 }
 

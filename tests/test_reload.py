@@ -16,7 +16,7 @@ import pytest
 import ambientd
 import datasets
 import wire
-from conftest import ROOT
+from conftest import ROOT, Died
 
 CTL = os.environ.get("AMBIENTCTL_BIN", str(ROOT / "build/clients/ctl/ambientctl"))
 
@@ -430,6 +430,81 @@ def test_a_bad_reload_names_everything_and_changes_nothing(served):
         again = client.subscribe(**UNIFORM, options={"seed": 3}).take(16)
     assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows, again))
     assert here.one.counter("reloads_refused") == 2
+
+
+def kill_and_run(here):
+    here.one.stop(signal.SIGKILL)
+    here.one = here.run()
+
+
+def findings(here):
+    return here.one.status()["datasets"]["main"]["findings"]
+
+
+def test_what_was_served_before_a_refused_reload_is_served_after_a_restart(served):
+    """Two bad shards come: the reload is refused, and so is a start; the generation of before goes on, every reason is in the
+    log and in STATUS, a stream draws the same bytes; the next reload takes what is repaired."""
+    here = served()
+    with here.one.client() as client:
+        rows = client.subscribe(**UNIFORM).take(6)
+    for name in ("8.tar", "9.tar"):
+        (here.data / name).write_bytes(b"short")
+    with pytest.raises(wire.Refused):
+        here.reload()
+    before = here.generations()
+    kill_and_run(here)
+    assert [g["fingerprint"] for g in here.generations()] == [g["fingerprint"] for g in before]
+    assert [g["number"] for g in here.generations()] == [1]
+    for words in ([line for line in here.one.log().splitlines() if "error dataset.refused" in line], findings(here)):
+        assert len(words) == 2 and all(any(name in line for line in words) for name in ("8.tar", "9.tar"))
+    with here.one.client() as client:
+        again = client.subscribe(**UNIFORM, state=rows[2][0].state).take(3)
+    assert all((a["x_t"] == b["x_t"]).all() for (_, a), (_, b) in zip(rows[3:], again))
+    with pytest.raises(wire.Refused):
+        here.reload()
+    assert findings(here)
+    (here.data / "8.tar").unlink()
+    put(here.data / "9.tar", range(900, 920))
+    row = here.reload()["datasets"]["main"]
+    assert (row["samples"], row["number"]) == (80, 2) and findings(here) == []
+    here.restart()
+    assert here.generations()[0]["fingerprint"] == row["fingerprint"] and findings(here) == []
+
+
+def test_annotations_whose_file_is_gone_are_served_after_a_restart(served):
+    """A file of annotations is gone when the daemon starts: their last values are served. An import is kept, and counts once
+    the file is back."""
+    here = served()
+    (here.folder / "a.jsonl").write_text(json.dumps({"filename": "000003.png", "sigma_min": 0.5}) + "\n")
+    here.configure(annotations=[{"import": str(here.folder / "a.jsonl")}])
+    here.reload()
+    (here.folder / "b.jsonl").write_text(json.dumps({"filename": "000004.png", "sigma_min": 0.25}) + "\n")
+    here.ask(wire.IMPORT, {"path": str(here.folder / "b.jsonl")})
+    before = here.one.status()["datasets"]["main"]["annotations"]["fingerprint"]
+    (here.folder / "a.jsonl").rename(here.folder / "away")
+    kill_and_run(here)
+    row = here.one.status()["datasets"]["main"]
+    assert row["annotations"]["fingerprint"] == before and "a.jsonl" in row["findings"][0]
+    (here.folder / "c.jsonl").write_text(json.dumps({"filename": "000005.png", "sigma_min": 0.75}) + "\n")
+    with pytest.raises(wire.Refused, match="a.jsonl"):
+        here.ask(wire.IMPORT, {"path": str(here.folder / "c.jsonl")})
+    assert here.one.status()["datasets"]["main"]["annotations"]["fingerprint"] == before
+    (here.folder / "away").rename(here.folder / "a.jsonl")
+    assert here.reload()["changed"] and findings(here) == []
+    values = [here.ask(wire.SAMPLE, {"key": f"{i:06d}"})["annotation"]["sigma_min"] for i in (3, 4, 5)]
+    assert values == [0.5, 0.25, 0.75]
+
+
+def test_a_start_fails_where_nothing_older_can_be_had(served):
+    """Without a state directory, and where a shard of what was served is gone too, a bad shard ends the start."""
+    for state in (False, True):
+        here = served(state=state)
+        (here.data / "8.tar").write_bytes(b"short")
+        here.shard(1).unlink()
+        here.one.stop(signal.SIGKILL)
+        with pytest.raises(Died) as died:
+            here.run()
+        assert died.value.daemon.process.returncode == 1 and "8.tar" in died.value.daemon.log()
 
 
 def test_check_says_what_would_be_and_changes_nothing(served):
