@@ -870,11 +870,11 @@ def test_a_stop_ends_an_index_that_gives_way_to_a_stream(served):
     with here.one.client() as client, here.one.client() as owner:
         def train():
             with contextlib.suppress(wire.Closed, OSError):
-                client.subscribe(**UNIFORM).take()
+                client.subscribe(**{**UNIFORM, "batch_size": 4096}).take()  # so that workers are at work whenever one looks
 
         trainer = threading.Thread(target=train)
         trainer.start()
-        assert here.one.wait_for(lambda status: status["counters"]["batches"] > 10)
+        assert here.one.wait_for(lambda status: status["counters"]["batches"] > 1)
         owner.send(wire.frame(wire.RELOAD, b"{}", id := owner.new_id()))
         assert here.one.wait_for(lambda status: status["reload"] and status["reload"]["shards_done"] > 5)
         assert here.one.stop() == 0
