@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -284,26 +283,16 @@ int ambient_connect(struct ambient_client **out, const char *address, struct amb
     return 0;
 }
 
-static struct client_slab *slab_free(struct client_slab *slab) {
-    struct client_slab *older = slab->older;
-
-    slab_unmap(slab);
-    for (size_t i = 0; i < CLIENT_SLOTS_MAX; i++) {
-        amb_buf_deinit(&slab->batches[i].state);
-    }
-    cJSON_Delete(slab->json);
-    amb_free(slab->text);
-    amb_free(slab);
-    return older;
-}
-
 void ambient_disconnect(struct ambient_client *client) {
+    struct client_slab *older;
+
     if (client == NULL) {
         return;
     }
     connection_close(client);
-    while (client->slab != NULL) {
-        client->slab = slab_free(client->slab);
+    for (; client->slab != NULL; client->slab = older) {
+        older = client->slab->older;
+        slab_close(client->slab);
     }
     cJSON_Delete(client->request);
     cJSON_Delete(client->advances);

@@ -6,34 +6,9 @@
 
 #include "base/buf.h"
 #include "clients/c/ambient.h"
+#include "clients/c/slab.h"
 #include "proto/frame.h"
 #include "proto/json.h"
-
-#define CLIENT_SLOTS_MAX 64u /* as proto/README.md section 2: slots */
-
-/* A slot as the client knows it. */
-struct ambient_batch {
-    struct ambient_client *client;
-    struct client_slab *slab;
-    uint32_t slot, count;
-    uint64_t step;
-    bool lent;            /* by the daemon to us */
-    bool taken;           /* by the caller */
-    struct amb_buf state; /* terminated text */
-};
-
-/* The slots of one session. Mapped while the session lives or the caller holds a batch; the rest until disconnect. */
-struct client_slab {
-    struct client_slab *older;
-    char *text;           /* of SUBSCRIBED */
-    cJSON *json;          /* the same */
-    const cJSON *fields;  /* inside json */
-    uint8_t *data;        /* NULL: not mapped (any more) */
-    size_t bytes, slot_bytes;
-    uint32_t n_slots, n_taken;
-    uint64_t step;        /* of the next LEND */
-    struct ambient_batch batches[CLIENT_SLOTS_MAX];
-};
 
 struct ambient_client {
     int fd;
@@ -86,7 +61,6 @@ int connection_receive(struct ambp_header *out, struct ambient_client *client, i
 int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambient_error *err);
 /* A frame that nobody waits for at this moment: LEND, END. AMB_ERR_PROTOCOL for any other. */
 int stream_on_frame(struct ambient_client *client, const struct ambp_header *header, struct ambient_error *err);
-void slab_unmap(struct client_slab *slab);
 
 /**
  * Wait for the next daemon and subscribe behind the batch last taken. What was lent and not taken is forgotten.

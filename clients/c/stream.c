@@ -1,21 +1,15 @@
 /*
- * Stream: subscribe, map the slots, take batches in order, give slots back.
+ * Stream: subscribe, take batches in order, give slots back.
  *
- * The daemon lends slots ahead; those wait in `queue` until the caller takes them. Offsets into the slab are proven
- * once, at subscription; after that a field is a plain pointer. A batch belongs to the slab of the session that lent it,
- * so it outlives that session while the caller holds it.
+ * The daemon lends slots ahead; those wait in `queue` until the caller takes them.
  *
- * Not here: what happens when the daemon goes away (resume.c).
+ * Not here: where slots lie (slab.c), and what happens when the daemon goes away (resume.c).
  */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
-#include "base/size.h"
 #include "clients/c/connection.h"
 #include "proto/message.h"
 
@@ -70,100 +64,10 @@ static int stream_build(cJSON *request, const struct ambient_stream_options *opt
     return r < 0 ? r : stream_add_json(request, "state", options->state, err);
 }
 
-/* Every field lies inside a slot. */
-static int stream_check_field(const cJSON *field, uint64_t slot_bytes, struct amb_error *err) {
-    uint64_t offset = 0, bytes = 0, row_bytes = 0;
-    const char *name = NULL, *dtype = NULL;
-    const cJSON *shape = NULL;
-
-    if (ambp_json_get_string(&name, field, "name", true, err) < 0 ||
-        ambp_json_get_string(&dtype, field, "dtype", true, err) < 0 ||
-        ambp_json_get_array(&shape, field, "shape", true, err) < 0 ||
-        ambp_json_get_u64(&offset, field, "offset", 0, slot_bytes, true, err) < 0 ||
-        ambp_json_get_u64(&row_bytes, field, "row_bytes", 0, slot_bytes, true, err) < 0 ||
-        ambp_json_get_u64(&bytes, field, "bytes", 0, slot_bytes, true, err) < 0) {
-        return err->code;
-    }
-    if (!amb_span_ok(offset, bytes, slot_bytes) || cJSON_GetArraySize(shape) > 8) {
-        return amb_fail(err, AMB_ERR_PROTOCOL, "field %s: [%llu, +%llu) of a slot of %llu bytes", name,
-                        (unsigned long long)offset, (unsigned long long)bytes, (unsigned long long)slot_bytes);
-    }
-    return 0;
-}
-
-static int slab_check(struct client_slab *slab, struct amb_error *err) {
-    const cJSON *json = slab->json, *state = NULL, *field;
-    uint64_t n_slots = 0, slot_bytes = 0, total_bytes = 0;
-
-    if (ambp_json_get_u64(&n_slots, json, "slots", 1, CLIENT_SLOTS_MAX, true, err) < 0 ||
-        ambp_json_get_u64(&slot_bytes, json, "slot_bytes", 1, SIZE_MAX >> 8, true, err) < 0 ||
-        ambp_json_get_u64(&total_bytes, json, "total_bytes", n_slots * slot_bytes, SIZE_MAX >> 8, true, err) < 0 ||
-        ambp_json_get_array(&slab->fields, json, "fields", true, err) < 0 ||
-        ambp_json_get_object(&state, json, "state", true, err) < 0 ||
-        ambp_json_get_u64(&slab->step, state, "step", 0, UINT64_MAX, true, err) < 0) {
-        return err->code;
-    }
-    cJSON_ArrayForEach(field, slab->fields) {
-        int r = stream_check_field(field, slot_bytes, err);
-
-        if (r < 0) {
-            return r;
-        }
-    }
-    slab->n_slots = (uint32_t)n_slots;
-    slab->slot_bytes = (size_t)slot_bytes;
-    slab->bytes = (size_t)total_bytes;
-    return 0;
-}
-
-static int slab_map(struct client_slab *slab, int fd, struct ambient_error *err) {
-    struct stat st;
-    void *data;
-
-    if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t)st.st_size < slab->bytes) {
-        return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBED without shared memory of %zu bytes", slab->bytes);
-    }
-    data = mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-        return client_fail(err, -errno, "cannot map %zu bytes of slots: %s", slab->bytes, strerror(errno));
-    }
-    slab->data = data;
-    return 0;
-}
-
-void slab_unmap(struct client_slab *slab) {
-    if (slab->data != NULL) {
-        munmap(slab->data, slab->bytes);
-        slab->data = NULL;
-    }
-}
-
-/* The answer to SUBSCRIBE lies in client->payload. The slab is the client's from here on, whatever it lacks. */
-static int stream_on_subscribed(struct ambient_client *client, const struct ambp_header *header, int fd,
-                                struct ambient_error *err) {
-    struct client_slab *slab = amb_calloc(1, sizeof *slab);
-    struct amb_error bad = AMB_ERROR_NULL;
-
-    if (slab == NULL) {
-        return client_fail(err, -ENOMEM, "no memory for the subscription");
-    }
-    slab->older = client->slab;
-    client->slab = slab;
-    slab->text = amb_calloc(1, (size_t)header->length + 1);
-    if (slab->text == NULL) {
-        return client_fail(err, -ENOMEM, "no memory for the subscription");
-    }
-    memcpy(slab->text, client->payload.data, header->length);
-    if (ambp_json_decode(&slab->json, slab->text, header->length, AMBP_JSON_DEPTH_MAX, &bad) < 0 ||
-        slab_check(slab, &bad) < 0) {
-        return client_fail_from(err, &bad);
-    }
-    return slab_map(slab, fd, err);
-}
-
 int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambient_error *err) {
     AMB_CLEANUP(amb_freep) char *text = cJSON_PrintUnformatted(request);
     AMB_CLEANUP(amb_fd_closep) int fd = -1;
+    struct client_slab *slab;
     struct ambp_header header;
     int r;
 
@@ -185,7 +89,13 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
     if (header.type != AMBP_SUBSCRIBED) {
         return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBE answered by %s", ambp_type_name(header.type));
     }
-    return stream_on_subscribed(client, &header, fd, err);
+    r = slab_open(&slab, client->payload.data, header.length, fd, err);
+    if (r < 0) {
+        return r;
+    }
+    slab->older = client->slab;
+    client->slab = slab;
+    return 0;
 }
 
 static void stream_keep_options(struct ambient_client *client, const struct ambient_stream_options *options) {
