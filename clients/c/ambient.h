@@ -125,13 +125,14 @@ struct ambient_array {
     uint32_t n_dims;
     uint32_t dims[8];         /* dims[0] is the batch size; a shorter last batch has ambient_batch_count rows */
     size_t row_bytes, bytes;
-    int ragged;               /* data is int64_t lengths[batch size], then cells of row_bytes */
+    int ragged;               /* key, member:EXT: data is int64_t lengths[batch size], then cells of row_bytes */
 };
 
 /* Writable memory of a field, 4096-aligned, valid until release; NULL: no such field. array may be NULL. */
 AMBIENT_API void *ambient_batch_data(const struct ambient_batch *batch, const char *field,
                                      struct ambient_array *array);
-/* Bytes of row i of a ragged field, *length its true length (-1: missing); NULL if there is no such field. */
+/* Cell i of a ragged field, row_bytes long; NULL if there is no such. *length: the true length, of which no more than row_bytes
+ * bytes lie there; -1: missing. */
 AMBIENT_API const void *ambient_batch_cell(const struct ambient_batch *batch, const char *field, uint32_t i,
                                            int64_t *length);
 AMBIENT_API uint32_t ambient_batch_count(const struct ambient_batch *batch);

@@ -1,52 +1,39 @@
 /*
- * Batch: the fields of a lent slot, looked up by name in what the subscription said.
+ * Batch: the fields of a lent slot, looked up by name; the slab has proven where they lie.
  */
 #include <string.h>
 
-#include "clients/c/connection.h"
+#include "clients/c/slab.h"
 
-static const cJSON *batch_field(const struct ambient_batch *batch, const char *name) {
-    const cJSON *field;
+static const struct client_field *batch_field(const struct ambient_batch *batch, const char *name) {
+    const struct client_slab *slab = batch->slab;
 
-    cJSON_ArrayForEach(field, batch->slab->fields) {
-        if (strcmp(cJSON_GetObjectItemCaseSensitive(field, "name")->valuestring, name) == 0) {
-            return field;
+    for (size_t i = 0; i < slab->n_fields; i++) {
+        if (strcmp(slab->fields[i].array.name, name) == 0) {
+            return &slab->fields[i];
         }
     }
     return NULL;
 }
 
-static size_t batch_number(const cJSON *field, const char *key) {
-    return (size_t)cJSON_GetObjectItemCaseSensitive(field, key)->valuedouble; /* proven at subscription */
-}
-
 void *ambient_batch_data(const struct ambient_batch *batch, const char *name, struct ambient_array *array) {
+    const struct client_field *field = batch_field(batch, name);
     const struct client_slab *slab = batch->slab;
-    const cJSON *field = batch_field(batch, name), *dim;
 
     if (field == NULL) {
         return NULL;
     }
     if (array != NULL) {
-        *array = (struct ambient_array){
-            .name = cJSON_GetObjectItemCaseSensitive(field, "name")->valuestring,
-            .dtype = cJSON_GetObjectItemCaseSensitive(field, "dtype")->valuestring,
-            .row_bytes = batch_number(field, "row_bytes"),
-            .bytes = batch_number(field, "bytes"),
-            .ragged = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(field, "ragged")),
-        };
-        cJSON_ArrayForEach(dim, cJSON_GetObjectItemCaseSensitive(field, "shape")) {
-            array->dims[array->n_dims++] = (uint32_t)dim->valuedouble;
-        }
+        *array = field->array;
     }
-    return slab->data + slab->slot_bytes * batch->slot + batch_number(field, "offset");
+    return slab->data + slab->slot_bytes * batch->slot + field->offset;
 }
 
 const void *ambient_batch_cell(const struct ambient_batch *batch, const char *name, uint32_t i, int64_t *length) {
     struct ambient_array array = {0};
     const uint8_t *data = ambient_batch_data(batch, name, &array);
 
-    if (data == NULL || !array.ragged || array.n_dims == 0 || i >= array.dims[0]) {
+    if (data == NULL || !array.ragged || i >= array.dims[0]) {
         return NULL;
     }
     if (length != NULL) {

@@ -8,7 +8,14 @@
 #include "clients/c/ambient.h"
 #include "proto/json.h"
 
-#define CLIENT_SLOTS_MAX 64u /* as proto/README.md section 2: slots */
+#define CLIENT_SLOTS_MAX 64u      /* as proto/README.md section 2: slots */
+#define CLIENT_BATCH_MAX 4194304u /* the same: batch_size */
+
+/* A field of every slot: it lies inside it, and its rows are as many as the batch size. */
+struct client_field {
+    struct ambient_array array; /* its strings lie in the slab's json */
+    size_t offset;
+};
 
 /* A slot as the client knows it. */
 struct ambient_batch {
@@ -26,11 +33,13 @@ struct client_slab {
     struct client_slab *older;
     char *text;           /* of SUBSCRIBED */
     cJSON *json;          /* the same */
-    const cJSON *fields;  /* inside json */
+    struct client_field *fields;
+    size_t n_fields;
     uint8_t *data;        /* NULL: not mapped (any more) */
     size_t bytes, slot_bytes;
-    uint32_t n_slots, n_taken;
+    uint32_t n_slots, n_taken, batch_size;
     uint64_t step;        /* of the next LEND */
+    uint64_t end_step;    /* no LEND from here on; UINT64_MAX: endless */
     struct ambient_batch batches[CLIENT_SLOTS_MAX];
 };
 

@@ -99,17 +99,12 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
 }
 
 static void stream_keep_options(struct ambient_client *client, const struct ambient_stream_options *options) {
-    uint64_t steps = 0;
-
     client->reconnect = options->reconnect != 0;
     client->reconnect_timeout_s = options->reconnect_timeout_s;
     client->notice = options->notice;
     client->notice_context = options->context;
     client->next_step = client->slab->step;
-    if (ambp_json_get_u64(&steps, client->slab->json, "steps", 0, UINT64_MAX, false, NULL) == 0 &&
-        cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(client->slab->json, "steps"))) {
-        client->end_step = client->slab->step + steps;
-    }
+    client->end_step = client->slab->end_step;
 }
 
 int ambient_subscribe(struct ambient_client *client, const struct ambient_stream_options *options,
@@ -155,6 +150,14 @@ static int stream_on_lend(struct ambient_client *client, size_t bytes, struct am
         return client_fail(err, AMB_ERR_PROTOCOL,
                            "slot %u lent for step %llu, allowed: one of %u that is not lent already, for step %llu",
                            lend.slot, (unsigned long long)lend.step, slab->n_slots, (unsigned long long)slab->step);
+    }
+    if (lend.step >= slab->end_step) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "step %llu lent, allowed: steps before %llu, where the stream ends",
+                           (unsigned long long)lend.step, (unsigned long long)slab->end_step);
+    }
+    if (lend.count > slab->batch_size) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "%u samples lent in step %llu, allowed: the batch size, %u",
+                           lend.count, (unsigned long long)lend.step, slab->batch_size);
     }
     batch = &slab->batches[lend.slot];
     batch->state.n_bytes = 0;
