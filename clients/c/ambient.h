@@ -109,7 +109,8 @@ AMBIENT_API const char *ambient_subscription(const struct ambient_client *client
 /**
  * Wait for the next batch.
  *
- * *out:    lent until ambient_batch_release; a client that holds every slot and asks for more gets -EDEADLK.
+ * *out:    lent until ambient_batch_release; a client that holds every slot and asks for more gets -EDEADLK, unless the
+ *          stream is over.
  * Where the daemon went away: waits for the next one, -ETIMEDOUT if none came in time; an error of the next one (other
  * shards or annotations: "state", "not-found") ends the stream.
  * Returns: 0, AMBIENT_END, or a negative code.

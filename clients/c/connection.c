@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,12 @@ void connection_set_timeout(struct ambient_client *client, double seconds) {
 
     setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value);
     setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
+}
+
+bool connection_ready(const struct ambient_client *client) {
+    struct pollfd poll_fd = {.fd = client->fd, .events = POLLIN};
+
+    return poll(&poll_fd, 1, 0) > 0;
 }
 
 static int connection_dial(struct ambient_client *client, double seconds, struct ambient_error *err) {

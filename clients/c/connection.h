@@ -50,6 +50,7 @@ int client_fail_json(struct ambient_error *err, const uint8_t *payload, size_t b
 int connection_open(struct ambient_client *client, double seconds, struct ambient_error *err);
 void connection_close(struct ambient_client *client); /* idempotent */
 void connection_set_timeout(struct ambient_client *client, double seconds); /* 0: none */
+bool connection_ready(const struct ambient_client *client); /* something has arrived, or the end */
 
 int connection_send(struct ambient_client *client, uint8_t type, uint32_t request_id, const void *payload,
                     size_t bytes, struct ambient_error *err);

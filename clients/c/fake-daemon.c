@@ -28,15 +28,18 @@ static void fake_wrong(struct fake_peer *peer, const char *wanted) {
     shutdown(peer->fd, SHUT_RDWR);
 }
 
+static bool fake_read(int fd, void *out, size_t bytes) {
+    return bytes == 0 || recv(fd, out, bytes, MSG_WAITALL) == (ssize_t)bytes; /* recv of nothing waits for something */
+}
+
 /* The next frame that is no DONE; its type 0: the client has hung up. */
 static void fake_receive(struct fake_peer *peer) {
     do {
         uint8_t bytes[AMBP_HEADER_BYTES];
 
         peer->heard = (struct ambp_header){0};
-        if (recv(peer->fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes ||
-            ambp_header_decode(&peer->heard, bytes, NULL) < 0 ||
-            recv(peer->fd, peer->text, peer->heard.length, MSG_WAITALL) != (ssize_t)peer->heard.length) {
+        if (!fake_read(peer->fd, bytes, sizeof bytes) || ambp_header_decode(&peer->heard, bytes, NULL) < 0 ||
+            !fake_read(peer->fd, peer->text, peer->heard.length)) {
             peer->heard.type = 0;
         }
         peer->text[peer->heard.length] = '\0';
@@ -168,7 +171,7 @@ struct fake_daemon *fake_start(const fake_talk *talks, size_t n_talks, const voi
     fake->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fake->listener, (struct sockaddr *)&name, sizeof name), 0);
     assert_int_equal(listen(fake->listener, 4), 0);
-    assert_int_equal(sem_init(&fake->passed, 0, 0), 0);
+    assert_int_equal(sem_init(&fake->go, 0, 0) | sem_init(&fake->gone, 0, 0), 0);
     assert_int_equal(pthread_create(&fake->thread, NULL, fake_run, fake), 0);
     return fake;
 }
@@ -181,7 +184,8 @@ void fake_stop(struct fake_daemon *fake) {
     pthread_join(fake->thread, NULL);
     close(fake->listener);
     fake->listener = -1;
-    sem_destroy(&fake->passed);
+    sem_destroy(&fake->go);
+    sem_destroy(&fake->gone);
     unlink(fake->address);
     rmdir(fake->folder);
     assert_string_equal(fake->wrong, "");

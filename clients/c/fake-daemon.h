@@ -33,7 +33,7 @@ struct fake_daemon {
     const fake_talk *talks; /* of the connections in their order */
     size_t n_talks;
     const void *context;    /* for the talks */
-    sem_t passed;           /* posted by a talk at the point that its test waits for */
+    sem_t go, gone;         /* a talk may wait for the test, and say how far it is */
 
     /* to be read after fake_stop */
     char subscribed[FAKE_TALKS_MAX][2048]; /* the SUBSCRIBE of each connection */

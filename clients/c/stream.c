@@ -98,13 +98,21 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
     return 0;
 }
 
+/* With the last of its steps a stream is over; END says no more, and may stay out where every slot is held. */
+static void stream_set_next(struct ambient_client *client, uint64_t step) {
+    client->next_step = step;
+    if (step >= client->end_step && client->ended == 0) {
+        client->ended = AMBIENT_END;
+    }
+}
+
 static void stream_keep_options(struct ambient_client *client, const struct ambient_stream_options *options) {
     client->reconnect = options->reconnect != 0;
     client->reconnect_timeout_s = options->reconnect_timeout_s;
     client->notice = options->notice;
     client->notice_context = options->context;
-    client->next_step = client->slab->step;
     client->end_step = client->slab->end_step;
+    stream_set_next(client, client->slab->step);
 }
 
 int ambient_subscribe(struct ambient_client *client, const struct ambient_stream_options *options,
@@ -228,7 +236,7 @@ static int stream_wait(struct ambient_client *client, struct ambient_error *err)
         struct ambient_error why;
         int r;
 
-        if (client->slab->n_taken == client->slab->n_slots && !client->lost) {
+        if (client->slab->n_taken == client->slab->n_slots && !client->lost && !connection_ready(client)) {
             return client_fail(err, -EDEADLK,
                                "all %u slots are held: release a batch before asking for the next, or subscribe "
                                "with more slots",
@@ -270,7 +278,7 @@ int ambient_next(struct ambient_batch **out, struct ambient_client *client, stru
     if (amb_buf_push(&client->state, batch->state.data, batch->state.n_bytes) < 0) {
         return client_fail(err, -ENOMEM, "no memory for a state of %zu bytes", batch->state.n_bytes);
     }
-    client->next_step = batch->step + 1;
+    stream_set_next(client, batch->step + 1);
     client->n_queued--;
     memmove(client->queue, client->queue + 1, client->n_queued * sizeof client->queue[0]);
     batch->taken = true;
