@@ -434,6 +434,22 @@ def test_c_a_question_after_a_restart_waits_for_the_next_daemon(service, trainer
     one.end()
 
 
+def test_c_questions_go_on_behind_the_end_of_a_stream(service, trainer):
+    """All four slots are held when the stream ends; two daemons later they are given back to nobody."""
+    whole = crc_lines(service.address, 4)
+    one = trainer(steps=4)
+    assert [one.tell("h") for _ in range(4)] == whole
+    assert one.tell("n") == "end"
+    for _ in range(2):
+        service.restart()
+        service.settle()
+        assert one.tell("q STATUS {}").startswith("error E")
+        assert one.tell("q STATUS {}") == "reply" and one.tell("n") == "end"
+    assert one.tell("c") == "held 4"
+    assert one.tell("q STATUS {}") == "reply"
+    assert one.end()[0] == 2
+
+
 def test_c_what_the_next_daemon_refuses_ends_the_stream(service, trainer, tmp_path, annotations):
     one = trainer()
     one.tell("n")
@@ -441,6 +457,7 @@ def test_c_what_the_next_daemon_refuses_ends_the_stream(service, trainer, tmp_pa
     service.start(datasets.tar_set(tmp_path / "others", 299), "--annotations", annotations, "--size", "16")
     said = [one.tell("n") for _ in range(10)]
     assert said[-1].startswith("error state: ") and "dataset" in said[-1] and said[-1] == said[-2]
+    assert one.tell("q STATUS {}") == "reply" and one.tell("n") == said[-1]
     one.end()
 
 

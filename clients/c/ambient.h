@@ -59,7 +59,8 @@ AMBIENT_API const char *ambient_server(const struct ambient_client *client); /* 
 /**
  * Ask a question: "PING", "STATUS", "LIST", "SAMPLE", "COVERAGE", "QUARANTINE", "GENERATIONS", "ADVANCE",
  * "CANCEL_ADVANCE", "IMPORT", "RELOAD" (proto/README.md, sections 1 and 3). Batches that arrive meanwhile are kept. A
- * question that the end of the daemon cuts fails; asked again, it waits as ambient_next does where there is a stream.
+ * question that the end of the daemon cuts fails; asked again, it waits as ambient_next does where there is a stream, or was
+ * one that has ended.
  *
  * json:   the request, NULL for {}.
  * *reply: JSON text, to be released by ambient_free; reply may be NULL.

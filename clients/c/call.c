@@ -47,7 +47,7 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
 static bool call_needs_another(const struct ambient_client *client) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *ahead = resume_moves_ahead(client);
 
-    return client->repaired && ahead == NULL;
+    return client->ended == 0 && client->repaired && ahead == NULL;
 }
 
 static int call_connected(struct ambient_client *client, int type, struct ambient_error *err) {
@@ -55,7 +55,7 @@ static int call_connected(struct ambient_client *client, int type, struct ambien
 
     if (client->lost && client->reconnect) {
         client_fail(&why, -ECONNRESET, "the daemon closed the connection");
-        return stream_resume(client, &why, err);
+        return stream_resume(client, client->fd >= 0 ? &why : NULL, err); /* else we closed it, who were refused */
     }
     return type == AMBP_ADVANCE && call_needs_another(client) ? stream_resume(client, NULL, err) : 0;
 }

@@ -207,6 +207,7 @@ static int connection_dial(struct ambient_client *client, double seconds, struct
     memcpy(name.sun_path, address, strlen(address) + 1);
     client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (client->fd < 0) {
+        client->lost = true;
         return client_fail(err, -errno, "no socket: %s", strerror(errno));
     }
     connection_set_timeout(client, seconds);

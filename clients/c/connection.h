@@ -12,7 +12,7 @@
 
 struct ambient_client {
     int fd;
-    bool lost;                /* the connection has ended: nothing more can be read from it */
+    bool lost;                /* the connection has ended, or is closed: nothing more can be read from it */
     char *address;
     uint32_t next_id;
     char server[64];
@@ -21,7 +21,7 @@ struct ambient_client {
     struct amb_buf error;     /* payload of the ERROR that answered the last call, terminated; empty: none did */
 
     /* stream */
-    struct client_slab *slab; /* of the newest session, the older ones behind it; NULL: none yet */
+    struct client_slab *slab; /* of the newest stream, the older ones behind it; NULL: none yet */
     struct ambient_batch *queue[CLIENT_SLOTS_MAX]; /* lent and not yet taken, in order */
     uint32_t n_queued;
     int ended;                /* 0 running, AMBIENT_END, or a negative code */
@@ -64,10 +64,11 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
 int stream_on_frame(struct ambient_client *client, const struct ambp_header *header, struct ambient_error *err);
 
 /**
- * Wait for the next daemon and subscribe behind the batch last taken. What was lent and not taken is forgotten.
+ * Wait for the next daemon and subscribe behind the batch last taken; where the stream has ended, only connect. What was
+ * lent and not taken is forgotten.
  *
  * why:     what ended the connection, for the notice; NULL: we did, nobody is told.
- * Returns: 0, also where nothing was left to be sent (client->ended); -ETIMEDOUT; what the next daemon refused.
+ * Returns: 0; -ETIMEDOUT; what the next daemon refused, which ends the stream.
  */
 int stream_resume(struct ambient_client *client, const struct ambient_error *why, struct ambient_error *err);
 /* An accepted ADVANCE to be made by the next daemon too; one that was cancelled. */

@@ -144,16 +144,31 @@ static int resume_build(cJSON **out, struct ambient_client *client, struct ambie
     return 0;
 }
 
+/* Nothing more comes of this session; what the caller holds of it stays. */
+static void resume_leave(struct ambient_client *client) {
+    struct client_slab *slab = client->slab;
+
+    connection_close(client);
+    client->lost = true;
+    client->n_queued = 0;
+    slab->gone = true;
+    if (slab->n_taken == 0) {
+        slab_unmap(slab);
+    }
+}
+
 /* One try. client->lost tells whether another makes sense. */
 static int resume_try(struct ambient_client *client, cJSON *request, double left_s, struct ambient_error *err) {
     int r = connection_open(client, left_s, err);
 
-    r = r < 0 ? r : stream_subscribe(client, request, err);
+    if (r == 0 && request != NULL) {
+        r = stream_subscribe(client, request, err);
+    }
     if (r < 0) {
         return r;
     }
     connection_set_timeout(client, 0);
-    if (client->slab->step != client->next_step) {
+    if (request != NULL && client->slab->step != client->next_step) {
         return client_fail(err, AMB_ERR_PROTOCOL, "the next daemon begins at step %llu, asked was step %llu",
                            (unsigned long long)client->slab->step, (unsigned long long)client->next_step);
     }
@@ -179,7 +194,16 @@ static int resume_give_up(const struct ambient_client *client, double waited_s, 
                        waited_s, client->address, client->reconnect_timeout_s, last);
 }
 
-/* Try until one succeeds, or another makes no sense, or the time is over. */
+/* It would refuse the same again: the stream is over, and this daemon's session with it, if it made one. */
+static void resume_refused(struct ambient_client *client, const cJSON *request, const struct ambient_error *why) {
+    if (request != NULL) {
+        client->ended = why->code;
+        client->end_error = *why;
+    }
+    resume_leave(client);
+}
+
+/* Try until one succeeds, or another makes no sense, or the time is over. request: NULL for a connection alone. */
 static int resume_loop(struct ambient_client *client, cJSON *request, struct ambient_error *err) {
     double began = resume_now(), give_up = began + client->reconnect_timeout_s, delay = RESUME_FIRST_S;
     uint64_t seed = (uint64_t)(began * 1e9) ^ ((uint64_t)getpid() << 40);
@@ -193,8 +217,7 @@ static int resume_loop(struct ambient_client *client, cJSON *request, struct amb
             return 0;
         }
         if (!client->lost) {
-            client->ended = r; /* it would refuse the same again */
-            client->end_error = last;
+            resume_refused(client, request, &last);
             return client_fail(err, r, "%s", last.message);
         }
         left = give_up - resume_now();
@@ -208,23 +231,15 @@ static int resume_loop(struct ambient_client *client, cJSON *request, struct amb
 }
 
 int stream_resume(struct ambient_client *client, const struct ambient_error *why, struct ambient_error *err) {
-    AMB_CLEANUP(ambp_json_deletep) cJSON *request = NULL;
-    struct client_slab *old = client->slab;
-    int r;
+    AMB_CLEANUP(ambp_json_deletep) cJSON *request = NULL; /* NULL: the stream is over, a connection is all that is wanted */
+    int r = 0;
 
-    connection_close(client);
-    client->n_queued = 0;
-    if (client->next_step >= client->end_step) {
-        client->ended = AMBIENT_END; /* only the END itself was lost */
-        return 0;
-    }
+    resume_leave(client);
     if (why != NULL) {
         resume_tell(client, why->message);
     }
-    r = resume_build(&request, client, err);
-    r = r < 0 ? r : resume_loop(client, request, err);
-    if (old != client->slab && old->n_taken == 0) {
-        slab_unmap(old);
+    if (client->ended == 0) {
+        r = resume_build(&request, client, err);
     }
-    return r;
+    return r < 0 ? r : resume_loop(client, request, err);
 }

@@ -35,7 +35,8 @@ struct client_slab {
     cJSON *json;          /* the same */
     struct client_field *fields;
     size_t n_fields;
-    uint8_t *data;        /* NULL: not mapped (any more) */
+    bool gone;            /* its session has ended with the connection: slots go back to nobody */
+    uint8_t *data;        /* NULL: not mapped any more */
     size_t bytes, slot_bytes;
     uint32_t n_slots, n_taken, batch_size;
     uint64_t step;        /* of the next LEND */

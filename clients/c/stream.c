@@ -148,8 +148,8 @@ static int stream_on_lend(struct ambient_client *client, size_t bytes, struct am
     struct ambient_batch *batch;
     struct ambp_lend lend;
 
-    if (slab == NULL) {
-        return client_fail(err, AMB_ERR_PROTOCOL, "a batch without a stream");
+    if (slab == NULL || slab->gone || client->ended != 0) {
+        return client_fail(err, AMB_ERR_PROTOCOL, "a batch without a stream, or behind its end");
     }
     if (ambp_lend_decode(&lend, client->payload.data, bytes, &bad) < 0) {
         return client_fail_from(err, &bad);
@@ -299,7 +299,7 @@ void ambient_batch_release(struct ambient_batch *batch) {
     batch->taken = false;
     batch->lent = false;
     slab->n_taken--;
-    if (slab != batch->client->slab) { /* of a daemon that is gone */
+    if (slab->gone) {
         if (slab->n_taken == 0) {
             slab_unmap(slab);
         }
