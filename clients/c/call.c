@@ -73,6 +73,7 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     int type = call_type(request), r;
     uint32_t id;
 
+    client->reply.n_bytes = client->error.n_bytes = 0;
     if (type < 0) {
         return client_fail(err, -EINVAL, "no request is called '%s'", request);
     }
@@ -85,9 +86,8 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     }
     id = client->next_id++;
     r = connection_send(client, (uint8_t)type, id, json, strlen(json), err);
-    client->reply.n_bytes = client->error.n_bytes = 0;
     if (r < 0) {
-        client->lost = true;
+        client->lost = client->lost || r != AMB_ERR_LIMIT;
         return r;
     }
     do {

@@ -52,6 +52,7 @@ void connection_close(struct ambient_client *client); /* idempotent */
 void connection_set_timeout(struct ambient_client *client, double seconds); /* 0: none */
 bool connection_ready(const struct ambient_client *client); /* something has arrived, or the end */
 
+/* AMB_ERR_LIMIT: refused here, nothing has left. After any other failure nobody can tell how much has. */
 int connection_send(struct ambient_client *client, uint8_t type, uint32_t request_id, const void *payload,
                     size_t bytes, struct ambient_error *err);
 /* Read one frame; its payload lies in client->payload. *fd (fd may be NULL): a descriptor that came with it.

@@ -76,7 +76,7 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
     }
     r = connection_send(client, AMBP_SUBSCRIBE, client->next_id++, text, strlen(text), err);
     if (r < 0) {
-        client->lost = true;
+        client->lost = client->lost || r != AMB_ERR_LIMIT;
         return r;
     }
     r = connection_receive(&header, client, &fd, err);
