@@ -96,19 +96,22 @@ int connection_send(struct ambient_client *client, uint8_t type, uint32_t reques
     return 0;
 }
 
-/* Keep the descriptor that came with a message, or close it where nobody waits for one. */
-static void connection_take_fd(struct msghdr *message, int *fd) {
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
-    int received;
+/* Keep the first descriptor that comes where one is waited for, and close every other. */
+static void connection_take_fds(struct msghdr *message, int *fd) {
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg != NULL; cmsg = CMSG_NXTHDR(message, cmsg)) {
+        bool carries = cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS;
+        size_t n = carries ? (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
 
-    if (cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS) {
-        return;
-    }
-    memcpy(&received, CMSG_DATA(cmsg), sizeof received);
-    if (fd != NULL && *fd < 0) {
-        *fd = received;
-    } else {
-        close(received);
+        for (size_t i = 0; i < n; i++) {
+            int received;
+
+            memcpy(&received, CMSG_DATA(cmsg) + i * sizeof received, sizeof received);
+            if (fd != NULL && *fd < 0) {
+                *fd = received;
+            } else {
+                close(received);
+            }
+        }
     }
 }
 
@@ -117,7 +120,7 @@ static int connection_read(struct ambient_client *client, uint8_t *out, size_t n
     while (n > 0) {
         union {
             struct cmsghdr align;
-            char bytes[CMSG_SPACE(sizeof(int))];
+            char bytes[CMSG_SPACE(sizeof(int))]; /* as it is padded, room for two */
         } control;
         struct iovec part = {out, n};
         struct msghdr message = {.msg_iov = &part,
@@ -139,7 +142,7 @@ static int connection_read(struct ambient_client *client, uint8_t *out, size_t n
         if (got == 0) {
             return client_fail(err, -ECONNRESET, "the daemon closed the connection");
         }
-        connection_take_fd(&message, fd);
+        connection_take_fds(&message, fd);
         out += got;
         n -= (size_t)got;
     }
