@@ -53,7 +53,7 @@ int client_fail_json(struct ambient_error *err, const uint8_t *payload, size_t b
     (void)ambp_json_get_string(&message, json, "message", false, NULL);
     (void)ambp_json_get_string(&name, json, "code", false, NULL);
     (void)ambp_json_get_f64(&number, json, "errno", false, NULL);
-    code = number < 0 && number > -100000 ? (int)number : AMB_ERR_PROTOCOL;
+    code = number <= -1 && number > -100000 ? (int)number : AMB_ERR_PROTOCOL; /* 0 would be a success */
     client_fail(err, code, "%s", message);
     if (err != NULL && name != NULL) {
         snprintf(err->name, sizeof err->name, "%s", name);

@@ -188,14 +188,19 @@ static int stream_on_end(struct ambient_client *client, size_t bytes, struct amb
     AMB_CLEANUP(amb_freep) char *text = NULL;
     struct amb_error bad = AMB_ERROR_NULL;
     const cJSON *why = NULL;
+    const char *reason = "";
     int code;
 
     if (ambp_json_decode(&json, (const char *)client->payload.data, bytes, AMBP_JSON_DEPTH_MAX, &bad) < 0 ||
+        ambp_json_get_string(&reason, json, "reason", false, &bad) < 0 ||
         ambp_json_get_object(&why, json, "error", false, &bad) < 0) {
         return client_fail_from(err, &bad);
     }
     if (why == NULL) {
-        client->ended = AMBIENT_END;
+        client->ended = strcmp(reason, "error") != 0
+                            ? AMBIENT_END
+                            : client_fail(&client->end_error, AMB_ERR_PROTOCOL,
+                                          "the stream ended with an error, and the daemon did not say which");
         return 0;
     }
     text = cJSON_PrintUnformatted(why);

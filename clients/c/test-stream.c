@@ -160,6 +160,27 @@ TEST(an_error_is_told_while_every_slot_is_held) {
     fake_free(fake);
 }
 
+static void talk_ends_silently(struct fake_peer *peer) {
+    fake_greet(peer);
+    fake_subscribe(peer, &(struct fake_stream){0});
+    fake_end(peer, "{\"reason\":\"error\",\"message\":\"over\"}");
+    fake_answer(peer, 0);
+}
+
+/* Where training goes on behind an END, the data are over, not cut. */
+TEST(an_end_for_an_error_is_one_whatever_it_lacks) {
+    static const fake_talk talks[] = {talk_ends_silently};
+    struct fake_daemon *fake = fake_start(talks, 1, NULL);
+    struct ambient_client *client = fake_meet(fake, false);
+    struct ambient_batch *batch = NULL;
+    struct ambient_error err;
+
+    assert_int_equal(ambient_next(&batch, client, &err), AMB_ERR_PROTOCOL);
+    assert_string_equal(err.name, "protocol");
+    ambient_disconnect(client);
+    fake_free(fake);
+}
+
 static void talk_dies_behind_four(struct fake_peer *peer) {
     lend_four(peer, NULL);
     sem_wait(&peer->fake->go);
@@ -197,6 +218,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(the_end_is_told_while_every_slot_is_held),
     cmocka_unit_test(a_stream_resumed_at_its_end_ends),
     cmocka_unit_test(an_error_is_told_while_every_slot_is_held),
+    cmocka_unit_test(an_end_for_an_error_is_one_whatever_it_lacks),
     cmocka_unit_test(held_slots_of_a_daemon_that_died_do_not_count),
 };
 
