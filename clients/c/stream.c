@@ -84,7 +84,9 @@ int stream_subscribe(struct ambient_client *client, cJSON *request, struct ambie
         return r;
     }
     if (header.type == AMBP_ERROR) {
-        return client_fail_json(err, client->payload.data, header.length);
+        r = client_fail_json(err, client->payload.data, header.length);
+        client->lost = r == -ESHUTDOWN; /* the daemon stops: as good as gone */
+        return r;
     }
     if (header.type != AMBP_SUBSCRIBED) {
         return client_fail(err, AMB_ERR_PROTOCOL, "SUBSCRIBE answered by %s", ambp_type_name(header.type));

@@ -124,9 +124,41 @@ TEST(questions_behind_a_refusal_are_answered) {
     }
 }
 
+static void talk_stopping(struct fake_peer *peer) {
+    static const char error[] = "{\"code\":\"ESHUTDOWN\",\"errno\":-108,\"message\":\"the daemon is stopping\",\"fatal\":false}";
+
+    fake_greet(peer);
+    fake_hear(peer, AMBP_SUBSCRIBE);
+    fake_say(peer, AMBP_ERROR, peer->heard.request_id, error, sizeof error - 1, 0);
+}
+
+static void talk_from_step_two(struct fake_peer *peer) {
+    fake_greet(peer);
+    fake_subscribe(peer, &(struct fake_stream){.step = "2"});
+    fake_lend(peer, 0, 2, 2);
+    fake_answer(peer, 0);
+}
+
+/* It says so to whoever subscribes: as good as gone, as in an END. */
+TEST(a_daemon_that_stops_is_not_the_next_one) {
+    static const fake_talk talks[] = {talk_two_batches, talk_stopping, talk_from_step_two};
+    struct fake_daemon *fake = fake_start(talks, 3, NULL);
+    struct ambient_client *client = fake_meet(fake, true);
+
+    ambient_batch_release(take(client, 0));
+    ambient_batch_release(take(client, 1));
+    restart(client);
+    ambient_batch_release(take(client, 2));
+    ambient_disconnect(client);
+    fake_stop(fake);
+    assert_non_null(strstr(fake->subscribed[2], "\"state\":{\"step\":2}"));
+    fake_free(fake);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(questions_behind_the_end_find_the_next_daemon),
     cmocka_unit_test(questions_behind_a_refusal_are_answered),
+    cmocka_unit_test(a_daemon_that_stops_is_not_the_next_one),
 };
 
 TEST_MAIN(tests)
