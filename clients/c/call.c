@@ -43,7 +43,8 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
     return (header->flags & AMBP_FLAG_MORE) != 0 ? 1 : 0;
 }
 
-/* A session that makes the moves of an earlier one takes no ADVANCE; when they are made, one without them does. */
+/* A daemon may take no ADVANCE in a session that makes the moves of an earlier one: when they are made, one without them is had
+ * for the asking. While some lie ahead, the daemon decides. */
 static bool call_needs_another(const struct ambient_client *client) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *ahead = resume_moves_ahead(client);
 

@@ -155,10 +155,68 @@ TEST(a_daemon_that_stops_is_not_the_next_one) {
     fake_free(fake);
 }
 
+static void talk_from_step_one(struct fake_peer *peer) {
+    fake_greet(peer);
+    fake_subscribe(peer, &(struct fake_stream){.step = "1"});
+    fake_lend(peer, 0, 1, 2);
+    fake_answer(peer, AMBP_PING);
+}
+
+static void ask(struct ambient_client *client, const char *request, const char *json) {
+    struct ambient_error err;
+
+    assert_ok(ambient_call(NULL, client, request, json, &err), err);
+}
+
+/* A daemon is told of the moves that lie ahead, and of those alone that were not cancelled, by whichever daemon. */
+TEST(a_cancelled_advance_is_forgotten) {
+    static const fake_talk talks[] = {talk_two_batches, talk_from_step_one, talk_from_step_one, talk_from_step_one};
+    struct fake_daemon *fake = fake_start(talks, 4, NULL);
+    struct ambient_client *client = fake_meet(fake, true);
+
+    ambient_batch_release(take(client, 0));
+    ask(client, "ADVANCE", "{\"step\":30}");
+    ask(client, "ADVANCE", "{\"step\":20}");
+    restart(client);
+    ask(client, "CANCEL_ADVANCE", "{\"step\":20}");
+    restart(client);
+    ask(client, "CANCEL_ADVANCE", "{\"step\":30}");
+    restart(client);
+    ask(client, "STATUS", "{}");
+    ambient_disconnect(client);
+    fake_stop(fake);
+    assert_null(strstr(fake->subscribed[0], "moves"));
+    assert_non_null(strstr(fake->subscribed[1], "\"moves\":[{\"step\":20},{\"step\":30}],\"follow\":false"));
+    assert_non_null(strstr(fake->subscribed[2], "\"moves\":[{\"step\":30}],\"follow\":false"));
+    assert_non_null(strstr(fake->subscribed[3], "\"state\":{\"step\":1}}")); /* and nothing behind it */
+    fake_free(fake);
+}
+
+/* The daemon decides: an advance is asked of the session that makes the moves of an earlier one, not refused here. */
+TEST(an_advance_beyond_moves_that_lie_ahead_is_asked) {
+    static const fake_talk talks[] = {talk_two_batches, talk_from_step_one, talk_from_step_one};
+    struct fake_daemon *fake = fake_start(talks, 3, NULL);
+    struct ambient_client *client = fake_meet(fake, true);
+
+    ambient_batch_release(take(client, 0));
+    ask(client, "ADVANCE", "{\"step\":30}");
+    restart(client);
+    ask(client, "ADVANCE", "{\"step\":40}");
+    restart(client);
+    ask(client, "STATUS", "{}");
+    ambient_disconnect(client);
+    fake_stop(fake);
+    assert_non_null(strstr(fake->subscribed[1], "\"moves\":[{\"step\":30}]"));
+    assert_non_null(strstr(fake->subscribed[2], "\"moves\":[{\"step\":30},{\"step\":40}]"));
+    fake_free(fake);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(questions_behind_the_end_find_the_next_daemon),
     cmocka_unit_test(questions_behind_a_refusal_are_answered),
     cmocka_unit_test(a_daemon_that_stops_is_not_the_next_one),
+    cmocka_unit_test(a_cancelled_advance_is_forgotten),
+    cmocka_unit_test(an_advance_beyond_moves_that_lie_ahead_is_asked),
 };
 
 TEST_MAIN(tests)
