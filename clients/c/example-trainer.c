@@ -20,6 +20,19 @@ static double clean_power(const float *x_t, double sigma, size_t n_pixels) {
     return power / (double)n_pixels - sigma * sigma;
 }
 
+/* As much of the key as lies in the slot: one that is longer is cut there. */
+static void print_key(const struct ambient_batch *batch, uint32_t i) {
+    struct ambient_array array;
+    int64_t length = 0;
+    const char *key = ambient_batch_cell(batch, "key", i, &length);
+
+    ambient_batch_data(batch, "key", &array);
+    if (length > (int64_t)array.row_bytes) {
+        length = (int64_t)array.row_bytes;
+    }
+    printf("%.*s\n", length > 0 ? (int)length : 0, key);
+}
+
 static void train_on(const struct ambient_batch *batch) {
     struct ambient_array array;
     const float *x_t = ambient_batch_data(batch, "x_t", &array);
@@ -27,15 +40,14 @@ static void train_on(const struct ambient_batch *batch) {
     const float *weight = ambient_batch_data(batch, "weight", NULL);
     size_t n_pixels = array.row_bytes / sizeof(float);
     double sum = 0, total = 0;
-    int64_t key_bytes = 0;
-    const char *key = ambient_batch_cell(batch, "key", 0, &key_bytes);
 
     for (uint32_t i = 0; i < ambient_batch_count(batch); i++) {
         sum += (double)weight[i] * clean_power(x_t + i * n_pixels, (double)sigma_t[i], n_pixels);
         total += (double)weight[i];
     }
-    printf("step %llu: %u images, weighted power of the clean image %.3f, first key %.*s\n",
-           (unsigned long long)ambient_batch_step(batch), ambient_batch_count(batch), sum / total, (int)key_bytes, key);
+    printf("step %llu: %u images, weighted power of the clean image %.3f, first key ",
+           (unsigned long long)ambient_batch_step(batch), ambient_batch_count(batch), sum / total);
+    print_key(batch, 0);
 }
 
 int main(int argc, char **argv) {
