@@ -43,22 +43,24 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
     return (header->flags & AMBP_FLAG_MORE) != 0 ? 1 : 0;
 }
 
-/* A daemon may take no ADVANCE in a session that makes the moves of an earlier one: when they are made, one without them is had
- * for the asking. While some lie ahead, the daemon decides. */
-static bool call_needs_another(const struct ambient_client *client) {
-    AMB_CLEANUP(ambp_json_deletep) cJSON *ahead = resume_moves_ahead(client);
+/* Its moves are those of the request, at each subscription anew: nothing is set or taken back among them. */
+static int call_check(const struct ambient_client *client, int type, struct ambient_error *err) {
+    const cJSON *moves = cJSON_GetObjectItemCaseSensitive(client->request, "moves");
 
-    return client->ended == 0 && client->repaired && ahead == NULL;
+    return (type == AMBP_ADVANCE || type == AMBP_CANCEL_ADVANCE) && moves != NULL && !cJSON_IsNull(moves)
+               ? client_fail(err, AMB_ERR_CONFIG, "%s of a stream that was asked for with 'moves', which makes those and no others",
+                             ambp_type_name((uint8_t)type))
+               : 0;
 }
 
-static int call_connected(struct ambient_client *client, int type, struct ambient_error *err) {
+static int call_connected(struct ambient_client *client, struct ambient_error *err) {
     struct ambient_error why;
 
     if (client->lost && client->reconnect) {
         client_fail(&why, -ECONNRESET, "the daemon closed the connection");
         return stream_resume(client, client->fd >= 0 ? &why : NULL, err); /* else we closed it, who were refused */
     }
-    return type == AMBP_ADVANCE && call_needs_another(client) ? stream_resume(client, NULL, err) : 0;
+    return 0;
 }
 
 /* What an accepted or cancelled advance means for the daemon after this one. The reply is terminated. */
@@ -81,7 +83,8 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     if (json == NULL) {
         json = type == AMBP_PING ? "" : "{}";
     }
-    r = call_connected(client, type, err);
+    r = call_check(client, type, err);
+    r = r < 0 ? r : call_connected(client, err);
     if (r < 0) {
         return r;
     }

@@ -34,7 +34,6 @@ struct ambient_client {
     void *notice_context;
     cJSON *request;           /* SUBSCRIBE as it was asked */
     cJSON *advances;          /* moves accepted by a daemon, in rising steps; NULL: none */
-    bool repaired;            /* this session was subscribed with such moves */
     struct amb_buf state;     /* after the batch last taken, terminated; empty: none yet */
     uint64_t next_step;       /* behind it */
     uint64_t end_step;        /* UINT64_MAX: endless */

@@ -135,7 +135,6 @@ static int resume_build(cJSON **out, struct ambient_client *client, struct ambie
         ambp_json_add_u64(request, "steps", client->end_step - client->next_step);
     }
     moves = resume_moves_ahead(client);
-    client->repaired = moves != NULL;
     if (moves != NULL) {
         request_set(request, "moves", moves);
         request_set(request, "follow", cJSON_CreateFalse());

@@ -322,8 +322,7 @@ class Loader:
         last yielded + slots + 1. Returns once the daemon has prepared and checked them. On an error nothing moves:
         then every rank calls cancel_advance(step).
         """
-        if "moves" in self._subscribe:
-            raise ConfigError("this loader makes the moves of moves=, and no others: advance() is for a loader without")
+        self._check_no_moves()
         asked = {"step": step, "dataset": dataset, "annotations": annotations}
         try:
             move: dict[str, Any] = self._retry(
@@ -336,8 +335,13 @@ class Loader:
             raise
         return move
 
+    def _check_no_moves(self) -> None:
+        if "moves" in self._subscribe:
+            raise ConfigError("this loader makes the moves of moves=, and no others: advance() is for one without")
+
     def cancel_advance(self, step: int) -> None:
         """Take back an advance that some rank could not make."""
+        self._check_no_moves()
         move = self._advances.pop(step, None)  # the next session comes without it
         try:
             self._retry(lambda: self._stream().query(wire.CANCEL_ADVANCE, step=step))

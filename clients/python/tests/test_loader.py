@@ -581,6 +581,8 @@ def test_an_advance_that_was_interrupted_is_not_made(daemon, monkeypatch):
 def test_moves_given_leave_no_room_for_others(daemon):
     with pytest.raises(ambientd.ConfigError, match="moves="):
         make(daemon, moves=[]).advance(9)
+    with pytest.raises(ambientd.ConfigError, match="moves="):
+        make(daemon, moves=[]).cancel_advance(9)
 
 
 def test_a_state_that_is_loaded_takes_its_moves_along(daemon):
