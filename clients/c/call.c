@@ -43,16 +43,6 @@ static int call_on_frame(struct ambient_client *client, const struct ambp_header
     return (header->flags & AMBP_FLAG_MORE) != 0 ? 1 : 0;
 }
 
-/* Its moves are those of the request, at each subscription anew: nothing is set or taken back among them. */
-static int call_check(const struct ambient_client *client, int type, struct ambient_error *err) {
-    const cJSON *moves = cJSON_GetObjectItemCaseSensitive(client->request, "moves");
-
-    return (type == AMBP_ADVANCE || type == AMBP_CANCEL_ADVANCE) && moves != NULL && !cJSON_IsNull(moves)
-               ? client_fail(err, AMB_ERR_CONFIG, "%s of a stream that was asked for with 'moves', which makes those and no others",
-                             ambp_type_name((uint8_t)type))
-               : 0;
-}
-
 static int call_connected(struct ambient_client *client, struct ambient_error *err) {
     struct ambient_error why;
 
@@ -83,8 +73,7 @@ int ambient_call(char **reply, struct ambient_client *client, const char *reques
     if (json == NULL) {
         json = type == AMBP_PING ? "" : "{}";
     }
-    r = call_check(client, type, err);
-    r = r < 0 ? r : call_connected(client, err);
+    r = call_connected(client, err);
     if (r < 0) {
         return r;
     }
