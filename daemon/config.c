@@ -243,8 +243,11 @@ static const struct ambd_key root_keys[] = {
      AMBD_KEY_BYTES, ROOT(cache_bytes), 0, EXACT, NULL},
     {"watch", "true or false", "false",
      "Reload when the configuration, a shard, a folder or an annotation file changes: by inotify, and by looking at\n"
-     "sizes and times every 30 s. Publish shards by rename, else one is looked at half-written, and refused.",
+     "sizes and times every watch_poll_s. Publish shards by rename, else one is looked at half-written, and refused.",
      AMBD_KEY_BOOL, ROOT(watch), 0, 0, NULL},
+    {"watch_poll_s", "integer", "30",
+     "Seconds between two looks at sizes and times, for what inotify does not see: network file systems, targets of\n"
+     "links.", AMBD_KEY_U64, ROOT(watch_poll_s), 1, 86400, NULL},
     {"annotate", "object", NULL, "See \"annotate\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_annotate},
     {"decode", "object", NULL, "See \"decode\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_decode},
     {"limits", "object", NULL, "See \"limits\" below.", AMBD_KEY_CUSTOM, 0, 0, 0, root_apply_limits},
@@ -293,6 +296,7 @@ static struct ambd_config config_defaults(void) {
     return (struct ambd_config){
         .cache_bytes = memory / 4,
         .sandbox = true,
+        .watch_poll_s = 30,
         .log_level = AMBD_INFO,
         .annotate = {.gives_way = true, .publish_s = 60, .keep_generations_days = 30},
         .limits =

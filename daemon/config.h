@@ -70,6 +70,7 @@ struct ambd_config { /* constant once loaded, but for the count; editions and th
     uint64_t cache_bytes;
     bool sandbox; /* decode in processes of their own */
     bool watch;   /* reload when files change */
+    uint64_t watch_poll_s;
     struct ambd_limits limits;
     struct ambd_annotate_config annotate;
     enum ambd_level log_level;

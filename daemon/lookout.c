@@ -25,7 +25,6 @@
 
 #define QUIET_MS    500u                  /* a shard and its neighbour come together; not tuned */
 #define PATIENCE_NS UINT64_C(10000000000) /* somebody who never stops writing does not hold back the others */
-#define POLL_MS     30000u                /* not tuned */
 #define VIEWS_MAX   8192u                 /* fs.inotify.max_user_watches is 8192 on small machines */
 
 /* A look around; belongs to the desk until done. */
@@ -313,8 +312,8 @@ static void lookout_watch(struct ambd_lookout *lookout) {
         lookout->events[lookout->n_events++] = event;
     }
     if (n_blind > 0 && !lookout->told) {
-        ambd_log(AMBD_WARN, "watch.blind folders=%zu of=%zu reason=\"inotify refuses; they are looked at every %u s\"", n_blind,
-                 n_folders, POLL_MS / 1000);
+        ambd_log(AMBD_WARN, "watch.blind folders=%zu of=%zu reason=\"inotify refuses; they are looked at every %llu s\"", n_blind,
+                 n_folders, (unsigned long long)lookout->server->config->watch_poll_s);
         lookout->told = true;
     }
 }
@@ -413,7 +412,7 @@ int ambd_lookout_start(struct ambd_lookout *lookout, struct ambd_server *server,
     uv_timer_init(&server->loop, &lookout->quiet);
     uv_timer_init(&server->loop, &lookout->poll);
     lookout->quiet.data = lookout->poll.data = lookout;
-    uv_timer_start(&lookout->poll, lookout_on_poll, POLL_MS, POLL_MS);
+    uv_timer_start(&lookout->poll, lookout_on_poll, server->config->watch_poll_s * 1000, server->config->watch_poll_s * 1000);
     lookout_survey(lookout);
     return 0;
 }
