@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "daemon/dataset-shape.h"
 #include "daemon/pace.h"
+#include "daemon/premises.h"
 
 static int edition_open_catalog(struct ambd_edition *edition, const struct ambd_edition_options *from,
                                 struct amb_error *err) {
@@ -41,6 +42,20 @@ static int edition_open_catalog(struct ambd_edition *edition, const struct ambd_
         sources[i] = config->sources[i].options;
     }
     return amb_catalog_open(&edition->fill.catalog, sources, config->n_sources, &options, &edition->report, err);
+}
+
+static int edition_check_folders(const struct ambd_edition *edition, const struct ambd_edition_options *options,
+                                 struct amb_error *err) {
+    const struct ambd_premises premises = {.state_dir = options->state_dir, .cache_dir = options->cache_dir};
+    int r = 0;
+
+    for (size_t i = 0; i < amb_catalog_count_shards(edition->fill.catalog) && r == 0; i++) {
+        enum amb_shard_format format;
+        const char *path = amb_catalog_shard(edition->fill.catalog, i, &format, NULL, NULL);
+
+        r = format == AMB_SHARD_FOLDER ? ambd_premises_check(&premises, path, err) : 0;
+    }
+    return r;
 }
 
 /* Shards come in the order of their sources, so one walk counts them; a shard without samples is the last
@@ -101,6 +116,7 @@ static int edition_build(struct ambd_edition *edition, const struct ambd_edition
                          struct amb_error *err) {
     int r = edition_open_catalog(edition, options, err);
 
+    r = r < 0 ? r : edition_check_folders(edition, options, err);
     r = r < 0 ? r : edition_get_sources(edition, err);
     r = r < 0 ? r : ambd_dataset_shape_get(&edition->fill, edition->options, options->limits, err);
     r = r < 0 ? r : edition_get_quarantine(edition, options->before, err);

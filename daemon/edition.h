@@ -38,6 +38,7 @@ struct ambd_pace;
 struct ambd_edition_options {
     struct ambd_config *config; /* a reference is taken */
     const struct ambd_dataset_config *options;
+    const char *state_dir; /* of the daemon; NULL: none */
     const char *cache_dir; /* of indexes; NULL: none */
     const struct amb_codec_limits *limits;
     struct amb_cache *cache;           /* borrowed, shared */
@@ -54,7 +55,7 @@ struct ambd_edition_options {
  * Open the shards, settle the shape, find the fingerprint.
  *
  * Errors: those of amb_catalog_open, amb_fill_probe; AMB_ERR_CONFIG, AMB_ERR_FORMAT where samples and configuration
- * disagree. Thread: any; blocks.
+ * disagree, or a folder that is a shard holds one of the two folders above. Thread: any; blocks.
  */
 int ambd_edition_open(struct ambd_edition **out, const struct ambd_edition_options *options, struct amb_error *err);
 struct ambd_edition *ambd_edition_close(struct ambd_edition *edition); /* NULL ok; returns NULL. Thread: any. */

@@ -85,6 +85,7 @@ static int open_one(struct ambd_server *server, const struct ambd_dataset_config
     const struct ambd_edition_options how = {
         .config = server->config,
         .options = config,
+        .state_dir = server->config->state_dir,
         .cache_dir = server->cache_dir,
         .limits = &server->codec_limits,
         .cache = server->cache,

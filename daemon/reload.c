@@ -131,6 +131,7 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
     struct ambd_edition_options options = {
         .config = reload->config,
         .options = ambd_config_find(reload->config, row->dataset->name),
+        .state_dir = server->config->state_dir,
         .cache_dir = server->cache_dir,
         .limits = &server->codec_limits,
         .cache = server->cache,

@@ -796,6 +796,33 @@ def test_a_watch_reloads_by_itself(served):
     assert samples(62)
 
 
+def test_a_folder_of_pictures_is_no_place_for_what_the_daemon_writes(served, tmp_path):
+    """The state directory or the index cache in a folder that is a shard is refused, at the start and by a reload, unless it is
+    in a hidden folder there."""
+    here = served(n_shards=1)
+    pictures = here.folder / "pictures"
+    (pictures / "deep").mkdir(parents=True)
+    (pictures / "p900.png").write_bytes(datasets.encode(datasets.picture(900)))
+    sources = {"main": {"shards": [str(pictures)]}}
+    allowed = "outside of it, or in a folder in it whose name begins with a dot"
+
+    here.configure(sources={"main": {"shards": [str(here.folder)]}})
+    with pytest.raises(wire.Refused, match=allowed):
+        here.reload()
+    assert here.one.stop() == 0
+    for key in ("state_dir", "cache_dir"):
+        here.state = key != "state_dir"
+        here.configure(sources=sources, extra={key: str(pictures / "deep" / "own")})
+        with pytest.raises(Died) as died:
+            here.run()
+        assert died.value.daemon.process.returncode == 2
+        assert f"{key}: {pictures}/deep/own lies in" in str(died.value) and allowed in str(died.value)
+    here.state = False
+    here.configure(sources=sources, extra={"state_dir": str(pictures / ".own"), "cache_dir": str(pictures / ".own" / "index")})
+    here.one = here.run()
+    assert here.one.status()["datasets"]["main"]["samples"] == 1
+
+
 def test_a_job_goes_on_with_the_new_samples(served):
     """Shards change under a running annotation job: it selects anew, does not do again what is recorded, and every sample
     of the newest generation ends up with a record of its own; of a shard that went, the records stay in the store."""
