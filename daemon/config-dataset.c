@@ -466,6 +466,7 @@ static int dataset_apply_exclude(void *object, const cJSON *value, const char *w
     int r = cJSON_IsString(value) ? excludes_read(dataset, value->valuestring, where, err)
                                   : strings_load(&dataset->excludes, &dataset->n_excludes, value, where, err);
 
+    dataset->excludes_path = cJSON_GetStringValue(value);
     if (r == 0) {
         excludes_sort(dataset);
     }

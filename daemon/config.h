@@ -59,7 +59,8 @@ struct ambd_dataset_config {
     const cJSON *annotations;              /* array or NULL; read by daemon/annotator.c */
     const char **excludes; /* sorted, unique; array owned, strings borrowed or in excludes_text */
     size_t n_excludes;
-    char *excludes_text; /* owned; of a file */
+    const char *excludes_path; /* borrowed; NULL: the list is in the configuration */
+    char *excludes_text;       /* owned; of that file */
     uint64_t noise_seed;
 };
 

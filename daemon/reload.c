@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "batch/load.h"
 #include "daemon/lines.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -56,11 +57,20 @@ struct ambd_reload {
     struct reload_row *rows;    /* one for each dataset of the server */
     size_t n_rows;
     struct ambd_lines problems, notes;
-    int code; /* of the first problem */
+    int code;     /* of the first problem */
+    bool passing; /* one of them may be gone in a moment, with the files as they are */
 };
+
+/* Too many files open, a disk that is full, a server that does not answer. A path that is wrong is told by the same kind of
+ * code, and stays wrong until somebody changes something. */
+static bool code_is_passing(int code) {
+    return amb_load_is_transient(code) && code != -ENOENT && code != -ENOTDIR && code != -EISDIR && code != -ELOOP &&
+           code != -ENAMETOOLONG && code != -EACCES && code != -EPERM;
+}
 
 /* A thing that is wrong. */
 static void reload_object(struct ambd_reload *reload, const struct amb_error *why) {
+    reload->passing = reload->passing || code_is_passing(why->code);
     reload->code = ambd_lines_any(&reload->problems) ? reload->code : why->code;
     ambd_lines_push(&reload->problems, why->message);
 }
@@ -369,7 +379,7 @@ static void reload_start(struct ambd_server *server);
 
 static void reload_finish(struct ambd_reload *reload) {
     struct ambd_server *server = reload->server;
-    bool refused = ambd_lines_any(&reload->problems), changed = false;
+    bool refused = ambd_lines_any(&reload->problems), check = reload->check, again = reload->passing, changed = false;
 
     reload_log(reload);
     for (size_t i = 0; i < reload->n_rows && !refused; i++) {
@@ -394,7 +404,9 @@ static void reload_finish(struct ambd_reload *reload) {
     reload_free(reload);
     if (!server->stopping) {
         ambd_notify("READY=1");
-        ambd_lookout_renew(&server->lookout);
+        if (!check) {
+            ambd_lookout_end_reload(&server->lookout, again);
+        }
         reload_start(server);
     }
     ambd_server_continue_stop(server);
@@ -474,6 +486,9 @@ static void reload_start(struct ambd_server *server) {
     }
     server->reload = reload;
     ambd_notify_reloading();
+    if (!reload->check) {
+        ambd_lookout_begin_reload(&server->lookout);
+    }
     ambd_desk_push(&server->surveyor, &reload->task);
 }
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import threading
@@ -796,6 +797,147 @@ def test_a_watch_reloads_by_itself(served):
     assert samples(62)
 
 
+def linked(here, folder, i, ids):
+    """A shard by a link, where nobody tells of a change of what it leads to; write it, or what takes its place."""
+    folder.mkdir(exist_ok=True)
+    put(folder / f"{i}.tar", ids)
+    if not here.shard(i).is_symlink():
+        here.shard(i).symlink_to(folder / f"{i}.tar")
+
+
+def samples(here, n, timeout=20):
+    return here.one.wait_for(lambda s: s["datasets"]["main"]["samples"] == n and s["reload"] is None, timeout)
+
+
+def quiet(here, seconds=2.5):
+    """Until the watch has done what it had to; the reloads up to there, also those that were refused. Two polls of a second by
+    default."""
+    count, since = None, time.monotonic()
+    end = since + 20
+    while time.monotonic() - since < seconds:
+        now = [here.one.counter(name) for name in ("reloads", "reloads_refused")]
+        count, since = (count, since) if now == count else (now, time.monotonic())
+        assert time.monotonic() < end, f"{now} reloads, and no end"
+        time.sleep(0.1)
+    return count
+
+
+def test_a_watch_does_not_forget_what_a_check_saw(served, tmp_path):
+    """A change that only the poll sees is reloaded, whoever asked before what would come of it."""
+    here = served(watch=True, watch_poll_s=1)
+    linked(here, tmp_path / "elsewhere", 5, range(500, 520))
+    assert samples(here, 80)
+    quiet(here)
+    linked(here, tmp_path / "elsewhere", 5, range(600, 630))
+    assert here.reload(check=True)["changed"]
+    assert samples(here, 90)
+
+
+def test_a_watch_tries_a_refused_state_once(served, tmp_path):
+    """And again when it is another one."""
+    here = served(watch=True, watch_poll_s=1)
+    linked(here, tmp_path / "elsewhere", 5, range(500, 520))
+    assert samples(here, 80)
+    done, refused = quiet(here)
+    (tmp_path / "elsewhere" / "5.tar").write_bytes(b"no tar")
+    assert here.one.wait_for(lambda s: s["counters"]["reloads_refused"] > refused, 20)
+    assert quiet(here) == [done, refused + 1]
+    linked(here, tmp_path / "elsewhere", 5, range(600, 630))
+    assert samples(here, 90)
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "{0,1,2,5}.tar"])
+def test_a_watch_tries_again_what_may_pass(served, tmp_path, pattern):
+    """A reload that found no free descriptor is no word about the files: they are read when there are some again; also where
+    the watch, which has none either, sees them all the same, as no folder is listed."""
+    here = served(watch=True, watch_poll_s=1)
+    linked(here, tmp_path / "elsewhere", 5, range(500, 520))
+    here.configure(sources={"main": {"shards": [str(here.data / pattern)]}})
+    assert samples(here, 80)
+    _, refused = quiet(here)
+    soft, hard = resource.prlimit(here.one.process.pid, resource.RLIMIT_NOFILE)
+    with here.one.client() as client:
+        def counter(name):
+            return client.call(wire.STATUS, {})["counters"][name]
+
+        resource.prlimit(here.one.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        linked(here, tmp_path / "elsewhere", 5, range(600, 630))
+        with pytest.raises(wire.Refused):
+            client.call(wire.RELOAD, {})
+        assert counter("reloads_refused") > refused
+        time.sleep(1.5)  # a poll
+        resource.prlimit(here.one.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert samples(here, 90)
+
+
+def test_a_watch_sees_what_changes_under_a_reload(served, tmp_path):
+    """A shard is replaced when a reload has read it and is at the annotations: the next one brings it, at once."""
+    here = served(watch=True, n_shards=1)
+    linked(here, tmp_path / "elsewhere", 5, range(500, 520))
+    lines = here.folder / "a.jsonl"
+    lines.write_text('{"filename":"000500","sigma_min":0.5}\n' * 1_500_000)
+    here.configure(annotations=[{"import": str(lines)}])
+    assert samples(here, 40)
+    quiet(here, 1.2)
+    with here.one.client() as owner:
+        owner.send(wire.frame(wire.RELOAD, b"{}", id := owner.new_id()))
+        assert here.one.wait_for(lambda s: s["reload"] and 0 < s["reload"]["shards"] == s["reload"]["shards_done"])
+        linked(here, tmp_path / "elsewhere", 5, range(600, 630))
+        assert here.one.status()["reload"], "the reload was over too soon to say anything"
+        assert json.loads(owner.answer(id).payload)["datasets"]["main"]["samples"] == 40
+    assert samples(here, 50)
+
+
+def test_a_watch_sees_all_that_a_reload_reads(served):
+    """Shards and folders that come where a wildcard stands for folders, and the files beside the shards, each by inotify;
+    a log that grows where only folders count is nobody's business."""
+    here = served(watch=True, n_shards=1)
+    excludes, lines, grid = here.folder / "exclude.txt", here.folder / "lists" / "a.jsonl", here.folder / "grids" / "g.txt"
+    for path, text in ((excludes, ""), (lines, ""), (grid, "0.5\n1.5\n")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (here.data / "x").mkdir()
+    put(here.data / "x" / "a.tar", range(20))
+    here.configure(sources={"main": {"shards": [str(here.data / "*" / "*.tar")]}}, exclude=str(excludes),
+                   annotations=[{"import": str(lines), "sigmas": str(grid)}])
+    assert samples(here, 20)
+    quiet(here, 1.2)
+    put(here.data / "x" / "b.tar", range(100, 120))
+    assert samples(here, 40)
+    (here.folder / "y").mkdir()
+    put(here.folder / "y" / "c.tar", range(200, 220))
+    (here.folder / "y").rename(here.data / "y")
+    assert samples(here, 60)
+    put(here.data / "y" / "d.tar", range(300, 320))
+    assert samples(here, 80)
+    excludes.write_text("main/000300\n")
+    assert samples(here, 79)
+    for path in (grid, lines):
+        reloads, _ = quiet(here, 1.2)
+        os.utime(path)
+        assert here.one.wait_for(lambda s: s["counters"]["reloads"] > reloads, 20)
+    (here.data / "log").write_text("")
+    before = quiet(here, 1.2)
+    for _ in range(10):
+        with open(here.data / "log", "a") as log:
+            log.write("something happened\n")
+        time.sleep(0.1)
+    assert quiet(here, 1.2) == before
+
+
+def test_a_watch_lets_the_log_grow(served, tmp_path):
+    """The daemon's log in a folder that is a shard: a reload writes into it, and is none of its reasons."""
+    here = served(watch=True, watch_poll_s=1, n_shards=1)
+    pictures = here.one.log_path.parent
+    (pictures / "p900.png").write_bytes(datasets.encode(datasets.picture(900)))
+    here.configure(sources={"main": {"shards": [str(pictures)]}})
+    assert samples(here, 1)
+    quiet(here)
+    (pictures / "p901.png").write_bytes(datasets.encode(datasets.picture(901)))
+    assert samples(here, 2)
+    quiet(here)
+
+
 def test_a_folder_of_pictures_is_no_place_for_what_the_daemon_writes(served, tmp_path):
     """The state directory or the index cache in a folder that is a shard is refused, at the start and by a reload, unless it is
     in a hidden folder there."""
@@ -820,7 +962,23 @@ def test_a_folder_of_pictures_is_no_place_for_what_the_daemon_writes(served, tmp
     here.state = False
     here.configure(sources=sources, extra={"state_dir": str(pictures / ".own"), "cache_dir": str(pictures / ".own" / "index")})
     here.one = here.run()
-    assert here.one.status()["datasets"]["main"]["samples"] == 1
+    assert samples(here, 1)
+
+
+def test_a_watch_leaves_out_what_the_daemon_writes(served):
+    """State and indexes in a hidden folder of a shard, and in one that a wildcard passes: nothing is reloaded for them."""
+    here = served(watch=True, watch_poll_s=1, n_shards=1, state=False)
+    pictures = here.folder / "pictures"
+    (pictures / "deep").mkdir(parents=True)
+    (pictures / "p900.png").write_bytes(datasets.encode(datasets.picture(900)))
+    put(pictures / "deep" / "a.tar", range(20))
+    for own, pattern, n in ((".own", pictures, 1), ("state", pictures / "*" / "*.tar", 20)):
+        assert here.one.stop() == 0
+        here.configure(sources={"main": {"shards": [str(pattern)]}},
+                       extra={"state_dir": str(pictures / own), "cache_dir": str(pictures / own / "index")})
+        here.one = here.run()
+        assert samples(here, n)
+        quiet(here)
 
 
 def test_a_job_goes_on_with_the_new_samples(served):
