@@ -952,14 +952,13 @@ def test_a_folder_of_pictures_is_no_place_for_what_the_daemon_writes(served, tmp
     with pytest.raises(wire.Refused, match=allowed):
         here.reload()
     assert here.one.stop() == 0
+    here.state = False  # of which the last generation would be served
     for key in ("state_dir", "cache_dir"):
-        here.state = key != "state_dir"
         here.configure(sources=sources, extra={key: str(pictures / "deep" / "own")})
         with pytest.raises(Died) as died:
             here.run()
         assert died.value.daemon.process.returncode == 2
         assert f"{key}: {pictures}/deep/own lies in" in str(died.value) and allowed in str(died.value)
-    here.state = False
     here.configure(sources=sources, extra={"state_dir": str(pictures / ".own"), "cache_dir": str(pictures / ".own" / "index")})
     here.one = here.run()
     assert samples(here, 1)
