@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/suggest.h"
 #include "daemon/annotator.h"
 #include "daemon/config.h"
@@ -410,39 +411,13 @@ static void excludes_sort(struct ambd_dataset_config *dataset) {
     dataset->n_excludes = n;
 }
 
-/* The file whole, ended by a zero byte. */
-static int excludes_load(struct amb_buf *text, const char *path, const char *where, struct amb_error *err) {
-    AMB_CLEANUP(amb_file_closep) FILE *file = fopen(path, "re");
-    size_t n = 1;
-
-    if (file == NULL) {
-        return amb_fail(err, -errno, "%s: %s: %s", where, path, strerror(errno));
-    }
-    while (n > 0) {
-        if (text->n_bytes > AMBD_EXCLUDE_BYTES_MAX) {
-            return amb_fail(err, AMB_ERR_LIMIT, "%s: %s: longer than %u bytes", where, path, AMBD_EXCLUDE_BYTES_MAX);
-        }
-        if (amb_buf_grow(text, text->n_bytes + 65537) < 0) {
-            return amb_fail(err, -ENOMEM, "%s: out of memory", where);
-        }
-        n = fread(text->data + text->n_bytes, 1, 65536, file);
-        text->n_bytes += n;
-    }
-    if (ferror(file)) { /* a folder opens as a file does */
-        return amb_fail(err, -errno, "%s: %s: %s", where, path, strerror(errno));
-    }
-    text->data[text->n_bytes] = '\0';
-    return 0;
-}
-
 static int excludes_read(struct ambd_dataset_config *dataset, const char *path, const char *where,
                          struct amb_error *err) {
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
     size_t n_lines = 0;
-    int r = excludes_load(&text, path, where, err);
 
-    if (r < 0) {
-        return r;
+    if (amb_file_load(&text, path, AMBD_EXCLUDE_BYTES_MAX, err) < 0) {
+        return ambd_key_fail(err, where, "");
     }
     for (size_t i = 0; i < text.n_bytes; i++) {
         n_lines += text.data[i] == '\n';

@@ -7,16 +7,14 @@
 #include "daemon/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/suggest.h"
 #include "daemon/key.h"
 #include "proto/frame.h"
@@ -365,37 +363,10 @@ int ambd_config_load(struct ambd_config **out, cJSON *tree, struct amb_error *er
     return 0;
 }
 
-static int config_read(struct amb_buf *text, const char *path, struct amb_error *err) {
-    AMB_CLEANUP(amb_fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    struct stat st;
-    ssize_t n;
-
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return amb_fail(err, -errno, "%s: %s", path, strerror(errno));
-    }
-    if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)) {
-        return amb_fail(err, AMB_ERR_CONFIG, "%s: no file; give a JSON file", path);
-    }
-    do {
-        if (text->n_bytes > AMBD_CONFIG_BYTES_MAX) {
-            return amb_fail(err, AMB_ERR_LIMIT, "%s: longer than %u bytes", path, AMBD_CONFIG_BYTES_MAX);
-        }
-        if (amb_buf_grow(text, text->n_bytes + 65536) < 0) {
-            return amb_fail(err, -ENOMEM, "%s: out of memory", path);
-        }
-        n = read(fd, text->data + text->n_bytes, 65536);
-        if (n < 0 && errno != EINTR) {
-            return amb_fail(err, -errno, "%s: %s", path, strerror(errno));
-        }
-        text->n_bytes += n > 0 ? (size_t)n : 0;
-    } while (n != 0);
-    return 0;
-}
-
 int ambd_config_open(struct ambd_config **out, const char *path, struct amb_error *err) {
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf text = AMB_BUF_NULL;
     AMB_CLEANUP(ambp_json_deletep) cJSON *tree = NULL;
-    int r = config_read(&text, path, err);
+    int r = amb_file_load(&text, path, AMBD_CONFIG_BYTES_MAX, err);
 
     if (r < 0) {
         return r;

@@ -508,6 +508,41 @@ def test_a_start_fails_where_nothing_older_can_be_had(served):
         assert died.value.daemon.process.returncode == 1 and "8.tar" in died.value.daemon.log()
 
 
+@pytest.mark.parametrize("where", ["import", "sigmas", "exclude", "config"])
+def test_a_pipe_is_named_and_not_waited_for(served, where):
+    """In place of any file that a reload reads: it is refused, the desks go on, and with a file there the next is taken."""
+    here = served(state=False)
+    paths = {name: here.folder / name for name in ("import", "sigmas", "exclude")}
+    paths["import"].write_text('{"filename": "000000.png", "probabilities": [0.9, 0.6, 0.5]}\n')
+    paths["sigmas"].write_text("0.1 1 10\n")
+    paths["exclude"].write_text("main/000001\n")
+    here.configure(annotations=[{"import": str(paths["import"]), "sigmas": str(paths["sigmas"])}], exclude=str(paths["exclude"]))
+    assert here.reload()["datasets"]["main"]["samples"] == 59
+    path = {**paths, "config": here.folder / "c.json"}[where]
+    text = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(wire.Refused) as refused:
+        here.reload()
+    assert f"{path}: is a pipe, allowed: a regular file" in str(refused.value)
+    path.unlink()
+    path.write_text(text)
+    assert not here.reload()["changed"]
+
+
+def test_pipes_in_requests_are_not_waited_for(served):
+    """Annotations to import, a store to merge: each is refused, and the clerk goes on."""
+    here = served()
+    other = here.folder / "other"
+    other.mkdir()
+    os.mkfifo(other / "MANIFEST")
+    os.mkfifo(here.folder / "pipe")
+    for type, path in ((wire.IMPORT, here.folder / "pipe"), (wire.MERGE, other)):
+        with pytest.raises(wire.Refused):
+            here.ask(type, {"path": str(path)})
+    assert not here.reload()["changed"]
+
+
 def test_check_says_what_would_be_and_changes_nothing(served):
     """Other pictures, another size, another number of workers: --check tells of a new subscription and of a restart."""
     here = served()

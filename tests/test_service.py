@@ -54,11 +54,20 @@ def run(*arguments, **options):
 
 
 def config(path, shards, **keys):
-    dataset = {"sources": {"main": {"shards": [shards]}}}
-    if "annotations" in keys:
-        dataset["annotations"] = [{"import": str(keys.pop("annotations"))}]
+    dataset = {"sources": {"main": {"shards": [str(shards)]}}, "annotations": keys.pop("annotations", [])}
     path.write_text(json.dumps({"cache_dir": str(path.parent / "index"), "datasets": {"main": dataset}, **keys}))
     return path
+
+
+@pytest.fixture
+def long_names(tmp_path):
+    """A hundred pictures whose names keep fnmatch busy: all a, for a pattern of half as many and a b."""
+    return datasets.write_tar(tmp_path / "long.tar", [("a" * 3900 + f"{i:03d}", datasets.sample(i)[1]) for i in range(100)])
+
+
+def busy(halves):
+    """Annotations that take about half a second each with `long_names`."""
+    return [{"fixed": [{"key": "*" + "a" * 2000 + "b", "sigma_min": 0.5}] * halves}]
 
 
 # -- inherited sockets -----------------------------------------------------------------------------------------
@@ -354,44 +363,44 @@ def test_kills_at_any_moment_of_the_start_leave_nothing_in_the_way(tmp_path, sha
 
 
 @pytest.fixture
-def stuck(tmp_path, shards):
-    """A daemon whose start does not end: its annotations come from a pipe into which nobody writes."""
-    os.mkfifo(tmp_path / "fifo")
-    path = config(tmp_path / "c.json", shards, annotations=tmp_path / "fifo", socket=str(tmp_path / "s"))
-    with open(tmp_path / "log", "wb") as log:
-        one = subprocess.Popen([BIN, "--config", path], stderr=log)
-    wait_until(lambda: (tmp_path / "s.lock").exists())
-    time.sleep(0.1)
-    yield one
-    if one.poll() is None:
-        one.kill()
-        one.wait()
+def starting(tmp_path, long_names):
+    """A daemon whose start takes as many half seconds as it is told."""
+    def start(halves):
+        path = config(tmp_path / "c.json", long_names, annotations=busy(halves), socket=str(tmp_path / "s"))
+        with open(tmp_path / "log", "wb") as log:
+            one = subprocess.Popen([BIN, "--config", path], stderr=log)
+        started.append(one)
+        wait_until(lambda: (tmp_path / "s.lock").exists())
+        time.sleep(0.1)
+        return one
+
+    started = []
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+            one.wait()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_before_it_serves_ends_it(stuck, tmp_path, shards, signum):
-    if stuck.poll() is not None:
-        pytest.skip(f"pipes are no annotations here: {(tmp_path / 'log').read_text()}")
-    stuck.send_signal(signum)
-    assert stuck.wait(10) == -signum
+def test_a_signal_before_it_serves_ends_it(starting, tmp_path, shards, signum):
+    one = starting(halves=600)
+    assert one.poll() is None, (tmp_path / "log").read_text()
+    one.send_signal(signum)
+    assert one.wait(10) == -signum
     one = Daemon(tmp_path / "next", shards, "--state-dir", tmp_path / "state")
     assert one.stop() == 0
 
 
-def test_a_hangup_before_it_serves_waits(stuck, tmp_path):
-    if stuck.poll() is not None:
-        pytest.skip(f"pipes are no annotations here: {(tmp_path / 'log').read_text()}")
-    stuck.send_signal(signal.SIGHUP)
+def test_a_hangup_before_it_serves_waits(starting, tmp_path):
+    one = starting(halves=4)
+    one.send_signal(signal.SIGHUP)
     time.sleep(0.2)
-    assert stuck.poll() is None
-    with open(tmp_path / "fifo", "w") as out:
-        out.write('{"filename": "000000.png", "sigma_min": 0.5}\n')
+    assert one.poll() is None and not (tmp_path / "s").exists()
     wait_until(lambda: (tmp_path / "s").exists())
-    with open(tmp_path / "fifo", "w") as out:  # the reload that had waited
-        out.write('{"filename": "000001.png", "sigma_min": 0.5}\n')
     wait_until(lambda: "reload.done" in (tmp_path / "log").read_text())
-    stuck.terminate()
-    assert stuck.wait(10) == 0
+    one.terminate()
+    assert one.wait(10) == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to give a socket away")
@@ -423,17 +432,16 @@ def test_a_lock_that_a_dead_daemon_left_is_no_lock(tmp_path, shards):
 
 
 @pytest.fixture
-def hanging(tmp_path, shards):
-    """A daemon that is asked to reload from a pipe into which nobody writes: a stop cannot end by itself."""
+def hanging(tmp_path, long_names):
+    """A daemon that reads annotations of five minutes in a reload: a stop cannot end by itself."""
     def start(**limits):
-        (tmp_path / "a").write_text('{"filename": "000000.png", "sigma_min": 0.5}\n')
-        path = config(tmp_path / "c.json", shards, annotations=tmp_path / "a", socket=str(tmp_path / "s"), limits=limits)
+        keys = {"socket": str(tmp_path / "s"), "limits": limits}
+        path = config(tmp_path / "c.json", long_names, **keys)
         with open(tmp_path / "log", "wb") as log:
             one = subprocess.Popen([BIN, "--config", path], stderr=log)
         started.append(one)
         wait_until(lambda: (tmp_path / "s").exists())
-        (tmp_path / "a").unlink()
-        os.mkfifo(tmp_path / "a")
+        config(tmp_path / "c.json", long_names, annotations=busy(halves=600), **keys)
         one.send_signal(signal.SIGHUP)
         with wire.Client(tmp_path / "s") as client:
             wait_until(lambda: client.call(wire.STATUS, {})["reload"] is not None)
@@ -453,9 +461,7 @@ def test_a_second_signal_leaves_at_once(hanging, tmp_path):
     one.terminate()
     wait_until(lambda: "server.stopping" in (tmp_path / "log").read_text())
     time.sleep(0.2)
-    if one.poll() is not None:
-        pytest.skip("pipes are no annotations here: the reload did not hang")
-    assert not (tmp_path / "s").exists()  # the door is closed at once
+    assert one.poll() is None and not (tmp_path / "s").exists()  # the door is closed at once
     one.terminate()
     assert one.wait(10) == 0
     assert 'stop.forced reason="second signal"' in (tmp_path / "log").read_text()

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #define GRID_WORD_BYTES 64 /* longest number text; 17 digits and an exponent would do */
 
@@ -46,14 +47,20 @@ static int grid_push(struct amb_grid *grid, const char *word, const char *path, 
 
 int amb_grid_load(struct amb_grid *out, const char *path, struct amb_error *err) {
     AMB_CLEANUP(amb_grid_deinit) struct amb_grid grid = AMB_GRID_NULL;
-    AMB_CLEANUP(amb_file_closep) FILE *file = fopen(path, "re");
+    AMB_CLEANUP(amb_fd_closep) int fd = -1;
+    AMB_CLEANUP(amb_file_closep) FILE *file = NULL;
     char word[GRID_WORD_BYTES + 1];
     size_t n = 0;
-    int c, r;
+    int c, r = amb_file_open(&fd, path, err);
 
-    if (file == NULL) {
-        return amb_fail(err, -errno, "cannot open the grid %s: %s", path, strerror(errno));
+    if (r < 0) {
+        return r;
     }
+    file = fdopen(fd, "r");
+    if (file == NULL) {
+        return amb_fail(err, -ENOMEM, "cannot open the grid %s: out of memory", path);
+    }
+    amb_steal_fd(&fd); /* it is the stream's */
     do {
         c = getc(file);
         if (c != EOF && c != ',' && strchr(" \t\r\n", c) == NULL) {

@@ -1,28 +1,27 @@
 /*
  * Jsonl: one buffer that is refilled when it holds no whole line, and grows only for a line longer than itself.
  *
- * The last line needs no end. Read, not mapped: the file belongs to somebody else and may be cut under us, and it
- * may be a pipe.
+ * The last line needs no end. Read, not mapped: the file belongs to somebody else and may be cut under us.
  */
 #include "annotate/jsonl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 
 #define JSONL_CHUNK_BYTES (1u << 20) /* read at a time; not tuned */
 
 int amb_jsonl_init(struct amb_jsonl *jsonl, const char *path, struct amb_error *err) {
-    AMB_CLEANUP(amb_fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = -1, r = amb_file_open(&fd, path, err);
 
-    if (fd < 0) {
-        return amb_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
+    if (r < 0) {
+        return r;
     }
     *jsonl = AMB_JSONL_NULL;
-    jsonl->fd = amb_steal_fd(&fd);
+    jsonl->fd = fd;
     jsonl->path = path;
     jsonl->line_bytes_max = AMB_JSONL_LINE_BYTES;
     return 0;

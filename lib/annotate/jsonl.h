@@ -25,7 +25,7 @@ struct amb_jsonl {
 
 #define AMB_JSONL_NULL ((struct amb_jsonl){.fd = -1})
 
-/* path: borrowed until deinit. Errors: errno values, with the path. Thread: any; blocks. */
+/* path: borrowed until deinit. Errors: those of amb_file_open. Thread: any; blocks. */
 int amb_jsonl_init(struct amb_jsonl *jsonl, const char *path, struct amb_error *err);
 void amb_jsonl_deinit(struct amb_jsonl *jsonl); /* idempotent; also for AMB_CLEANUP */
 

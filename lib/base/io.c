@@ -22,7 +22,7 @@ static int io_result(int r) {
 }
 
 static int system_open(void *opaque IO_UNUSED, const char *path, int flags, unsigned mode) {
-    return io_result(open(path, flags | O_CLOEXEC, (mode_t)mode));
+    return io_result(open(path, flags | O_CLOEXEC | O_NONBLOCK, (mode_t)mode)); /* a pipe in its place is not waited for */
 }
 
 static int system_close(void *opaque IO_UNUSED, int fd) {

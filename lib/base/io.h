@@ -11,7 +11,7 @@
 struct amb_io {
     void *opaque;
 
-    int (*open)(void *opaque, const char *path, int flags, unsigned mode); /* a descriptor; O_CLOEXEC is added */
+    int (*open)(void *opaque, const char *path, int flags, unsigned mode); /* a descriptor; never waits */
     int (*close)(void *opaque, int fd);
     ssize_t (*pread)(void *opaque, int fd, void *data, size_t bytes, uint64_t offset);
     ssize_t (*pwrite)(void *opaque, int fd, const void *data, size_t bytes, uint64_t offset);
