@@ -4,7 +4,8 @@
  *
  * Results go to their own place in the array, so the order of shards is that of the patterns whichever thread
  * was faster. The error told is that of the first bad shard in this order among those looked at; indexing
- * stops soon after one is found.
+ * stops soon after one is found. Where all are to be told it goes on, but not behind what this machine lacks: each
+ * further shard would lack it too, and those who read meanwhile with it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -44,24 +45,24 @@ struct index_work {
     struct amb_error failed, bad;
 };
 
-/* A shard may be left out for what it is, not for what this machine lacks. */
-static bool index_may_skip(const struct catalog_job *job, int code) {
-    return job->skip_bad && code != -ENOMEM && code != -EMFILE && code != -ENFILE;
+/* This machine lacks something; the shard may be as good as any. */
+static bool index_lacks(int code) {
+    return code == -ENOMEM || code == -EMFILE || code == -ENFILE;
 }
 
 static void index_note_locked(struct index_work *work, size_t i, int r, const struct amb_error *why) {
     work->n_done++;
     if (r == 0) {
         work->n_samples += work->results[i].shard->index.n_samples;
-    } else if (index_may_skip(&work->jobs[i], r)) {
+    } else if (work->jobs[i].skip_bad && !index_lacks(r)) {
         work->n_bad++;
         if (i < work->i_bad) {
             work->i_bad = i;
             work->bad = *why;
         }
     } else {
-        work->stop = work->options->problem == NULL;
-        if (!work->stop) {
+        work->stop = work->stop || work->options->problem == NULL || index_lacks(r);
+        if (work->options->problem != NULL) {
             work->options->problem(work->options->problem_opaque, why);
         }
         if (i < work->i_failed) {
@@ -140,24 +141,30 @@ static void index_rest(struct index_work *work, uint64_t used_ns) {
     }
 }
 
+/* How many files of the catalog before were replaced is not known before they are opened. */
+static int index_open(struct index_work *work, size_t i, struct amb_error *err) {
+    struct index_result *result = &work->results[i];
+    size_t n_known;
+    struct amb_shard *const *known = known_get(&n_known, work, work->jobs[i].path);
+    int r = amb_shard_open(&result->shard, &result->kept, work->jobs[i].path, &work->jobs[i].options, known, n_known, err);
+
+    return r == 0 && !result->kept ? amb_map_spare_files(err) : r;
+}
+
 static void *index_run(void *opaque) {
     struct index_work *work = opaque;
 
     for (;;) {
         size_t i = atomic_fetch_add(&work->next, 1);
         struct amb_error why = AMB_ERROR_NULL;
-        struct amb_shard *const *known;
         uint64_t began_ns;
-        size_t n_known;
         int r;
 
         if (i >= work->n_jobs || work->stop) {
             break;
         }
         began_ns = index_get_used_ns();
-        known = known_get(&n_known, work, work->jobs[i].path);
-        r = amb_shard_open(&work->results[i].shard, &work->results[i].kept, work->jobs[i].path,
-                           &work->jobs[i].options, known, n_known, &why);
+        r = index_open(work, i, &why);
         pthread_mutex_lock(&work->lock);
         index_note_locked(work, i, r, &why);
         pthread_mutex_unlock(&work->lock);

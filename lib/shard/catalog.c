@@ -188,7 +188,7 @@ static void catalog_report(struct amb_catalog_report *report, const struct amb_c
     report->n_repeated = cat->facts.n_repeated;
 }
 
-/* Files to be opened beside those that are open, if none of them has changed; where more have, opening says so. */
+/* Files to be opened beside those that are open, if none of them has changed; what has is counted when it is opened. */
 static size_t catalog_count_new(const struct amb_paths *paths, const struct amb_catalog *before) {
     size_t n_open = before != NULL ? before->n_shards : 0;
 

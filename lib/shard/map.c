@@ -30,7 +30,8 @@
 #define MAP_FRESH_NS                                                                                         \
     UINT64_C(100000000) /* file times move in ticks of 1 to 10 ms; ten ticks of the slowest */
 #define MAP_SKEW_NS     UINT64_C(60000000000) /* times further ahead are no clock of a server, but nonsense */
-#define MAP_SPARE_FILES 64u                   /* sockets, logs, index files being written; not tuned */
+#define MAP_SPARE_FILES 64u                   /* sockets, pictures of folders, index files being written; not tuned */
+#define MAP_WALK_FILES  16u                   /* of them, while others walk folders; not tuned */
 
 /* statfs(2); those that headers of Debian 12 do not name are written out. */
 static const uint32_t remote_magics[] = {
@@ -202,34 +203,34 @@ int amb_map_copy(void *dst, const struct amb_map *map, uint64_t offset, size_t b
     return r;
 }
 
-/* The lowest free number is about the number of open files: an older generation of shards may be among them.
- */
-static rlim_t map_count_open(void) {
+/* The lowest free number is about the number of open files: an older generation of shards may be among them. Where files
+ * were closed below it is too low, and comes up to it as they are filled. */
+static rlim_t map_count_open(const struct rlimit *limit) {
     int fd = open("/", O_PATH | O_CLOEXEC);
 
     if (fd < 0) {
-        return 0;
+        return errno == EMFILE ? limit->rlim_cur : 0;
     }
     close(fd);
     return (rlim_t)fd;
 }
 
-int amb_map_allow_files(size_t n, struct amb_error *err) {
+static int map_allow(size_t n, struct amb_error *err) {
     struct rlimit limit;
     rlim_t wanted;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return 0;
     }
-    wanted = n + MAP_SPARE_FILES + map_count_open();
+    wanted = n + map_count_open(&limit);
     if (limit.rlim_cur >= wanted) {
         return 0;
     }
     if (limit.rlim_max < wanted) {
         return amb_fail(err, -EMFILE,
-                        "%zu shards need %llu open files, allowed are at most %llu: raise the hard limit "
+                        "the shards need %llu open files or more, allowed are at most %llu: raise the hard limit "
                         "(ulimit -Hn, LimitNOFILE=) or make fewer, larger shards",
-                        n, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+                        (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
     }
     limit.rlim_cur = wanted;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -237,4 +238,12 @@ int amb_map_allow_files(size_t n, struct amb_error *err) {
                         (unsigned long long)wanted, strerror(errno));
     }
     return 0;
+}
+
+int amb_map_allow_files(size_t n, struct amb_error *err) {
+    return map_allow(n + MAP_SPARE_FILES, err);
+}
+
+int amb_map_spare_files(struct amb_error *err) {
+    return map_allow(MAP_SPARE_FILES - MAP_WALK_FILES, err);
 }

@@ -55,3 +55,6 @@ bool amb_identity_fresh(uint64_t mtime_ns);
 /* Make room for n more open files under RLIMIT_NOFILE by raising its soft value. -EMFILE says what is needed.
  */
 int amb_map_allow_files(size_t n, struct amb_error *err);
+/* The same behind each of them, where nobody knows n: what others open meanwhile (pictures of folders, sockets) needs the
+ * last ones. -EMFILE: open no further. Thread: any. */
+int amb_map_spare_files(struct amb_error *err);

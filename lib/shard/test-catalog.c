@@ -588,6 +588,87 @@ TEST(limit_of_open_files_is_raised_or_named) {
     test_folder_free(folder);
 }
 
+/* How many files more can be opened, up to what may be asked for. */
+static size_t count_spare(size_t n_most) {
+    int fds[64];
+    size_t n = 0;
+
+    while (n < n_most && (fds[n] = open("/", O_PATH | O_CLOEXEC)) >= 0) {
+        n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+    return n;
+}
+
+struct lacking {
+    size_t n_told, n_spare;
+};
+
+static void tell_lacking(void *opaque, const struct amb_error *why) {
+    struct lacking *lacking = opaque;
+
+    lacking->n_told += why->code == -EMFILE && strstr(why->message, "LimitNOFILE") != NULL;
+    lacking->n_spare = count_spare(40);
+}
+
+/* A child, whose limits may be lowered: hundred shards are replaced under a limit that has room for fifty. 0: as it should be. */
+static int replace_under_limit(const char *pattern, const struct amb_catalog *before) {
+    struct amb_source_options source = {.name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+    struct lacking lacking = {0};
+    struct amb_catalog_options options = {.n_threads = 1, .before = before, .problem = tell_lacking, .problem_opaque = &lacking};
+    struct rlimit low;
+    struct amb_catalog *cat;
+    int next = open("/", O_PATH | O_CLOEXEC);
+
+    low.rlim_cur = low.rlim_max = (rlim_t)next + 100;
+    if (close(next) != 0 || setrlimit(RLIMIT_NOFILE, &low) != 0) {
+        return 2;
+    }
+    return amb_catalog_open(&cat, &source, 1, &options, NULL, NULL) == -EMFILE && lacking.n_told == 1 && lacking.n_spare == 40
+               ? 0 : 1;
+}
+
+/* As many shards as before, each another file: it ends at the first that there is no room for, with files to spare for
+ * those who read meanwhile. */
+TEST(replaced_shards_leave_files_to_others) {
+    const char *folder = test_folder_new();
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    char pattern[128];
+    int status;
+    pid_t pid;
+
+    snprintf(pattern, sizeof pattern, "%s/{00..99}.tar", folder);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        for (unsigned i = 0; i < 100; i++) {
+            char name[16], key[16];
+
+            snprintf(name, sizeof name, "%02u.tar", i);
+            snprintf(key, sizeof key, "x%02u-%u", i, turn);
+            write_pair(test_path(folder, "tmp"), key, name);
+            assert_int_equal(rename(test_path(folder, "tmp"), test_path(folder, name)), 0);
+        }
+        if (turn == 0) {
+            assert_ok(open_one(&cat, pattern, &err), err);
+        }
+    }
+    pid = fork();
+    if (pid == 0) {
+        _exit(replace_under_limit(pattern, cat));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 2) {
+        print_message("the hard limit cannot be lowered here: it is not tried\n");
+    } else {
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    amb_catalog_unref(cat);
+    test_folder_free(folder);
+}
+
 /* Left-overs of a crash and indexes that nobody used for months go; those in use stay. */
 TEST(old_files_of_the_cache_are_removed) {
     const char *folder = test_folder_new();
@@ -771,6 +852,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(digest_is_of_samples_not_of_places),
     cmocka_unit_test(excluded_samples_leave_no_hole),
     cmocka_unit_test(limit_of_open_files_is_raised_or_named),
+    cmocka_unit_test(replaced_shards_leave_files_to_others),
     cmocka_unit_test(old_files_of_the_cache_are_removed),
     cmocka_unit_test(full_cache_costs_only_the_cache),
     cmocka_unit_test(progress_ends_at_all_shards),
