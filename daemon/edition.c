@@ -91,8 +91,8 @@ static int edition_get_sources(struct ambd_edition *edition, struct amb_error *e
     return 0;
 }
 
-/* A sample that is the same in the same shard is as bad as it was; but not where another transform may take it, nor where
- * it was only the second of its key. */
+/* A sample that is the same in the same shard is as bad as it was; but not where another transform may take it, where it
+ * was only the second of its key, nor where its file had changed: the shard would not be the same if it still had. */
 static int edition_get_quarantine(struct ambd_edition *edition, const struct ambd_edition *before,
                                   struct amb_error *err) {
     bool is_same = before != NULL && before->fill.transform_hash == edition->fill.transform_hash;
@@ -104,7 +104,7 @@ static int edition_get_quarantine(struct ambd_edition *edition, const struct amb
         uint32_t i_sample;
 
         memcpy(why.message, row.reason, sizeof why.message);
-        if (row.code != AMB_ERR_DUPLICATE &&
+        if (row.code != AMB_ERR_DUPLICATE && row.code != AMB_ERR_CHANGED &&
             amb_catalog_translate(&i_sample, edition->fill.catalog, before->fill.catalog, row.i_sample)) {
             amb_quarantine_put(edition->fill.quarantine, i_sample, &why);
         }

@@ -228,8 +228,12 @@ static void file_run(struct ambd_task *task) {
         return;
     }
     for (size_t i = 0; i < reload->n_rows; i++) {
-        if (reload->rows[i].installment.config != NULL) {
-            ambd_dataset_install(&reload->rows[i].installment, reload->rows[i].dataset);
+        struct reload_row *row = &reload->rows[i];
+
+        if (row->installment.config != NULL) {
+            /* whoever stays on it reads those files again: they may have come back as they were */
+            amb_quarantine_forget(row->before->fill.quarantine, AMB_ERR_CHANGED);
+            ambd_dataset_install(&row->installment, row->dataset);
         }
     }
 }

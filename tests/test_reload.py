@@ -726,6 +726,42 @@ def test_the_quarantine_goes_with_its_shard(served):
     assert [row["key"] for row in rows] == ["000103"]
 
 
+def test_files_that_came_back_are_good_again(served):
+    """A class of a folder is moved away while its pictures are read, and back: after a reload that finds nothing changed, and
+    after one that finds another source, they are samples; away again, they are bad again."""
+    here = served(cache_bytes=0)
+    photos = here.folder / "photos"
+    datasets.folder_set(photos, 40)
+    for path in photos.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    sources = {"main": {"shards": [str(photos)]}}
+    here.configure(sources=sources)
+    here.reload()
+
+    def replaced():
+        with here.one.client() as client:
+            stream = client.subscribe(batch_size=20, fields=["index"], options={"policy": "sequential"})
+            return sum(lend.n_replaced for lend, _ in stream.take())
+
+    def move_away_and_back():
+        (photos / "class3").rename(here.folder / "away")
+        n = replaced()
+        (here.folder / "away").rename(photos / "class3")
+        return n
+
+    assert replaced() == 0
+    n = move_away_and_back()
+    assert n > 0 and here.one.status()["datasets"]["main"]["quarantined"] == n
+    row = here.reload()["datasets"]["main"]
+    assert not row["changed"] and row["kept"] == 1
+    assert here.one.status()["datasets"]["main"]["quarantined"] == replaced() == 0
+    assert move_away_and_back() == n
+    assert here.one.status()["datasets"]["main"]["quarantined"] == n
+    here.configure(sources={**sources, "other": {"shards": [str(here.data / "*.tar")]}})
+    assert here.reload()["datasets"]["main"]["kept"] == 1
+    assert here.one.status()["datasets"]["main"]["quarantined"] == replaced() == 0
+
+
 def test_another_transform_takes_what_was_bad_for_the_first(served):
     """Pictures of another size where nothing resizes them are quarantined; with a crop they are samples like others."""
     here = served()

@@ -101,6 +101,13 @@ static bool quarantine_grow_locked(struct amb_quarantine *quarantine, uint64_t n
     return true;
 }
 
+/* AMB_ERROR_MESSAGE_BYTES; valid under the lock. */
+static const char *quarantine_peek_reason_locked(const struct amb_quarantine *quarantine, uint64_t i) {
+    static const char not_kept[AMB_ERROR_MESSAGE_BYTES] = "(reason not kept: too many bad samples)";
+
+    return i < AMB_QUARANTINE_REASONS_MAX ? quarantine->reasons[i] : not_kept;
+}
+
 static int quarantine_put_locked(struct amb_quarantine *quarantine, uint32_t i_sample,
                                  const struct amb_error *why) {
     uint64_t n_rows = atomic_load_explicit(&quarantine->n_rows, memory_order_relaxed);
@@ -127,6 +134,32 @@ int amb_quarantine_put(struct amb_quarantine *quarantine, uint32_t i_sample, con
     return r;
 }
 
+static void quarantine_forget_locked(struct amb_quarantine *quarantine, int code) {
+    uint64_t n_rows = atomic_load_explicit(&quarantine->n_rows, memory_order_relaxed), n = 0;
+
+    for (uint64_t i = 0; i < n_rows; i++) {
+        const struct quarantine_entry entry = quarantine->entries[i];
+
+        if (entry.code == code) {
+            atomic_fetch_and_explicit(&quarantine->bits[entry.i_sample / 64], ~(UINT64_C(1) << (entry.i_sample % 64)),
+                                      memory_order_release);
+            continue;
+        }
+        quarantine->entries[n] = entry;
+        if (n < i && n < AMB_QUARANTINE_REASONS_MAX) {
+            memcpy(quarantine->reasons[n], quarantine_peek_reason_locked(quarantine, i), sizeof quarantine->reasons[n]);
+        }
+        n++;
+    }
+    atomic_store_explicit(&quarantine->n_rows, n, memory_order_release);
+}
+
+void amb_quarantine_forget(struct amb_quarantine *quarantine, int code) {
+    pthread_mutex_lock(&quarantine->lock);
+    quarantine_forget_locked(quarantine, code);
+    pthread_mutex_unlock(&quarantine->lock);
+}
+
 uint64_t amb_quarantine_count(const struct amb_quarantine *quarantine) {
     return atomic_load_explicit(&quarantine->n_rows, memory_order_acquire);
 }
@@ -135,17 +168,17 @@ static void quarantine_load_locked(struct amb_quarantine_row *out, const struct 
                                    uint64_t i) {
     out->i_sample = quarantine->entries[i].i_sample;
     out->code = quarantine->entries[i].code;
-    snprintf(out->reason, sizeof out->reason, "%s",
-             i < AMB_QUARANTINE_REASONS_MAX ? quarantine->reasons[i]
-                                            : "(reason not kept: too many bad samples)");
+    memcpy(out->reason, quarantine_peek_reason_locked(quarantine, i), sizeof out->reason);
 }
 
 int amb_quarantine_get(struct amb_quarantine_row *out, struct amb_quarantine *quarantine, uint64_t i) {
-    if (i >= amb_quarantine_count(quarantine)) {
-        return AMB_QUARANTINE_E_END;
-    }
+    int r = AMB_QUARANTINE_E_END;
+
     pthread_mutex_lock(&quarantine->lock);
-    quarantine_load_locked(out, quarantine, i);
+    if (i < amb_quarantine_count(quarantine)) {
+        quarantine_load_locked(out, quarantine, i);
+        r = 0;
+    }
     pthread_mutex_unlock(&quarantine->lock);
-    return 0;
+    return r;
 }

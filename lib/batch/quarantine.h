@@ -26,6 +26,8 @@ int amb_quarantine_peek(const struct amb_quarantine *quarantine, uint32_t i_samp
 
 /* Record once; later reports are ignored. 1 if it was new; out of memory: 0, as if it was never found. */
 int amb_quarantine_put(struct amb_quarantine *quarantine, uint32_t i_sample, const struct amb_error *why);
+/* Forget the samples that were recorded with this code: who reads them finds out anew. */
+void amb_quarantine_forget(struct amb_quarantine *quarantine, int code);
 uint64_t amb_quarantine_count(const struct amb_quarantine *quarantine);
 
 /* Copy row i (order of discovery) under the lock; 0, or AMB_QUARANTINE_E_END. */

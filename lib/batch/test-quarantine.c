@@ -79,8 +79,44 @@ TEST(racing_reports_count_once) {
     amb_quarantine_free(quarantine);
 }
 
+/* Of many rows of two codes one code goes: the others keep their order and reasons, those behind the limit none; what went
+ * can come back. */
+TEST(what_is_forgotten_is_good_again) {
+    struct amb_quarantine *quarantine;
+    struct amb_quarantine_row row;
+    struct amb_error err = AMB_ERROR_NULL, why = AMB_ERROR_NULL;
+
+    assert_ok(amb_quarantine_new(&quarantine, N_SAMPLES, &err), err);
+    for (uint32_t i = 0; i < N_SAMPLES; i++) {
+        why.code = i % 3 == 0 ? AMB_ERR_CHANGED : AMB_ERR_FORMAT;
+        snprintf(why.message, sizeof why.message, "sample %u", i);
+        amb_quarantine_put(quarantine, i, &why);
+    }
+    amb_quarantine_forget(quarantine, AMB_ERR_LIMIT);
+    assert_int_equal(amb_quarantine_count(quarantine), N_SAMPLES);
+    amb_quarantine_forget(quarantine, AMB_ERR_CHANGED);
+    assert_int_equal(amb_quarantine_count(quarantine), N_SAMPLES - (N_SAMPLES + 2) / 3);
+    for (uint32_t i = 0, n = 0; i < N_SAMPLES; i++) {
+        assert_int_equal(amb_quarantine_peek(quarantine, i), i % 3 != 0);
+        if (i % 3 == 0) {
+            continue;
+        }
+        assert_int_equal(amb_quarantine_get(&row, quarantine, n++), 0);
+        assert_int_equal(row.i_sample, i);
+        assert_int_equal(row.code, AMB_ERR_FORMAT);
+        snprintf(why.message, sizeof why.message, "sample %u", i);
+        assert_string_equal(row.reason, i < AMB_QUARANTINE_REASONS_MAX ? why.message : "(reason not kept: too many bad samples)");
+    }
+    assert_int_equal(amb_quarantine_put(quarantine, 3, &(struct amb_error){AMB_ERR_CHANGED, "again"}), 1);
+    assert_int_equal(amb_quarantine_peek(quarantine, 3), 1);
+    assert_int_equal(amb_quarantine_get(&row, quarantine, amb_quarantine_count(quarantine) - 1), 0);
+    assert_string_equal(row.reason, "again");
+    amb_quarantine_free(quarantine);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(first_reason_stays),
+    cmocka_unit_test(what_is_forgotten_is_good_again),
     cmocka_unit_test(racing_reports_count_once),
 };
 
