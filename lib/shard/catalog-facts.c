@@ -249,7 +249,7 @@ static bool facts_may_store(const struct amb_catalog *cat) {
     return true;
 }
 
-int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options *options,
+int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options *options, bool labels_agree,
                        struct amb_error *err) {
     struct amb_hash128 name;
     int r = facts_name(&name, cat, options, err);
@@ -265,11 +265,12 @@ int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options
         r = facts_apply_excluded(cat, &cat->facts, err);
     }
     if (r == 0) {
-        r = catalog_find_repeated(&cat->facts, cat, err);
+        r = catalog_find_repeated(&cat->facts, cat, options, err);
     }
-    if (r == 0) {
-        r = catalog_find_digest(&cat->facts, cat, err);
+    if (r < 0 || !labels_agree) {
+        return r; /* vectors of the wrong width have no digest */
     }
+    r = catalog_find_digest(&cat->facts, cat, err);
     if (r == 0 && options->cache_dir != NULL && facts_may_store(cat)) {
         facts_store(&cat->facts, options->cache_dir, &name);
     }

@@ -70,13 +70,18 @@ int catalog_index(struct amb_catalog *cat, const struct catalog_job *jobs, size_
                   const struct amb_catalog_options *options, struct amb_catalog_report *report,
                   struct amb_error *err);
 
-/* Excludes, numbering, repeated keys, digest: from the cache or by looking. */
-int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options *options,
+/* Something is wrong: the first sets *code and err. False: nobody wants to hear of more, so this ends open. */
+bool catalog_object(int *code, const struct amb_catalog_options *options, const struct amb_error *why,
+                    struct amb_error *err);
+
+/* Excludes, numbering, repeated keys, digest: from the cache or by looking. No digest where labels do not agree. */
+int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options *options, bool labels_agree,
                        struct amb_error *err);
 void catalog_facts_deinit(struct catalog_facts *facts);
 
 /* Repeated keys into facts; AMB_ERR_DUPLICATE outside key_scope_shard. The digest into facts. */
-int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_error *err);
+int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat,
+                          const struct amb_catalog_options *options, struct amb_error *err);
 int catalog_find_digest(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_error *err);
 
 /* All keys of the catalog, sealed. */

@@ -60,27 +60,31 @@ static bool key_equal(const struct amb_catalog *cat, uint32_t a, uint32_t b) {
     return p.i_source == q.i_source && p.key_bytes == q.key_bytes && memcmp(p.key, q.key, p.key_bytes) == 0;
 }
 
-static int facts_fail_repeated(const struct amb_catalog *cat, uint32_t a, uint32_t b, uint64_t n,
-                               struct amb_error *err) {
+/* Keys of a source that come again outside of key_scope_shard. */
+struct repeats_refused {
+    uint64_t n;
+    uint32_t first, second; /* of those, the lowest second */
+};
+
+static void refused_tell(struct amb_error *why, const struct amb_catalog *cat, const struct repeats_refused *refused) {
     struct amb_sample_info p, q;
 
-    amb_catalog_get(&p, cat, a);
-    amb_catalog_get(&q, cat, b);
-    return amb_fail(
-        err, AMB_ERR_DUPLICATE,
+    amb_catalog_get(&p, cat, refused->first);
+    amb_catalog_get(&q, cat, refused->second);
+    amb_fail(
+        why, AMB_ERR_DUPLICATE,
         "source '%s': key '%.*s' comes twice, in %s (sample %u) and %s (sample %u); %llu "
         "keys are repeated: give each sample a key of its own, put one of them into another source, or set "
         "key_scope: shard",
         cat->sources[p.i_source].name, (int)amb_size_min(p.key_bytes, 100), p.key,
         cat->shards[p.i_shard].shard->path, p.i_in_shard, cat->shards[q.i_shard].shard->path, q.i_in_shard,
-        (unsigned long long)n);
+        (unsigned long long)refused->n);
 }
 
 /* What a search for repeated keys found. */
 struct repeats {
-    struct amb_buf scoped; /* u32 sample numbers under key_scope_shard */
-    uint64_t n_refused;
-    uint32_t first, second; /* of those refused, the lowest second */
+    struct amb_buf scoped;           /* u32 sample numbers under key_scope_shard */
+    struct repeats_refused *refused; /* one for each source */
 };
 
 static int repeats_take_run(struct repeats *found, const struct amb_catalog *cat, uint64_t *run, uint32_t n) {
@@ -88,18 +92,20 @@ static int repeats_take_run(struct repeats *found, const struct amb_catalog *cat
     for (uint32_t i = 1; i < n; i++) {
         uint32_t before = (uint32_t)run[i - 1], sample = (uint32_t)run[i];
         struct amb_sample_info info;
+        struct repeats_refused *refused;
 
         if (!key_equal(cat, before, sample)) {
             continue;
         }
         amb_catalog_get(&info, cat, sample);
+        refused = &found->refused[info.i_source];
         if (cat->sources[info.i_source].key_scope_shard) {
             if (amb_buf_push(&found->scoped, &sample, sizeof sample) < 0) {
                 return -ENOMEM;
             }
-        } else if (found->n_refused++ == 0 || sample < found->second) {
-            found->first = before;
-            found->second = sample;
+        } else if (refused->n++ == 0 || sample < refused->second) {
+            refused->first = before;
+            refused->second = sample;
         }
     }
     return 0;
@@ -111,11 +117,23 @@ static int u32_compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int facts_take_repeats(struct catalog_facts *facts, const struct amb_catalog *cat,
-                              struct repeats *found, struct amb_error *err) {
-    if (found->n_refused != 0) {
-        return facts_fail_repeated(cat, found->first, found->second, found->n_refused, err);
+static int repeats_refuse(const struct repeats *found, const struct amb_catalog *cat,
+                          const struct amb_catalog_options *options, struct amb_error *err) {
+    bool wanted = true;
+    int code = 0;
+
+    for (size_t i = 0; i < cat->n_sources && wanted; i++) {
+        struct amb_error why;
+
+        if (found->refused[i].n != 0) {
+            refused_tell(&why, cat, &found->refused[i]);
+            wanted = catalog_object(&code, options, &why, err);
+        }
     }
+    return code;
+}
+
+static int facts_take_repeats(struct catalog_facts *facts, const struct repeats *found, struct amb_error *err) {
     facts->n_repeated = found->scoped.n_bytes / sizeof *facts->repeated;
     if (facts->n_repeated == 0) {
         return 0;
@@ -129,10 +147,12 @@ static int facts_take_repeats(struct catalog_facts *facts, const struct amb_cata
     return 0;
 }
 
-int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_error *err) {
+int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat,
+                          const struct amb_catalog_options *options, struct amb_error *err) {
     AMB_CLEANUP(amb_lookup_deinit) struct amb_lookup lookup = AMB_LOOKUP_NULL;
-    struct repeats found = {0};
-    int r = catalog_lookup_keys(&lookup, cat, err);
+    AMB_CLEANUP(amb_freep) struct repeats_refused *refused = amb_calloc(cat->n_sources, sizeof *refused);
+    struct repeats found = {.refused = refused};
+    int r = refused == NULL ? amb_fail(err, -ENOMEM, "repeated keys: out of memory") : catalog_lookup_keys(&lookup, cat, err);
 
     for (uint32_t i = 0; i < lookup.n && r == 0;) {
         uint32_t n = 1;
@@ -145,9 +165,8 @@ int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog 
         }
         i += n;
     }
-    if (r == 0) {
-        r = facts_take_repeats(facts, cat, &found, err);
-    }
+    r = r < 0 ? r : repeats_refuse(&found, cat, options, err);
+    r = r < 0 ? r : facts_take_repeats(facts, &found, err);
     amb_buf_deinit(&found.scoped);
     return r;
 }

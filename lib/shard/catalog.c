@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -103,6 +104,15 @@ static int catalog_init_sources(struct amb_catalog *cat, const struct amb_source
     return 0;
 }
 
+bool catalog_object(int *code, const struct amb_catalog_options *options, const struct amb_error *why,
+                    struct amb_error *err) {
+    *code = *code < 0 ? *code : amb_fail(err, why->code, "%s", why->message);
+    if (options->problem != NULL) {
+        options->problem(options->problem_opaque, why);
+    }
+    return options->problem != NULL;
+}
+
 /* All paths of all sources; counts[i] of them belong to source i. */
 static int catalog_expand(struct amb_paths *paths, size_t *counts, const struct amb_source_options *sources,
                           size_t n, const struct amb_catalog_options *options, struct amb_error *err) {
@@ -119,11 +129,9 @@ static int catalog_expand(struct amb_paths *paths, size_t *counts, const struct 
                 continue;
             }
             amb_fail(&told, r, "source '%s': %s", sources[i].name, why.message);
-            code = code < 0 ? code : amb_fail(err, r, "%s", told.message);
-            if (options->problem == NULL) {
+            if (!catalog_object(&code, options, &told, err)) {
                 return code;
             }
-            options->problem(options->problem_opaque, &told);
         }
         counts[i] = paths->n - before;
     }
@@ -150,35 +158,40 @@ static struct catalog_job *catalog_list_jobs(const struct amb_paths *paths, cons
     return jobs;
 }
 
-/* Integers here and vectors there cannot be one field of a batch. */
-static int catalog_join_labels(struct amb_catalog *cat, struct amb_error *err) {
-    const struct amb_shard *with = NULL;
-
+/* The first shard whose labels are vectors; NULL: none has such. */
+static const struct amb_shard *catalog_find_vectors(const struct amb_catalog *cat) {
     for (size_t i = 0; i < cat->n_shards; i++) {
+        if (cat->shards[i].shard->index.label_width != 0) {
+            return cat->shards[i].shard;
+        }
+    }
+    return NULL;
+}
+
+/* Integers here and vectors there cannot be one field of a batch. */
+static int catalog_join_labels(struct amb_catalog *cat, const struct amb_catalog_options *options, struct amb_error *err) {
+    const struct amb_shard *with = catalog_find_vectors(cat);
+    bool wanted = with != NULL;
+    int code = 0;
+
+    cat->label_width = with != NULL ? with->index.label_width : 0;
+    for (size_t i = 0; i < cat->n_shards && wanted; i++) {
         const struct amb_shard *shard = cat->shards[i].shard;
         uint32_t width = shard->index.label_width;
+        struct amb_error why;
+        char text[24] = "integers";
 
-        if (width == 0) {
+        if (width == cat->label_width || (width == 0 && !shard->index.has_integers)) {
             continue;
         }
-        if (with != NULL && width != cat->label_width) {
-            return amb_fail(err, AMB_ERR_FORMAT,
-                            "%s has labels of %u numbers, %s of %u; all shards must agree", with->path,
-                            cat->label_width, shard->path, width);
+        if (width != 0) {
+            snprintf(text, sizeof text, "of %u", width);
         }
-        with = shard;
-        cat->label_width = width;
+        amb_fail(&why, AMB_ERR_FORMAT, "%s has labels of %u numbers, %s %s; all shards must agree", with->path,
+                 cat->label_width, shard->path, text);
+        wanted = catalog_object(&code, options, &why, err);
     }
-    for (size_t i = 0; i < cat->n_shards && with != NULL; i++) {
-        const struct amb_shard *shard = cat->shards[i].shard;
-
-        if (shard->index.label_width == 0 && shard->index.has_integers) {
-            return amb_fail(err, AMB_ERR_FORMAT,
-                            "%s has labels of %u numbers, %s integers; all shards must agree", with->path,
-                            cat->label_width, shard->path);
-        }
-    }
-    return 0;
+    return code;
 }
 
 static void catalog_report(struct amb_catalog_report *report, const struct amb_catalog *cat) {
@@ -193,6 +206,39 @@ static size_t catalog_count_new(const struct amb_paths *paths, const struct amb_
     size_t n_open = before != NULL ? before->n_shards : 0;
 
     return paths->n > n_open ? paths->n - n_open : 0;
+}
+
+static int catalog_check_sources(const struct amb_catalog *cat, const struct amb_catalog_options *options,
+                                 struct amb_error *err) {
+    bool wanted = true;
+    int code = 0;
+
+    for (size_t i = 0; i < cat->n_sources && wanted; i++) {
+        struct amb_error why;
+
+        if (cat->sources[i].count == 0) {
+            amb_fail(&why, AMB_ERR_FORMAT, "source '%s' has no samples in its %zu shards (empty, left out, or excluded)",
+                     cat->sources[i].name, cat->sources[i].n_shards);
+            wanted = catalog_object(&code, options, &why, err);
+        }
+    }
+    return code;
+}
+
+/* What good shards must be together. */
+static int catalog_settle(struct amb_catalog *cat, const struct amb_catalog_options *options, struct amb_error *err) {
+    int code = catalog_join_labels(cat, options, err), r;
+
+    if (code < 0 && options->problem == NULL) {
+        return code;
+    }
+    r = catalog_facts_init(cat, options, code == 0, code < 0 ? NULL : err);
+    code = code < 0 ? code : r;
+    if (r < 0 && (r != AMB_ERR_DUPLICATE || options->problem == NULL)) {
+        return code; /* samples were not counted */
+    }
+    r = catalog_check_sources(cat, options, code < 0 ? NULL : err);
+    return code < 0 ? code : r;
 }
 
 static int catalog_open(struct amb_catalog *cat, const struct amb_source_options *sources, size_t n_sources,
@@ -223,26 +269,9 @@ static int catalog_open(struct amb_catalog *cat, const struct amb_source_options
     if (expanded < 0) {
         return expanded;
     }
-    if (r == 0) {
-        r = catalog_join_labels(cat, err);
-    }
-    if (r == 0) {
-        r = catalog_facts_init(cat, options, err);
-    }
+    r = r < 0 ? r : catalog_settle(cat, options, err);
     catalog_report(report, cat);
     return r;
-}
-
-static int catalog_check_sources(const struct amb_catalog *cat, struct amb_error *err) {
-    for (size_t i = 0; i < cat->n_sources; i++) {
-        if (cat->sources[i].count == 0) {
-            return amb_fail(err, AMB_ERR_FORMAT,
-                            "source '%s' has no samples in its %zu shards (empty, left out, or "
-                            "excluded)",
-                            cat->sources[i].name, cat->sources[i].n_shards);
-        }
-    }
-    return 0;
 }
 
 int amb_catalog_open(struct amb_catalog **out, const struct amb_source_options *sources, size_t n_sources,
@@ -263,9 +292,6 @@ int amb_catalog_open(struct amb_catalog **out, const struct amb_source_options *
     cat->n_refs = 1;
     pthread_mutex_init(&cat->lock, NULL);
     r = catalog_open(cat, sources, n_sources, options == NULL ? &defaults : options, report, err);
-    if (r == 0) {
-        r = catalog_check_sources(cat, err);
-    }
     if (r < 0) {
         return r;
     }

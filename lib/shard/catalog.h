@@ -48,7 +48,8 @@ struct amb_catalog_options {
     void *opaque;
     const struct amb_catalog *before;  /* its shards serve again where file and options are the same; NULL: none */
     void (*problem)(void *problem_opaque, const struct amb_error *why); /* each pattern and shard that is bad, under
-                                          a lock; then open goes on looking and fails at the end. NULL: the first ends it */
+                                          a lock, or where none is, whatever else; then open goes on looking and fails at
+                                          the end. NULL: the first ends it */
     void *problem_opaque;
     int (*rest)(void *rest_opaque, uint64_t used_ns, struct amb_error *why); /* behind each shard, on the thread that opened it:
                                           used_ns of processor time. May sleep, so that others get on; < 0 ends open. NULL: none */

@@ -186,6 +186,73 @@ TEST(every_problem_is_told_at_once) {
     test_folder_free(folder);
 }
 
+static void write_vector(const char *path, const char *key, const char *json) {
+    struct amb_buf tar = AMB_BUF_NULL;
+    char name[64];
+
+    snprintf(name, sizeof name, "%s.png", key);
+    test_tar_file(&tar, name, key);
+    snprintf(name, sizeof name, "%s.json", key);
+    test_tar_file(&tar, name, json);
+    test_tar_end(&tar);
+    test_write_buf(path, &tar);
+}
+
+static void write_unlabelled(const char *path) {
+    struct amb_buf tar = AMB_BUF_NULL;
+
+    test_tar_file(&tar, "a0.png", "a0");
+    test_tar_file(&tar, "a1.png", "a1");
+    test_tar_end(&tar);
+    test_write_buf(path, &tar);
+}
+
+static int open_all(struct amb_catalog **cat, const struct amb_source_options *sources, size_t n, struct told *told,
+                    struct amb_error *err) {
+    static const char *const excludes[] = {"none/a0", "none/a1", "nil/a0", "nil/a1"};
+    struct amb_catalog_options options = {.n_threads = 1, .excludes = excludes, .n_excludes = 4, .problem_opaque = told};
+
+    options.problem = told != NULL ? tell : NULL;
+    return amb_catalog_open(cat, sources, n, &options, NULL, err);
+}
+
+/* Shards that are good one by one, and do not fit together: labels of three widths, keys repeated in two sources, two
+ * sources without samples. Without a listener the first of it ends it. */
+TEST(every_disagreement_is_told_at_once) {
+    const char *folder = test_folder_new();
+    const char *vectors = test_path(folder, "v{1,2,3}.tar"), *twice[] = {test_path(folder, "a.tar"), test_path(folder, "b.tar")};
+    const struct amb_source_options sources[] = {
+        {.name = "vectors", .patterns = &vectors, .n_patterns = 1, .repeat = 1, .label_key = "l"},
+        {.name = "one", .patterns = twice, .n_patterns = 2, .repeat = 1},
+        {.name = "none", .patterns = twice, .n_patterns = 1, .repeat = 1},
+        {.name = "two", .patterns = twice, .n_patterns = 2, .repeat = 1},
+        {.name = "nil", .patterns = twice, .n_patterns = 1, .repeat = 1},
+    };
+    static const char *const expected[] = {"v2.tar of 3",     "v3.tar of 1",     "source 'one': key", "source 'two': key",
+                                           "source 'none' has", "source 'nil' has"};
+    struct told told = {.n = 0};
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    write_unlabelled(test_path(folder, "a.tar"));
+    write_vector(test_path(folder, "b.tar"), "a1", "{}");
+    write_vector(test_path(folder, "v1.tar"), "a", "{\"l\": [1, 2]}");
+    write_vector(test_path(folder, "v2.tar"), "b", "{\"l\": [1, 2, 3]}");
+    write_vector(test_path(folder, "v3.tar"), "c", "{\"l\": [1]}");
+    assert_int_equal(open_all(&cat, sources, 5, &told, &err), AMB_ERR_FORMAT);
+    assert_string_equal(err.message, told.text[0]);
+    assert_int_equal(told.n, 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_non_null(strstr(told.text[i], expected[i]));
+    }
+    told.n = 0;
+    assert_int_equal(open_all(&cat, sources + 1, 4, &told, &err), AMB_ERR_DUPLICATE);
+    assert_int_equal(told.n, 4);
+    assert_int_equal(open_all(&cat, sources + 1, 4, NULL, &err), AMB_ERR_DUPLICATE);
+    assert_string_equal(err.message, told.text[0]);
+    test_folder_free(folder);
+}
+
 struct rests {
     size_t n, n_end; /* the one that ends it; 0: none */
     uint64_t used_ns;
@@ -840,6 +907,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unchanged_shards_are_shared_with_the_catalog_before),
     cmocka_unit_test(a_shard_of_this_moment_is_not_kept),
     cmocka_unit_test(every_problem_is_told_at_once),
+    cmocka_unit_test(every_disagreement_is_told_at_once),
     cmocka_unit_test(indexing_rests_behind_each_shard),
     cmocka_unit_test(damaged_cache_is_rebuilt),
     cmocka_unit_test(repeated_key_names_both_places),
