@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "daemon/key.h"
 #include "daemon/text.h"
 #include "proto/json.h"
@@ -465,20 +466,40 @@ static int entry_apply(struct ambd_lines *reports, struct amb_ledger *ledger, st
     return 0;
 }
 
-int ambd_annotator_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+int ambd_annotator_apply(const struct ambd_annotator_ear *ear, struct amb_ledger *ledger, struct amb_catalog *catalog,
                          const cJSON *annotations, struct amb_error *err) {
     const cJSON *entry;
-    int i = 0;
+    int i = 0, code = 0;
 
     cJSON_ArrayForEach(entry, annotations) {
+        struct amb_error why = AMB_ERROR_NULL;
         char path[64];
         int r;
 
         snprintf(path, sizeof path, "annotations[%d]", i++);
-        r = entry_apply(reports, ledger, catalog, entry, path, err);
-        if (r < 0) {
-            return r;
+        r = entry_apply(ear->reports, ledger, catalog, entry, path, &why);
+        if (r == 0) {
+            continue;
+        }
+        code = code < 0 ? code : amb_fail(err, r, "%s", why.message);
+        if (ear->problem == NULL || r == -ENOMEM) {
+            return code;
+        }
+        ear->problem(ear->opaque, &why);
+    }
+    return code;
+}
+
+void ambd_annotator_look(const struct ambd_annotator_ear *ear, const cJSON *annotations) {
+    const cJSON *entry;
+
+    cJSON_ArrayForEach(entry, annotations) {
+        AMB_CLEANUP(amb_fd_closep) int fd = -1;
+        const cJSON *path = cJSON_GetObjectItemCaseSensitive(entry, "import");
+        struct amb_error why = AMB_ERROR_NULL;
+
+        if (cJSON_IsString(path) && amb_file_open(&fd, path->valuestring, &why) < 0) {
+            ear->problem(ear->opaque, &why);
         }
     }
-    return 0;
 }

@@ -24,15 +24,25 @@
  * loop. */
 int ambd_annotator_check(const cJSON *annotations, const char *where, struct amb_error *err);
 
+/* Who hears of what was found. */
+struct ambd_annotator_ear {
+    struct ambd_lines *reports; /* a line or more for each entry: STATUS and --check show them */
+    void (*problem)(void *opaque, const struct amb_error *why); /* each entry that is bad; then the others are looked at, and
+                                                                   apply fails at the end. NULL: the first ends it */
+    void *opaque;
+};
+
 /**
  * Put every entry into the ledger, in order.
  *
- * reports:     a line or more for each entry: STATUS and --check show them.
  * annotations: checked; NULL ok. Errors: those of amb_import_jsonl and of reading members.
  * Thread:      desk; blocks.
  */
-int ambd_annotator_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
+int ambd_annotator_apply(const struct ambd_annotator_ear *ear, struct amb_ledger *ledger, struct amb_catalog *catalog,
                          const cJSON *annotations, struct amb_error *err);
+
+/* Are the files there that apply would import? Each that is not, to ear->problem. Thread: desk; blocks. */
+void ambd_annotator_look(const struct ambd_annotator_ear *ear, const cJSON *annotations);
 
 /* A report as JSON, and as one line. */
 cJSON *ambd_import_report_encode(const struct amb_import_report *report);

@@ -20,7 +20,7 @@
 
 /* A ledger of the defaults, the configuration's entries, the store up to a sequence and what was imported where
  * there is none. */
-static int dataset_read_annotations(struct amb_ledger **out, struct ambd_lines *reports, uint64_t *n_later,
+static int dataset_read_annotations(struct amb_ledger **out, const struct ambd_annotator_ear *ear, uint64_t *n_later,
                                     const struct ambd_dataset *dataset, const struct ambd_edition *edition,
                                     const struct ambd_dataset_config *config, uint64_t last_sequence,
                                     struct amb_error *err) {
@@ -36,7 +36,7 @@ static int dataset_read_annotations(struct amb_ledger **out, struct ambd_lines *
         defaults[i] = config->sources[i].default_annotation;
     }
     r = amb_ledger_new(&ledger, catalog, defaults, err);
-    r = r < 0 ? r : ambd_annotator_apply(reports, ledger, catalog, config->annotations, err);
+    r = r < 0 ? r : ambd_annotator_apply(ear, ledger, catalog, config->annotations, err);
     if (r < 0) {
         amb_ledger_free(ledger);
         return r;
@@ -57,9 +57,9 @@ static void dataset_tell_unrecorded(const struct ambd_dataset *dataset, uint64_t
 static int dataset_reread(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
                           struct ambd_lines *reports, struct amb_error *err) {
     struct ambd_lines ignored = {0};
+    const struct ambd_annotator_ear ear = {.reports = reports != NULL ? reports : &ignored};
     struct amb_ledger *ledger = NULL;
-    int r = dataset_read_annotations(&ledger, reports != NULL ? reports : &ignored, n_later, dataset, dataset->filed,
-                                     dataset->options, last_sequence, err);
+    int r = dataset_read_annotations(&ledger, &ear, n_later, dataset, dataset->filed, dataset->options, last_sequence, err);
 
     ambd_lines_deinit(&ignored);
     if (r == 0) {
@@ -72,9 +72,10 @@ static int dataset_reread(struct ambd_dataset *dataset, uint64_t last_sequence, 
 int ambd_dataset_reckon(struct amb_annotations **out, const struct ambd_dataset *dataset,
                         const struct ambd_edition *edition, uint64_t last_sequence, struct amb_error *err) {
     struct ambd_lines reports = {0};
+    const struct ambd_annotator_ear ear = {.reports = &reports};
     struct amb_ledger *ledger = NULL;
     uint64_t n_later;
-    int r = dataset_read_annotations(&ledger, &reports, &n_later, dataset, edition, edition->options, last_sequence, err);
+    int r = dataset_read_annotations(&ledger, &ear, &n_later, dataset, edition, edition->options, last_sequence, err);
 
     r = r < 0 ? r : amb_ledger_mint(out, ledger, 0, err);
     amb_ledger_free(ledger);
@@ -210,11 +211,12 @@ static int dataset_open_configured(struct ambd_dataset *dataset, const struct am
  * minted before a reload has brought the rest. */
 static int dataset_read_rest(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
                              struct amb_error *err) {
+    const struct ambd_annotator_ear ear = {.reports = &dataset->reports};
     struct ambd_dataset_config rest = *dataset->options;
 
     rest.annotations = NULL;
     dataset->stale = true;
-    return dataset_read_annotations(&dataset->ledger, &dataset->reports, n_later, dataset, dataset->filed, &rest,
+    return dataset_read_annotations(&dataset->ledger, &ear, n_later, dataset, dataset->filed, &rest,
                                     last_sequence, err);
 }
 
@@ -447,11 +449,13 @@ void ambd_installment_deinit(struct ambd_installment *installment) {
     *installment = (struct ambd_installment){0};
 }
 
-int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset, struct amb_error *err) {
+int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset,
+                         void (*problem)(void *opaque, const struct amb_error *why), void *opaque, struct amb_error *err) {
+    const struct ambd_annotator_ear ear = {&installment->minted.reports, problem, opaque};
     struct ambd_edition *edition = installment->edition != NULL ? installment->edition : dataset->filed;
     uint64_t n_later;
-    int r = dataset_read_annotations(&installment->ledger, &installment->minted.reports, &n_later, dataset, edition,
-                                     installment->options, UINT64_MAX, err);
+    int r = dataset_read_annotations(&installment->ledger, &ear, &n_later, dataset, edition, installment->options, UINT64_MAX,
+                                     err);
 
     return r < 0 ? r : ambd_generation_new(&installment->minted.generation, edition, installment->ledger, 0, err);
 }

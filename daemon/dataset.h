@@ -94,9 +94,10 @@ struct ambd_installment {
 };
 void ambd_installment_deinit(struct ambd_installment *installment); /* idempotent */
 
-/* Read all annotations anew, for the samples that there will be; nothing of the dataset changes. Errors: those of
- * amb_import_jsonl. Thread: clerk. */
-int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset, struct amb_error *err);
+/* Read all annotations anew, for the samples that there will be; nothing of the dataset changes. problem: as of
+ * struct ambd_annotator_ear. Errors: those of amb_import_jsonl. Thread: clerk. */
+int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset,
+                         void (*problem)(void *opaque, const struct amb_error *why), void *opaque, struct amb_error *err);
 
 /* Make it what the clerk works on, record the edition, and mint. It cannot be refused any more: what cannot be recorded
  * is logged. Thread: clerk. */

@@ -1,8 +1,8 @@
 /*
  * Reload: survey (a desk of its own, at low priority: shards), file (the clerk's desk: annotations), adopt (loop).
  *
- * Until the last of them nothing has changed for anybody. The survey goes on behind the first bad shard, so that a
- * refusal names everything that is wrong. What cannot change in a running daemon is told, and left as it is.
+ * Until the last of them nothing has changed for anybody. Survey and filing go on behind the first bad shard and file, so
+ * that a refusal names everything that is wrong; of annotations whose shards are bad, what can be told without them. What cannot change in a running daemon is told, and left as it is.
  *
  * Not here: how streams come to stand on what was adopted (move.c), who watches for changes (lookout.c).
  */
@@ -75,13 +75,20 @@ static void reload_object(struct ambd_reload *reload, const struct amb_error *wh
     ambd_lines_push(&reload->problems, why->message);
 }
 
-/* Survey */
+/* Whoever failed has told why, unless there are no more problems than the n_told of before. */
+static void reload_object_untold(struct ambd_reload *reload, size_t n_told, const struct amb_error *why) {
+    if (reload->problems.n + reload->problems.n_more == n_told) {
+        reload_object(reload, why);
+    }
+}
 
 static void reload_on_problem(void *opaque, const struct amb_error *why) {
     struct ambd_reload *reload = opaque;
 
     reload_object(reload, why);
 }
+
+/* Survey */
 
 static void reload_on_progress(void *opaque, size_t n_done, size_t n_shards, uint64_t n_samples) {
     struct ambd_reload *reload = opaque;
@@ -162,9 +169,7 @@ static void survey_row(struct ambd_reload *reload, struct reload_row *row) {
         return;
     }
     if (ambd_edition_open(&installment->edition, &options, &why) < 0) {
-        if (reload->problems.n + reload->problems.n_more == n_told) { /* none that was told already */
-            reload_object(reload, &why);
-        }
+        reload_object_untold(reload, n_told, &why);
         return;
     }
     installment->config = ambd_config_ref(reload->config);
@@ -186,6 +191,19 @@ static void reload_drop(struct ambd_reload *reload) {
     }
 }
 
+/* They will not be filed: what is wrong with them is told now. */
+static void survey_annotations(struct ambd_reload *reload) {
+    const struct ambd_annotator_ear ear = {.problem = reload_on_problem, .opaque = reload};
+
+    for (size_t i = 0; i < reload->n_rows; i++) {
+        const struct ambd_dataset_config *dataset = ambd_config_find(reload->config, reload->rows[i].dataset->name);
+
+        if (dataset != NULL) {
+            ambd_annotator_look(&ear, dataset->annotations);
+        }
+    }
+}
+
 static void survey_run(struct ambd_task *task) {
     struct ambd_reload *reload = (struct ambd_reload *)task;
     struct amb_error why = AMB_ERROR_NULL;
@@ -200,6 +218,7 @@ static void survey_run(struct ambd_task *task) {
         survey_row(reload, &reload->rows[i]);
     }
     if (ambd_lines_any(&reload->problems)) {
+        survey_annotations(reload);
         reload_drop(reload);
     }
 }
@@ -211,13 +230,14 @@ static void file_run(struct ambd_task *task) {
 
     for (size_t i = 0; i < reload->n_rows; i++) {
         struct reload_row *row = &reload->rows[i];
+        const size_t n_told = reload->problems.n + reload->problems.n_more;
         struct amb_error why = AMB_ERROR_NULL;
 
         if (row->installment.config == NULL) {
             continue;
         }
-        if (ambd_dataset_prepare(&row->installment, row->dataset, &why) < 0) {
-            reload_object(reload, &why);
+        if (ambd_dataset_prepare(&row->installment, row->dataset, reload_on_problem, reload, &why) < 0) {
+            reload_object_untold(reload, n_told, &why);
             continue;
         }
         row->annotations = row->installment.minted.generation->annotations->fingerprint;

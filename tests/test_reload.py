@@ -508,6 +508,30 @@ def test_a_start_fails_where_nothing_older_can_be_had(served):
         assert died.value.daemon.process.returncode == 1 and "8.tar" in died.value.daemon.log()
 
 
+def test_bad_annotations_are_named_together(served):
+    """Two files that are missing and one that is damaged are named at once; beside a bad shard the missing ones, for what
+    is in the third cannot be told without samples."""
+    here = served(state=False)
+    paths = [str(here.folder / name) for name in ("gone.jsonl", "bad.jsonl", "lost.jsonl")]
+    pathlib.Path(paths[1]).write_text('{"filename": "000000.png", "sigma_min": 0.5}\n{"filename"\n')
+    here.configure(annotations=[{"import": path} for path in paths])
+
+    def problems():
+        with pytest.raises(wire.Refused) as refused:
+            here.reload()
+        return refused.value.detail["problems"]
+
+    told = problems()
+    assert len(told) == 3 and all(path in line for path, line in zip(paths, told))
+    (here.data / "9.tar").write_bytes(b"short")
+    told = problems()
+    assert len(told) == 3 and all(word in line for word, line in zip(("9.tar", "gone.jsonl", "lost.jsonl"), told))
+    (here.data / "9.tar").unlink()
+    for path in paths:
+        pathlib.Path(path).write_text('{"filename": "000000.png", "sigma_min": 0.5}\n')
+    assert here.reload()["changed"]
+
+
 @pytest.mark.parametrize("where", ["import", "sigmas", "exclude", "config"])
 def test_a_pipe_is_named_and_not_waited_for(served, where):
     """In place of any file that a reload reads: it is refused, the desks go on, and with a file there the next is taken."""
