@@ -48,18 +48,21 @@ static void digest_push(struct amb_hasher *hasher, const struct amb_catalog *cat
     amb_hasher_push(hasher, row + 32, 20);
 }
 
-int catalog_find_digest(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_error *err) {
+int catalog_find_digest(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_rest *rest,
+                        struct amb_error *err) {
     AMB_CLEANUP(amb_freep) float *vector = amb_malloc(cat->label_width * sizeof *vector);
     struct amb_hasher *hasher = amb_hasher_new();
+    int r = 0;
 
     if (vector == NULL || hasher == NULL) {
         amb_hasher_free(hasher);
         return amb_fail(err, -ENOMEM, "digest: out of memory");
     }
-    for (uint32_t i = 0; i < cat->n_samples; i++) {
+    for (uint32_t i = 0; i < cat->n_samples && r == 0; i++) {
         digest_push(hasher, cat, i, vector);
+        r = amb_rest_step(rest, err);
     }
     facts->digest = amb_hasher_get(hasher);
     amb_hasher_free(hasher);
-    return 0;
+    return r;
 }

@@ -96,7 +96,7 @@ static struct amb_hash128 *excludes_hash(const struct amb_catalog_options *optio
 }
 
 static int facts_find_excluded(struct catalog_facts *facts, const struct amb_catalog *cat,
-                               const struct amb_catalog_options *options, struct amb_error *err) {
+                               const struct amb_catalog_options *options, struct amb_rest *rest, struct amb_error *err) {
     AMB_CLEANUP(amb_freep) struct amb_hash128 *uids = NULL;
     AMB_CLEANUP(amb_buf_deinit) struct amb_buf found = AMB_BUF_NULL;
 
@@ -112,7 +112,11 @@ static int facts_find_excluded(struct catalog_facts *facts, const struct amb_cat
             const char *key = amb_shard_key(shard->shard, i, &bytes);
             struct amb_hash128 uid = amb_hash128_uid(cat->sources[shard->i_source].name, key, bytes);
             uint32_t pair[2] = {(uint32_t)s, i};
+            int r = amb_rest_step(rest, err);
 
+            if (r < 0) {
+                return r;
+            }
             if (bsearch(&uid, uids, options->n_excludes, sizeof *uids, hash_compare) != NULL &&
                 amb_buf_push(&found, pair, sizeof pair) < 0) {
                 return amb_fail(err, -ENOMEM, "excludes: out of memory");
@@ -251,6 +255,7 @@ static bool facts_may_store(const struct amb_catalog *cat) {
 
 int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options *options, bool labels_agree,
                        struct amb_error *err) {
+    struct amb_rest mine, *rest = options->rest != NULL ? &mine : NULL;
     struct amb_hash128 name;
     int r = facts_name(&name, cat, options, err);
 
@@ -260,17 +265,18 @@ int catalog_facts_init(struct amb_catalog *cat, const struct amb_catalog_options
     if (options->cache_dir != NULL && facts_load(&cat->facts, options->cache_dir, &name) == 0) {
         return facts_apply_excluded(cat, &cat->facts, err);
     }
-    r = facts_find_excluded(&cat->facts, cat, options, err);
+    amb_rest_init(&mine, options->rest, options->rest_opaque);
+    r = facts_find_excluded(&cat->facts, cat, options, rest, err);
     if (r == 0) {
         r = facts_apply_excluded(cat, &cat->facts, err);
     }
     if (r == 0) {
-        r = catalog_find_repeated(&cat->facts, cat, options, err);
+        r = catalog_find_repeated(&cat->facts, cat, options, rest, err);
     }
     if (r < 0 || !labels_agree) {
         return r; /* vectors of the wrong width have no digest */
     }
-    r = catalog_find_digest(&cat->facts, cat, err);
+    r = catalog_find_digest(&cat->facts, cat, rest, err);
     if (r == 0 && options->cache_dir != NULL && facts_may_store(cat)) {
         facts_store(&cat->facts, options->cache_dir, &name);
     }

@@ -131,7 +131,7 @@ static bool find_build_locked(struct amb_catalog *cat) {
     if (cat->has_lookups) {
         return true;
     }
-    r = catalog_lookup_keys(&cat->by_key, cat, NULL);
+    r = catalog_lookup_keys(&cat->by_key, cat, NULL, NULL);
     if (r == 0 && (cat->any_prefix || find_any_folder(cat))) {
         r = find_push(&cat->by_base, cat, true);
     }

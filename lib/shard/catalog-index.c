@@ -121,54 +121,51 @@ static struct amb_shard *const *known_get(size_t *n, const struct index_work *wo
     return found;
 }
 
-static uint64_t index_get_used_ns(void) {
-    struct timespec used;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (uint64_t)used.tv_sec * UINT64_C(1000000000) + (uint64_t)used.tv_nsec;
-}
-
 /* A call to end outweighs whatever shards are bad: who gave it wants to go. */
-static void index_rest(struct index_work *work, uint64_t used_ns) {
-    struct amb_error why = AMB_ERROR_NULL;
-
-    if (work->options->rest != NULL && work->options->rest(work->options->rest_opaque, used_ns, &why) < 0) {
-        pthread_mutex_lock(&work->lock);
-        work->stop = true;
-        work->i_failed = 0;
-        work->failed = why;
-        pthread_mutex_unlock(&work->lock);
-    }
+static void index_end(struct index_work *work, const struct amb_error *why) {
+    pthread_mutex_lock(&work->lock);
+    work->stop = true;
+    work->i_failed = 0;
+    work->failed = *why;
+    pthread_mutex_unlock(&work->lock);
 }
 
 /* How many files of the catalog before were replaced is not known before they are opened. */
-static int index_open(struct index_work *work, size_t i, struct amb_error *err) {
+static int index_open(struct index_work *work, size_t i, struct amb_rest *rest, struct amb_error *err) {
     struct index_result *result = &work->results[i];
+    struct amb_shard_options options = work->jobs[i].options;
     size_t n_known;
     struct amb_shard *const *known = known_get(&n_known, work, work->jobs[i].path);
-    int r = amb_shard_open(&result->shard, &result->kept, work->jobs[i].path, &work->jobs[i].options, known, n_known, err);
+    int r;
 
+    options.rest = rest;
+    r = amb_shard_open(&result->shard, &result->kept, work->jobs[i].path, &options, known, n_known, err);
     return r == 0 && !result->kept ? amb_map_spare_files(err) : r;
 }
 
 static void *index_run(void *opaque) {
     struct index_work *work = opaque;
+    struct amb_rest mine, *rest = work->options->rest != NULL ? &mine : NULL;
 
+    amb_rest_init(&mine, work->options->rest, work->options->rest_opaque);
     for (;;) {
         size_t i = atomic_fetch_add(&work->next, 1);
         struct amb_error why = AMB_ERROR_NULL;
-        uint64_t began_ns;
         int r;
 
         if (i >= work->n_jobs || work->stop) {
             break;
         }
-        began_ns = index_get_used_ns();
-        r = index_open(work, i, &why);
-        pthread_mutex_lock(&work->lock);
-        index_note_locked(work, i, r, &why);
-        pthread_mutex_unlock(&work->lock);
-        index_rest(work, index_get_used_ns() - began_ns);
+        r = index_open(work, i, rest, &why);
+        if (!amb_rest_ended(rest)) {
+            pthread_mutex_lock(&work->lock);
+            index_note_locked(work, i, r, &why);
+            pthread_mutex_unlock(&work->lock);
+            amb_rest_take(rest, NULL);
+        }
+        if (amb_rest_ended(rest)) {
+            index_end(work, &rest->why);
+        }
     }
     pthread_mutex_lock(&work->lock);
     work->n_running--;

@@ -81,8 +81,9 @@ void catalog_facts_deinit(struct catalog_facts *facts);
 
 /* Repeated keys into facts; AMB_ERR_DUPLICATE outside key_scope_shard. The digest into facts. */
 int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat,
-                          const struct amb_catalog_options *options, struct amb_error *err);
-int catalog_find_digest(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_error *err);
+                          const struct amb_catalog_options *options, struct amb_rest *rest, struct amb_error *err);
+int catalog_find_digest(struct catalog_facts *facts, const struct amb_catalog *cat, struct amb_rest *rest,
+                        struct amb_error *err);
 
-/* All keys of the catalog, sealed. */
-int catalog_lookup_keys(struct amb_lookup *out, const struct amb_catalog *cat, struct amb_error *err);
+/* All keys of the catalog, sealed. rest: a step for each; NULL ok. */
+int catalog_lookup_keys(struct amb_lookup *out, const struct amb_catalog *cat, struct amb_rest *rest, struct amb_error *err);

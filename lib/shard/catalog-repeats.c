@@ -11,20 +11,21 @@
 #include "base/size.h"
 #include "shard/catalog-private.h"
 
-int catalog_lookup_keys(struct amb_lookup *out, const struct amb_catalog *cat, struct amb_error *err) {
+int catalog_lookup_keys(struct amb_lookup *out, const struct amb_catalog *cat, struct amb_rest *rest, struct amb_error *err) {
     struct amb_lookup lookup;
     int r = amb_lookup_init(&lookup, cat->n_samples, err);
 
     if (r < 0) {
         return r;
     }
-    for (uint32_t i = 0; i < cat->n_samples; i++) {
+    for (uint32_t i = 0; i < cat->n_samples && r == 0; i++) {
         struct amb_sample_info info;
 
         amb_catalog_get(&info, cat, i);
         amb_lookup_push(&lookup, amb_lookup_hash(info.key, info.key_bytes), i);
+        r = amb_rest_step(rest, err);
     }
-    r = amb_lookup_seal(&lookup, err);
+    r = r < 0 ? r : amb_lookup_seal(&lookup, err);
     if (r < 0) {
         amb_lookup_deinit(&lookup);
         return r;
@@ -148,11 +149,12 @@ static int facts_take_repeats(struct catalog_facts *facts, const struct repeats 
 }
 
 int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog *cat,
-                          const struct amb_catalog_options *options, struct amb_error *err) {
+                          const struct amb_catalog_options *options, struct amb_rest *rest, struct amb_error *err) {
     AMB_CLEANUP(amb_lookup_deinit) struct amb_lookup lookup = AMB_LOOKUP_NULL;
     AMB_CLEANUP(amb_freep) struct repeats_refused *refused = amb_calloc(cat->n_sources, sizeof *refused);
     struct repeats found = {.refused = refused};
-    int r = refused == NULL ? amb_fail(err, -ENOMEM, "repeated keys: out of memory") : catalog_lookup_keys(&lookup, cat, err);
+    int r = refused == NULL ? amb_fail(err, -ENOMEM, "repeated keys: out of memory")
+                            : catalog_lookup_keys(&lookup, cat, rest, err);
 
     for (uint32_t i = 0; i < lookup.n && r == 0;) {
         uint32_t n = 1;
@@ -163,6 +165,7 @@ int catalog_find_repeated(struct catalog_facts *facts, const struct amb_catalog 
         if (n > 1 && repeats_take_run(&found, cat, lookup.entries + i, n) < 0) {
             r = amb_fail(err, -ENOMEM, "repeated keys: out of memory");
         }
+        r = r < 0 ? r : amb_rest_step(rest, err);
         i += n;
     }
     r = r < 0 ? r : repeats_refuse(&found, cat, options, err);

@@ -149,7 +149,7 @@ static struct catalog_job *catalog_list_jobs(const struct amb_paths *paths, cons
             jobs[i] = (struct catalog_job){
                 paths->items[i],
                 {sources[s].format, sources[s].pread, sources[s].key_scope_shard, sources[s].label_key,
-                 sources[s].corruption_key, options->cache_dir},
+                 sources[s].corruption_key, options->cache_dir, NULL},
                 (uint32_t)s,
                 sources[s].skip_bad_shards,
             };

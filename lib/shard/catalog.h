@@ -51,8 +51,9 @@ struct amb_catalog_options {
                                           a lock, or where none is, whatever else; then open goes on looking and fails at
                                           the end. NULL: the first ends it */
     void *problem_opaque;
-    int (*rest)(void *rest_opaque, uint64_t used_ns, struct amb_error *why); /* behind each shard, on the thread that opened it:
-                                          used_ns of processor time. May sleep, so that others get on; < 0 ends open. NULL: none */
+    int (*rest)(void *rest_opaque, uint64_t used_ns, struct amb_error *err); /* every so many members and samples, and behind
+                                          each shard, on a thread that indexes: processor time that it used since the call
+                                          before. May sleep, so that others get on; < 0 ends open, as no problem. NULL: none */
     void *rest_opaque;
 };
 

@@ -73,7 +73,10 @@ static int folder_push(struct amb_folder *folder, const char *name, size_t name_
         folder->capacity = capacity;
     }
     amb_identity_encode(&identity, st);
-    folder->newest_ns = identity.mtime_ns > folder->newest_ns ? identity.mtime_ns : folder->newest_ns;
+    if (identity.mtime_ns > folder->newest_ns) { /* where an older one is fresh, this one was when it was looked at */
+        folder->newest_ns = identity.mtime_ns;
+        folder->is_fresh = folder->is_fresh || amb_identity_fresh(identity.mtime_ns);
+    }
     folder->files[folder->n_files++] = (struct amb_folder_file){
         folder->names.n_bytes, (uint32_t)name_bytes, UINT32_MAX, amb_identity_hash(&identity), identity.size};
     if (amb_buf_push(&folder->names, name, name_bytes) < 0) {
@@ -136,6 +139,10 @@ static int folder_walk_below(struct amb_folder *folder, int fd, char *name, size
     while (r == 0) {
         size_t n;
 
+        r = amb_rest_step(folder->rest, err);
+        if (r < 0) {
+            break;
+        }
         errno = 0;
         entry = readdir(dir);
         if (entry == NULL) {

@@ -21,10 +21,12 @@ struct amb_folder_file {
 struct amb_folder {
     int fd;           /* of the folder, for openat */
     const char *path; /* borrowed */
+    struct amb_rest *rest; /* borrowed: a step for each file that the walk finds; or NULL */
     struct amb_folder_file *files;
     size_t n_files, capacity;
     uint64_t n_symlinks; /* passed over */
     uint64_t newest_ns;  /* latest mtime */
+    bool is_fresh;       /* as of amb_identity_fresh, when that file was looked at: the walk may take long */
     struct amb_buf names;
     struct amb_identity identity; /* of the walk: changes with any file in it */
     struct amb_labels *labels;

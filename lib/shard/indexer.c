@@ -282,11 +282,11 @@ static int indexer_check_repeat(const struct amb_indexer *indexer, const struct 
 int amb_indexer_push(struct amb_indexer *indexer, const struct amb_member *member, struct amb_error *err) {
     size_t key_bytes = amb_member_key(member->name, member->name_bytes);
     struct amb_member kept = *member;
-    int r;
+    int r = amb_rest_step(indexer->options->rest, err);
 
     indexer->builder.notes.n_members++;
-    if (key_bytes == 0) {
-        return 0;
+    if (r < 0 || key_bytes == 0) {
+        return r;
     }
     if (!indexer_continues(indexer, member, key_bytes)) {
         r = indexer_end_run(indexer, err);

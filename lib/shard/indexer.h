@@ -8,6 +8,7 @@
 #include "shard/index.h"
 #include "shard/label.h"
 #include "shard/member.h"
+#include "shard/rest.h"
 
 #define AMB_RUN_MEMBERS_MAX                                                                                  \
     256u /* of one sample; more are frames named a.0001.png, a.0002.png; not tuned                           \
@@ -18,11 +19,12 @@ enum amb_indexer_outcome {
     AMB_INDEXER_E_LONG = 1, /* a text of more than AMB_SIDE_TEXT_MAX bytes */
 };
 
-/* Borrowed strings. */
+/* Borrowed. */
 struct amb_index_options {
     const char *prefix;         /* before each key: "" or "base name of the shard/" */
     const char *label_key;      /* or NULL */
     const char *corruption_key; /* or NULL */
+    struct amb_rest *rest;      /* a step for each member; or NULL */
 };
 
 /* What the format adds: callbacks get the scanner's own state. */

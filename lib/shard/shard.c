@@ -84,6 +84,7 @@ static int shard_open(struct amb_shard *shard, struct amb_folder *folder,
     if (S_ISDIR(st.st_mode)) {
         shard->format = AMB_SHARD_FOLDER;
         r = amb_folder_init(folder, shard->path, err);
+        folder->rest = options->rest;
         return r < 0 ? r : amb_folder_walk(folder, err);
     }
     r = amb_map_init(&shard->map, shard->path, options->pread, err);
@@ -224,7 +225,7 @@ static void shard_prefix(char prefix[AMB_KEY_BYTES_MAX], const struct amb_shard 
 static int shard_begin(struct amb_shard *shard, struct amb_folder *folder, const char *path,
                        const struct amb_shard_options *options, struct amb_error *err) {
     char prefix[AMB_KEY_BYTES_MAX];
-    struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key};
+    struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key, options->rest};
     bool is_folder;
     int r;
 
@@ -242,14 +243,14 @@ static int shard_begin(struct amb_shard *shard, struct amb_folder *folder, const
     shard->key.options = shard_hash_options(shard->format, &index_options);
     shard->identity = amb_identity_hash(&shard->key.identity);
     shard->pread = options->pread;
-    shard->is_fresh = amb_identity_fresh(is_folder ? folder->newest_ns : shard->map.identity.mtime_ns);
+    shard->is_fresh = is_folder ? folder->is_fresh : amb_identity_fresh(shard->map.identity.mtime_ns);
     return 0;
 }
 
 static int shard_index(struct amb_shard *shard, struct amb_folder *folder,
                        const struct amb_shard_options *options, struct amb_error *err) {
     char prefix[AMB_KEY_BYTES_MAX];
-    struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key};
+    struct amb_index_options index_options = {prefix, options->label_key, options->corruption_key, options->rest};
     int r;
 
     shard_prefix(prefix, shard, options);

@@ -10,12 +10,14 @@
 #include "shard/catalog.h"
 #include "shard/index.h"
 #include "shard/map.h"
+#include "shard/rest.h"
 
 struct amb_shard_options {
     enum amb_shard_format format;
     bool pread, prefix_keys; /* prefix_keys: "base name of the shard/" before each key */
     const char *label_key, *corruption_key;
     const char *cache_dir; /* NULL: no cache */
+    struct amb_rest *rest; /* this thread's; NULL: none. What it ends is failed with what it said */
 };
 
 struct amb_shard {

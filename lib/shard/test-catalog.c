@@ -297,6 +297,47 @@ TEST(indexing_rests_behind_each_shard) {
     test_folder_free(folder);
 }
 
+/* Within a tar and a folder, its walk too, and while all samples are gone through; and so it can be ended anywhere there, with
+ * what was said and no problem of a shard. */
+TEST(indexing_rests_within_a_shard) {
+    const char *folder = test_folder_new();
+    char path[256];
+    const char *pattern = path;
+    struct amb_source_options source = {.name = "main", .patterns = &pattern, .n_patterns = 1, .repeat = 1};
+    struct amb_buf tar = AMB_BUF_NULL;
+    struct rests rests = {0};
+    struct told told = {.n = 0};
+    struct amb_catalog_options options = {.n_threads = 1, .rest = rest, .rest_opaque = &rests, .problem = tell, .problem_opaque = &told};
+    struct amb_catalog *cat;
+    struct amb_error err = AMB_ERROR_NULL;
+    size_t n_all;
+
+    assert_int_equal(mkdir(test_path(folder, "a"), 0700), 0);
+    for (unsigned i = 0; i < 4 * AMB_REST_STEPS; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "%06u.png", i);
+        test_tar_file(&tar, name, name);
+        snprintf(name, sizeof name, "a/x%06u.png", i);
+        test_write(test_path(folder, name), name, strlen(name));
+    }
+    test_tar_end(&tar);
+    test_write_buf(test_path(folder, "a.tar"), &tar);
+    snprintf(path, sizeof path, "%s/a*", folder);
+    assert_ok(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), err);
+    amb_catalog_unref(cat);
+    n_all = rests.n;
+    assert_true(n_all >= 2 + 3 * 4 + 2 * 8); /* behind shards; members of both and the walk; lookup and digest of all */
+    for (size_t n_end = 1; n_end <= n_all; n_end++) {
+        rests = (struct rests){.n_end = n_end};
+        assert_int_equal(amb_catalog_open(&cat, &source, 1, &options, NULL, &err), -ESHUTDOWN);
+        assert_string_equal(err.message, "no further");
+        assert_int_equal(rests.n, n_end);
+        assert_int_equal(told.n, 0);
+    }
+    test_folder_free(folder);
+}
+
 /* The same bytes with and without cache, and from a cache that was damaged at every byte of the header and
  * more. */
 TEST(damaged_cache_is_rebuilt) {
@@ -909,6 +950,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_problem_is_told_at_once),
     cmocka_unit_test(every_disagreement_is_told_at_once),
     cmocka_unit_test(indexing_rests_behind_each_shard),
+    cmocka_unit_test(indexing_rests_within_a_shard),
     cmocka_unit_test(damaged_cache_is_rebuilt),
     cmocka_unit_test(repeated_key_names_both_places),
     cmocka_unit_test(key_scope_shard_tells_equal_keys_apart),
