@@ -10,7 +10,7 @@
 struct ambd_pace {
     struct ambd_producer *producer; /* borrowed: those who are given way */
     _Atomic bool stop;              /* set by the loop: the daemon is stopping */
-    uint64_t owed_ns;               /* of rest; only of the thread that indexes */
+    uint64_t owed_ns;               /* of rest, too short to be taken yet; only of the thread that indexes */
 };
 
 /**
