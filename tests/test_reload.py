@@ -1143,7 +1143,7 @@ def test_a_stop_does_not_wait_for_those_who_asked(served):
 
 def test_a_stop_ends_an_index_that_gives_way_to_a_stream(served):
     """Beside a stream that is always wanting, shards are indexed a few at a time: who stops waits for none of the others."""
-    here = served()
+    here = served(cache_bytes=0)
     for i in range(10, 1010):
         put(here.data / f"many-{i}.tar", range(1000 * i, 1000 * i + 1))
     with here.one.client() as client, here.one.client() as owner:
