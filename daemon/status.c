@@ -359,7 +359,11 @@ int ambd_query_generations(struct ambd_session *session, uint32_t id, const cJSO
     reply = cJSON_CreateObject();
     list = cJSON_AddArrayToObject(reply, "dataset");
     for (const struct ambd_edition *edition = dataset->edition; edition != NULL; edition = edition->older) {
-        cJSON_InsertItemInArray(list, 0, encode_edition(session->server, dataset, edition));
+        cJSON *row = encode_edition(session->server, dataset, edition);
+
+        if (!cJSON_InsertItemInArray(list, 0, row)) {
+            cJSON_Delete(row); /* out of memory, which the reply tells */
+        }
     }
     list = cJSON_AddArrayToObject(reply, "annotations");
     for (const struct ambd_generation *g = dataset->oldest; g != NULL; g = g->newer) {

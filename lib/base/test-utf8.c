@@ -54,7 +54,7 @@ TEST(what_is_no_character_is_replaced_byte_by_byte) {
 /* Room for n bytes and the end, for every n: the longest run of whole characters that fits. */
 TEST(text_is_cut_between_characters) {
     static const char *const whole[] = {"", "a", "a", "a\xc3\xa4", "a\xc3\xa4", "a\xc3\xa4", "a\xc3\xa4\xe2\x82\xac",
-                                        "a\xc3\xa4\xe2\x82\xac", "a\xc3\xa4\xe2\x82\xac", "a\xc3\xa4\xe2\x82\xac" NONE};
+                                        "a\xc3\xa4\xe2\x82\xac", "a\xc3\xa4\xe2\x82\xac", ("a\xc3\xa4\xe2\x82\xac" NONE)};
 
     for (size_t n = 0; n < sizeof whole / sizeof whole[0]; n++) {
         check(n + 1, "a\xc3\xa4\xe2\x82\xac\xff", 7, whole[n]);

@@ -44,7 +44,8 @@ int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *c
                             struct amb_error *err);
 
 static _Atomic uint64_t n_reads;
-static uint64_t tried_ns, n_tried; /* of a filler that is asked; reads that it began anew */
+static uint64_t tried_ns;         /* atomic: of a filler that is asked */
+static _Atomic uint64_t n_tried;  /* reads that it began anew */
 static _Atomic int n_faults_left; /* reads that fail ...         */
 static _Atomic uint32_t i_fault;  /* ... of this sample ...      */
 static _Atomic int fault_code;    /* ... with this code          */
@@ -52,8 +53,7 @@ static _Atomic int fault_code;    /* ... with this code          */
 int __wrap_amb_catalog_read(struct amb_buf *payload, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err) {
     n_reads++;
-    n_tried += tried_ns != 0;
-    tried_ns = 0;
+    n_tried += __atomic_exchange_n(&tried_ns, 0, __ATOMIC_RELAXED) != 0;
     if (i_sample == i_fault && n_faults_left > 0) {
         n_faults_left--;
         return amb_fail(err, fault_code, "fault made by the test");
