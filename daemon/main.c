@@ -95,7 +95,10 @@ static int main_configure(struct ambd_cli *cli) {
 static int main_end(int code) {
     struct amb_error err;
 
-    return amb_file_flush(stdout, "standard output", &err) < 0 ? main_fail(&err, code != EXIT_OK ? code : EXIT_ERROR) : code;
+    if (amb_file_flush(stdout, "standard output", &err) == 0) {
+        return code;
+    }
+    return main_fail(&err, code == EXIT_OK ? EXIT_ERROR : (enum exit_code)code);
 }
 
 int main(int argc, char **argv) {

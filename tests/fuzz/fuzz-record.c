@@ -201,7 +201,7 @@ static void check_undo(struct input *in) {
     ambp_store_u64le(payload.data, expected.number + ((twist & 1) != 0));
     ambp_store_u32le(payload.data + 8, expected.i_chunk);
     ambp_store_u32le(payload.data + 12, n_entries + ((twist & 2) != 0 ? 1u << 28 : 0));
-    ambp_store_u32le(payload.data + 16, (uint32_t)raw_bytes + ((twist & 4) != 0 ? twist << 20 : 0));
+    ambp_store_u32le(payload.data + 16, (uint32_t)raw_bytes + ((twist & 4) != 0 ? (uint32_t)twist << 20 : 0));
     if ((twist & 8) != 0) {
         n = take(payload.data + 24, in, raw_bytes);
     } else {
