@@ -910,8 +910,9 @@ def quiet(here, seconds=2.5):
     count, since = None, time.monotonic()
     end = since + 20
     while time.monotonic() - since < seconds:
-        now = [here.one.counter(name) for name in ("reloads", "reloads_refused")]
-        count, since = (count, since) if now == count else (now, time.monotonic())
+        status = here.one.status()
+        now = [status["counters"][name] for name in ("reloads", "reloads_refused")]
+        count, since = (count, since) if now == count and status["reload"] is None else (now, time.monotonic())
         assert time.monotonic() < end, f"{now} reloads, and no end"
         time.sleep(0.1)
     return count
