@@ -268,7 +268,6 @@ static struct amb_annotation *store_load_before(struct ambd_dataset *dataset) {
     return values != NULL && recall_newest(values, dataset, dataset->filed, NULL) == 0 ? amb_steal_ptr(values) : NULL;
 }
 
-
 /* Values first: a generation that is recorded must be had again, whenever the daemon dies. */
 int ambd_dataset_keep_generation(struct ambd_dataset *dataset, const struct amb_annotations *after,
                                  struct amb_error *err) {
