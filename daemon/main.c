@@ -109,6 +109,7 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], AMB_SANDBOX_ARGUMENT) == 0) {
         return amb_sandbox_serve(NULL);
     }
+    amb_file_hold_standard();
     signal(SIGCHLD, SIG_DFL); /* ignored, it would hide from us how a decoder process died */
     ambp_json_init();
     if (ambd_cli_parse(&cli, argc, argv, &err) < 0) {

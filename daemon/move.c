@@ -30,6 +30,7 @@ struct prepare {
     enum prepare_for what;
     uint32_t id; /* of ADVANCE */
     struct ambd_move_request request;
+    uint32_t n_reopened;                /* of the move */
     struct ambd_generation *generation; /* pinned */
     struct ambd_target *target;
     struct amb_sampler_report report;
@@ -55,6 +56,20 @@ static void move_remove(struct ambd_stream *stream, struct ambd_move *move) {
     ambd_target_unref(move->target, stream_kept(stream));
     memmove(move, move + 1, (stream->n_moves - i - 1) * sizeof *move);
     stream->n_moves--;
+}
+
+/* What lies before them has changed: those that leave something open are prepared anew. */
+static void moves_reopen(struct ambd_stream *stream, uint64_t step) {
+    for (size_t i = 0; i < stream->n_moves; i++) {
+        struct ambd_move *move = &stream->moves[i];
+
+        if (move->step > step && !(move->request.has_dataset && move->request.has_annotations)) {
+            ambd_target_unref(move->target, stream_kept(stream));
+            move->target = NULL;
+            move->error = AMB_ERROR_NULL;
+            move->n_reopened++;
+        }
+    }
 }
 
 void ambd_stream_forget_moves(struct ambd_stream *stream) {
@@ -153,8 +168,8 @@ static void prepare_finish_follow(struct prepare *prepare) {
 static void prepare_finish_move(struct prepare *prepare) {
     struct ambd_move *move = ambd_stream_find_move(prepare->stream, prepare->request.step);
 
-    if (move == NULL || move->target != NULL) {
-        return; /* taken back meanwhile, and perhaps set anew */
+    if (move == NULL || move->target != NULL || move->n_reopened != prepare->n_reopened) {
+        return; /* taken back meanwhile, perhaps set anew, or to be prepared anew */
     }
     if (prepare->target == NULL) {
         move->error = prepare->error;
@@ -197,6 +212,7 @@ static void prepare_finish_advance(struct prepare *prepare) {
               : ambd_stream_schedule(stream, prepare->request.step, prepare->target, &prepare->request, &prepare->error);
     if (r == 0) {
         prepare->target = NULL;
+        moves_reopen(stream, prepare->request.step);
         ambd_stream_discard_from(stream, prepare->request.step);
         ambd_session_reply(stream->session, prepare->id, advance_answer(prepare));
         return;
@@ -244,6 +260,7 @@ static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint3
                         const struct ambd_move_request *request, struct ambd_generation *generation,
                         struct amb_error *err) {
     struct prepare *prepare = amb_calloc(1, sizeof *prepare);
+    const struct ambd_move *move = ambd_stream_find_move(stream, request->step);
 
     if (prepare == NULL) {
         return amb_fail(err, -ENOMEM, "no memory to prepare a generation");
@@ -253,7 +270,10 @@ static int prepare_push(struct ambd_stream *stream, enum prepare_for what, uint3
     prepare->what = what;
     prepare->id = id;
     prepare->request = *request;
+    prepare->request.has_dataset = prepare->request.has_annotations = true;
+    prepare->request.dataset = generation->edition->fingerprint;
     prepare->request.annotations = generation->annotations->fingerprint;
+    prepare->n_reopened = move != NULL ? move->n_reopened : 0;
     prepare->generation = ambd_dataset_pin(generation);
     ambd_stream_hold(stream);
     ambd_desk_push(&stream->server->builder, &prepare->task);
@@ -316,30 +336,48 @@ int ambd_stream_find_generation(struct ambd_generation **out, struct ambd_sessio
     return 0;
 }
 
-/* The generation on which the stream stands just before `step`. Errors: those of find_generation, of a move that is not
- * prepared yet. */
-static int stream_find_present(struct ambd_generation **out, struct ambd_stream *stream, uint64_t step, struct amb_error *err) {
-    int r = 0;
+/* What a request leaves open it takes from the moves before it: the prepared ones by their generation, *present, the others by
+ * what they ask for, so that none of them need be in memory. */
+static void move_inherit(struct ambd_move_request *request, struct ambd_generation **present, const struct ambd_stream *stream) {
+    struct ambd_move_request before = {0};
 
-    *out = stream->target->generation;
-    for (size_t i = 0; i < stream->n_moves && stream->moves[i].step < step && r == 0; i++) {
+    *present = stream->target->generation;
+    for (size_t i = 0; i < stream->n_moves && stream->moves[i].step < request->step; i++) {
         const struct ambd_move *move = &stream->moves[i];
+        const struct ambd_move_request *asked = &move->request;
 
         if (move->target != NULL) {
-            *out = move->target->generation;
-        } else {
-            r = ambd_stream_find_generation(out, stream->session, stream->subscription.dataset, &move->request, *out, err);
+            *present = move->target->generation;
+            before = (struct ambd_move_request){0};
+            continue;
+        }
+        if (asked->has_dataset && !(before.has_dataset && amb_hash128_equal(&before.dataset, &asked->dataset))) {
+            before = (struct ambd_move_request){.has_dataset = true, .dataset = asked->dataset};
+        }
+        if (asked->has_annotations) {
+            before.has_annotations = true;
+            before.annotations = asked->annotations;
         }
     }
-    return r;
+    if (!request->has_annotations && before.has_annotations &&
+        (!request->has_dataset || amb_hash128_equal(&request->dataset, before.has_dataset ? &before.dataset
+                                                                                          : &(*present)->edition->fingerprint))) {
+        request->has_annotations = true;
+        request->annotations = before.annotations;
+    }
+    if (!request->has_dataset && before.has_dataset) {
+        request->has_dataset = true;
+        request->dataset = before.dataset;
+    }
 }
 
 static int stream_find_next(struct ambd_generation **out, struct ambd_stream *stream, const struct ambd_move_request *request,
                             struct amb_error *err) {
+    struct ambd_move_request whole = *request;
     struct ambd_generation *present;
-    int r = stream_find_present(&present, stream, request->step, err);
 
-    return r < 0 ? r : ambd_stream_find_generation(out, stream->session, stream->subscription.dataset, request, present, err);
+    move_inherit(&whole, &present, stream);
+    return ambd_stream_find_generation(out, stream->session, stream->subscription.dataset, &whole, present, err);
 }
 
 static void move_on_recalled(struct ambd_session *session) {
@@ -456,6 +494,7 @@ int ambd_stream_cancel_advance(struct ambd_stream *stream, uint64_t step, struct
     }
     if (move != NULL) {
         move_remove(stream, move);
+        moves_reopen(stream, step);
         ambd_stream_discard_from(stream, step);
     }
     return 0;

@@ -34,6 +34,7 @@ struct ambd_move {
     struct ambd_target *target; /* a reference; NULL: still being prepared */
     struct ambd_move_request request;
     struct amb_error error; /* why it cannot be prepared: the stream ends before it; code 0: none */
+    uint32_t n_reopened;    /* how often what was prepared for it, or is being, was let go */
 };
 
 struct ambd_stream_stats {

@@ -1115,6 +1115,33 @@ def test_what_continues_is_laid_out_for_the_samples_that_there_are(served):
         assert batch["u8"].shape == (8, 3, 8, 8) and lend.step == 2 and len(stream.reply["warnings"]) == 1
 
 
+def test_an_advance_among_moves_that_leave_something_open(served):
+    """What a move leaves open is what the moves before it say, also one that is set or taken back when it was prepared already;
+    and of moves that lie far ahead only what they ask for counts, be it in memory or not."""
+    here = served()
+    with here.one.client() as client:
+        old = client.subscribe(**UNIFORM).reply["state"]
+    put(here.shard(5), range(500, 520))
+    here.reload()
+    prints = []
+    for value in (0.25, 0.5):
+        (here.folder / "a.jsonl").write_text(json.dumps({"filename": "000500.png", "sigma_min": value}) + "\n")
+        prints.append(here.ask(wire.IMPORT, {"path": str(here.folder / "a.jsonl")})["generation"]["fingerprint"])
+    new = here.generations()[-1]["fingerprint"]
+    here.one.wait_for(lambda s: s["reload"] is None)
+    far = [{"step": 1000, "annotations": "ab" * 16}, {"step": 2000, "dataset": "cd" * 16}]
+    with here.one.client() as client:
+        stream = client.subscribe(batch_size=4, fields=["index"], slots=4, follow=False, state=old,
+                                  moves=[{"step": 20, "annotations": prints[0]}, *far])
+        rows = stream.take(12)
+        assert client.call(wire.ADVANCE, {"step": 3000, "dataset": old["dataset"], "annotations": old["annotations"]})["step"] == 3000
+        time.sleep(0.2)  # 20 is looked for among the annotations of the old samples, where it is not
+        assert client.call(wire.ADVANCE, {"step": 18, "dataset": new})["annotations"] == prints[1]
+        rows += stream.take(14)
+    assert [(lend.step, lend.state["dataset"], lend.state["annotations"]) for lend, _ in rows if lend.step in (16, 17, 19, 25)] == [
+        (16, old["dataset"], old["annotations"]), (17, new, prints[1]), (19, new, prints[0]), (25, new, prints[0])]
+
+
 def test_a_sequential_stream_ends_on_its_own_samples(served):
     """Each sample once is a promise about the samples that it began with: it does not follow to others."""
     here = served()

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "clients/ctl/ctl.h"
 
 const struct ctl_command ctl_commands[] = {
@@ -146,13 +147,19 @@ int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request) {
 
 int ctl_print_json(const cJSON *json) {
     AMB_CLEANUP(amb_freep) char *text = cJSON_PrintUnformatted(json);
+    struct amb_error err;
 
     if (text == NULL) {
         fprintf(stderr, "ambientctl: no memory to print an answer\n");
         return CTL_FAILED;
     }
     puts(text);
-    return fflush(stdout) == 0 ? CTL_OK : CTL_FAILED; /* main says why */
+    if (amb_file_flush(stdout, "standard output", &err) < 0) {
+        fprintf(stderr, "ambientctl: %s\n", err.message);
+        fclose(stdout); /* told */
+        return CTL_FAILED;
+    }
+    return CTL_OK;
 }
 
 int ctl_print_picture(const struct ctl *ctl, const char *path, size_t n_images) {

@@ -94,8 +94,10 @@ static int main_end(int r) {
 
 int main(int argc, char **argv) {
     struct ctl ctl = {0};
-    int r = main_run(&ctl, argc, argv);
+    int r;
 
+    amb_file_hold_standard();
+    r = main_run(&ctl, argc, argv);
     ambient_disconnect(ctl.client);
     return main_end(r);
 }

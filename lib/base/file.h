@@ -21,6 +21,10 @@ int amb_file_open(int *out, const char *path, struct amb_error *err);
  */
 int amb_file_load(struct amb_buf *out, const char *path, size_t bytes_max, struct amb_error *err);
 
+/* Standard input, output and errors that were closed stay so: a file or socket that took such a number would get what is
+ * printed. To be called before anything is opened. Thread: main. */
+void amb_file_hold_standard(void);
+
 /**
  * Flush what was printed to `file`; an earlier write that failed counts too.
  *
