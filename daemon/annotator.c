@@ -481,6 +481,9 @@ int ambd_annotator_apply(const struct ambd_annotator_ear *ear, struct amb_ledger
         if (r == 0) {
             continue;
         }
+        if (ear->forgives && r != -ENOMEM) {
+            continue;
+        }
         code = code < 0 ? code : amb_fail(err, r, "%s", why.message);
         if (ear->problem == NULL || r == -ENOMEM) {
             return code;

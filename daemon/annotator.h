@@ -30,6 +30,7 @@ struct ambd_annotator_ear {
     void (*problem)(void *opaque, const struct amb_error *why); /* each entry that is bad; then the others are looked at, and
                                                                    apply fails at the end. NULL: the first ends it */
     void *opaque;
+    bool forgives; /* a bad entry is left out, whoever knows of it already */
 };
 
 /**

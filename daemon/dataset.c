@@ -207,16 +207,14 @@ static int dataset_open_configured(struct ambd_dataset *dataset, const struct am
     return dataset_reread(dataset, last_sequence, n_later, &dataset->reports, err);
 }
 
-/* Without what cannot be read the ledger is not what was served, nor may it be: the values are the archive's, and nothing is
- * minted before a reload has brought the rest. */
+/* What cannot be read is left out, so the ledger is not what was served, nor may it be: the values are the archive's, and
+ * nothing is minted before a reload has brought the rest. */
 static int dataset_read_rest(struct ambd_dataset *dataset, uint64_t last_sequence, uint64_t *n_later,
                              struct amb_error *err) {
-    const struct ambd_annotator_ear ear = {.reports = &dataset->reports};
-    struct ambd_dataset_config rest = *dataset->options;
+    const struct ambd_annotator_ear ear = {.reports = &dataset->reports, .forgives = true};
 
-    rest.annotations = NULL;
     dataset->stale = true;
-    return dataset_read_annotations(&dataset->ledger, &ear, n_later, dataset, dataset->filed, &rest,
+    return dataset_read_annotations(&dataset->ledger, &ear, n_later, dataset, dataset->filed, dataset->options,
                                     last_sequence, err);
 }
 

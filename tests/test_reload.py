@@ -477,7 +477,7 @@ def test_annotations_whose_file_is_gone_are_served_after_a_restart(served):
     the file is back."""
     here = served()
     (here.folder / "a.jsonl").write_text(json.dumps({"filename": "000003.png", "sigma_min": 0.5}) + "\n")
-    here.configure(annotations=[{"import": str(here.folder / "a.jsonl")}])
+    here.configure(annotations=[{"import": str(here.folder / "a.jsonl")}, {"fixed": [{"key": "000007", "sigma_min": 2, "sigma_max": 0}]}])
     here.reload()
     (here.folder / "b.jsonl").write_text(json.dumps({"filename": "000004.png", "sigma_min": 0.25}) + "\n")
     here.ask(wire.IMPORT, {"path": str(here.folder / "b.jsonl")})
@@ -486,6 +486,7 @@ def test_annotations_whose_file_is_gone_are_served_after_a_restart(served):
     kill_and_run(here)
     row = here.one.status()["datasets"]["main"]
     assert row["annotations"]["fingerprint"] == before and "a.jsonl" in row["findings"][0]
+    assert here.ask(wire.SAMPLE, {"key": "000007"})["annotation"]["sigma_min"] == 2  # the other entries are read
     (here.folder / "c.jsonl").write_text(json.dumps({"filename": "000005.png", "sigma_min": 0.75}) + "\n")
     with pytest.raises(wire.Refused, match="a.jsonl"):
         here.ask(wire.IMPORT, {"path": str(here.folder / "c.jsonl")})

@@ -26,9 +26,9 @@ from .watch import Watch
 class Client:
     """Ask a daemon; answers are dicts as proto/README.md, section 3, describes them."""
 
-    def __init__(self, address: str | os.PathLike[str] | None = None, *, timeout: float | None = 60.0) -> None:
-        """address: the daemon's socket; None: AMBIENTD_SOCKET, else this user's default."""
-        self.address = default_address(address)
+    def __init__(self, address: Any = None, *, timeout: float | None = 60.0) -> None:
+        """address: the daemon's socket (None: AMBIENTD_SOCKET, else this user's default), or a Server."""
+        self.address = default_address(getattr(address, "address", address))
         self.timeout = timeout
         self._server = address  # a private daemon lives as long as whoever needs it
         self._connection: Connection | None = None

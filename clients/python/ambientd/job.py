@@ -81,6 +81,10 @@ class Job:
         A job that is paused, or that waits for room on disk, is waited for like any other.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        if _is_over(deadline):  # no time to be told of anything
+            if not self.refresh().over:
+                raise self._late()
+            return self._judged(check)
         outage: Outage | None = None
         while True:
             try:
@@ -103,6 +107,9 @@ class Job:
                     outage.wait(error)
                 except DisconnectedError as gone:
                     raise (self._late() if _is_over(deadline) else gone) from error
+        return self._judged(check)
+
+    def _judged(self, check: bool) -> Job:
         if check and self.facts["state"] != "done":
             raise JobError(f"job {self.id} {_ended(self.facts)}", detail=self.facts)
         return self

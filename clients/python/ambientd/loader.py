@@ -97,7 +97,8 @@ class Loader:
         if not isinstance(reconnect, bool):
             raise ConfigError(f"reconnect is {reconnect!r}; it is True or False, and the seconds are reconnect_timeout=")
         self.framework = framework_name(framework)
-        self.steps, self.passes, self.policy = sizes.pop("steps", None), passes, policy
+        self.steps, self.policy = sizes.pop("steps", None), policy
+        self.passes = None if passes is None else float(passes)
         self.timeout, self.reconnect, self.reconnect_timeout = timeout, reconnect, float(reconnect_timeout)
         self.moves: list[dict[str, Any]] = []  # made so far: what Loader(moves=...) replays
         self._copy = hoard == "copy"
@@ -288,6 +289,7 @@ class Loader:
         if self._mover is not None:
             self._mover.start(batch)
             self._mover.finish(batch)
+        batch.q = self._q
         self._q += 1  # from here on it counts as yielded
         return batch
 
@@ -342,15 +344,23 @@ class Loader:
     def cancel_advance(self, step: int) -> None:
         """Take back an advance that some rank could not make."""
         self._check_no_moves()
+        self._check_process()
         move = self._advances.pop(step, None)  # the next session comes without it
         try:
-            self._retry(lambda: self._stream().query(wire.CANCEL_ADVANCE, step=step))
+            self._retry(lambda: self._cancel(step, move))
         except StateError:
-            if move is not None:  # made, or about to be
-                self._advances[step] = move
             raise
         except BaseException:
             self._close_stream()
+            raise
+
+    def _cancel(self, step: int, move: dict[str, Any] | None) -> None:
+        session = self._stream()
+        try:
+            session.query(wire.CANCEL_ADVANCE, step=step)
+        except StateError:
+            if move is not None:  # made, or about to be
+                self._advances[step] = move
             raise
 
     # -- sessions ---------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Server:
             return ""
 
     def client(self) -> Client:
-        return Client(self.address)
+        return Client(self)
 
     def stop(self) -> None:
         """Stop the daemon and remove its directory. May be called twice."""

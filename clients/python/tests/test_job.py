@@ -102,6 +102,18 @@ def test_wait_gives_up_in_time_and_the_job_is_told_to_go_on(daemon):
         started(daemon).wait(0.2)
 
 
+def test_wait_of_no_time_says_how_it_stands(daemon):
+    job = started(daemon)
+    daemon.jobs = [row("running", 2)]
+    with pytest.raises(ambientd.AmbientTimeoutError, match="2 of 9"):
+        job.wait(0)
+    daemon.jobs = [row("done", 9)]
+    assert job.wait(0).facts["done"] == 9
+    daemon.jobs = [row("failed", 3, reason="no model")]
+    with pytest.raises(ambientd.JobError, match="behind 3 of 9"):
+        job.wait(0)
+
+
 def test_wait_asks_where_no_event_comes(daemon, monkeypatch):
     """An event that does not fit one frame is not sent; JOBS is answered all the same."""
     monkeypatch.setattr("ambientd.job._SILENCE_S", 0.05)

@@ -201,6 +201,8 @@ def test_passes_are_asked_for(daemon):
     loader = make(daemon, passes=2)
     next(iter(loader))
     assert daemon.subscribes[-1]["passes"] == 2 and "steps" not in daemon.subscribes[-1]
+    next(iter(make(daemon, passes=np.float32(0.5))))
+    assert daemon.subscribes[-1]["passes"] == 0.5
 
 
 def test_the_state_is_that_of_the_last_batch_yielded(daemon):
@@ -430,7 +432,7 @@ def test_a_child_process_may_not_use_the_parents_loader(daemon):
     pid = os.fork()
     if pid == 0:
         said = []
-        for use in (lambda: next(iter(loader)), client.ping, lambda: loader.request([1.0]), lambda: next(iter(finite))):
+        for use in (lambda: loader.cancel_advance(9), lambda: next(iter(loader)), client.ping, lambda: loader.request([1.0]), lambda: next(iter(finite))):
             try:
                 use()
                 said.append("nothing")
@@ -444,7 +446,7 @@ def test_a_child_process_may_not_use_the_parents_loader(daemon):
         os.write(write, ",".join(said).encode())
         os._exit(0)
     os.waitpid(pid, 0)
-    assert os.read(read, 1000).decode() == "ForkError,ForkError,ForkError,ForkError,0"
+    assert os.read(read, 1000).decode() == "ForkError,ForkError,ForkError,ForkError,ForkError,0"
     os.close(read), os.close(write)
     assert batch.index.tolist() == [0, 1, 2, 3]
     assert take(loader, 6) == [list(range(4 * n, 4 * n + 4)) for n in range(1, 7)]
@@ -554,6 +556,18 @@ def test_an_advance_that_is_taken_back_is_nowhere(daemon):
     loader.cancel_advance(25)
     assert "moves" not in daemon.subscribes[-1] and len(daemon.subscribes) == 3
     assert not any(next(iter(loader)).moved for _ in range(30)) and loader.moves == []
+
+
+def test_an_advance_is_taken_back_although_the_next_daemon_refuses_the_state(daemon):
+    loader = make(daemon, follow=False, reconnect_timeout=5)
+    next(iter(loader))
+    loader.advance(20, annotations=FP1)
+    daemon.drop_all()
+    daemon.refuse = {"code": "state", "errno": -7009, "message": "shards are gone"}
+    with pytest.raises(ambientd.StateError):
+        loader.cancel_advance(20)
+    daemon.refuse = None
+    assert next(iter(loader)).step == 1 and "moves" not in daemon.subscribes[-1]
 
 
 def test_an_advance_that_was_interrupted_is_not_made(daemon, monkeypatch):
