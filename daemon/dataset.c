@@ -449,7 +449,7 @@ void ambd_installment_deinit(struct ambd_installment *installment) {
 
 int ambd_dataset_prepare(struct ambd_installment *installment, struct ambd_dataset *dataset,
                          void (*problem)(void *opaque, const struct amb_error *why), void *opaque, struct amb_error *err) {
-    const struct ambd_annotator_ear ear = {&installment->minted.reports, problem, opaque};
+    const struct ambd_annotator_ear ear = {.reports = &installment->minted.reports, .problem = problem, .opaque = opaque};
     struct ambd_edition *edition = installment->edition != NULL ? installment->edition : dataset->filed;
     uint64_t n_later;
     int r = dataset_read_annotations(&installment->ledger, &ear, &n_later, dataset, edition, installment->options, UINT64_MAX,

@@ -47,6 +47,14 @@ def ctl(server, *arguments, cwd=None):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["jobs"], ["jobs", "--json"]])
+def test_a_closed_output_is_no_place_for_a_socket(server, arguments):
+    """Its number is not taken by the connection, which would get what is printed."""
+    command = " ".join([CTL, *arguments, "--socket", str(server.address)])
+    done = subprocess.run(["bash", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "ambientctl: cannot write standard output: Bad file descriptor\n")
+
+
 def ok(server, *arguments):
     status, out, err = ctl(server, *arguments)
     assert status == 0, err

@@ -314,6 +314,14 @@ def test_a_check_leaves_the_state_directory_alone(daemon, shards, tmp_path):
     assert len(list((tmp_path / "state/editions/main").glob("*.json"))) == 1
 
 
+def test_a_daemon_without_standard_files_opens_nothing_in_their_place(daemon, shards, tmp_path):
+    """Else its log would go into a shard, a socket or the store."""
+    one = daemon(shards, "--state-dir", tmp_path / "state", preexec_fn=lambda: [os.close(fd) for fd in range(3)])
+    assert {os.readlink(f"/proc/{one.process.pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+    with one.client() as client:
+        assert client.subscribe(batch_size=4, fields=["index"]).take(3)
+
+
 def test_help_lists_every_option_and_key():
     text = run("--help").stdout
     for word in ["--annotations", "--source", "--ready-fd", "EXIT STATUS", "SIGHUP"]:
