@@ -901,7 +901,7 @@ def linked(here, folder, i, ids):
         here.shard(i).symlink_to(folder / f"{i}.tar")
 
 
-def samples(here, n, timeout=20):
+def samples(here, n, timeout=60):
     return here.one.wait_for(lambda s: s["datasets"]["main"]["samples"] == n and s["reload"] is None, timeout)
 
 
@@ -909,7 +909,7 @@ def quiet(here, seconds=2.5):
     """Until the watch has done what it had to; the reloads up to there, also those that were refused. Two polls of a second by
     default."""
     count, since = None, time.monotonic()
-    end = since + 20
+    end = since + 60
     while time.monotonic() - since < seconds:
         status = here.one.status()
         now = [status["counters"][name] for name in ("reloads", "reloads_refused")]

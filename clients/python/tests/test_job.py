@@ -182,7 +182,7 @@ def test_wait_ends_in_time_while_the_daemon_is_away(tmp_path):
     with FakeDaemon(path, events=[[row("running", 2)], "die"]) as daemon:
         job = started(daemon)
         with pytest.raises(ambientd.AmbientTimeoutError, match="2 of 9.*goes on without you"):
-            job.wait(0.5, reconnect_timeout=1e6, progress=lambda _: os.unlink(path))  # who comes again finds nobody
+            job.wait(2, reconnect_timeout=1e6, progress=lambda _: os.unlink(path))  # who comes again finds nobody
 
 
 def test_wait_ends_in_time_where_the_daemon_is_silent(daemon, tmp_path):
