@@ -221,7 +221,7 @@ def test_excludes_that_cannot_be_read(tmp_path, shards):
 
 
 def test_pictures_past_a_limit_are_replaced_and_counted(daemon, tmp_path):
-    """One below it, one at it, one above."""
+    """One below it, one at it, one above, which both workers may meet before either has told."""
     tar = datasets.write_tar(tmp_path / "a.tar", [(f"{side}", {"png": datasets.encode(datasets.picture(side, side))}) for side in (17, 18, 19)])
     (tmp_path / "c.json").write_text(json.dumps({
         "socket": str(tmp_path / "s"), "cache_dir": str(tmp_path / "index"), "limits": {"image_side": 18},
@@ -232,4 +232,4 @@ def test_pictures_past_a_limit_are_replaced_and_counted(daemon, tmp_path):
         rows = client.subscribe(batch_size=3, fields=["key", "replaced"], options={"policy": "uniform"}, slots=2).take(20)
         bad, = client.call(wire.QUARANTINE, {})["rows"]
     assert {key for _, batch in rows for key in batch["key"]} == {b"17", b"18"}
-    assert bad["key"] == "19" and bad["code"] == "limit" and one.counter("image_limit") == 1 and one.counter("decode_cpu_limit") == 0
+    assert bad["key"] == "19" and bad["code"] == "limit" and one.counter("image_limit") in (1, 2) and one.counter("decode_cpu_limit") == 0
