@@ -478,10 +478,7 @@ int ambd_annotator_apply(const struct ambd_annotator_ear *ear, struct amb_ledger
 
         snprintf(path, sizeof path, "annotations[%d]", i++);
         r = entry_apply(ear->reports, ledger, catalog, entry, path, &why);
-        if (r == 0) {
-            continue;
-        }
-        if (ear->forgives && r != -ENOMEM) {
+        if (r == 0 || (ear->forgives && r != -ENOMEM)) {
             continue;
         }
         code = code < 0 ? code : amb_fail(err, r, "%s", why.message);

@@ -2,7 +2,8 @@
  * Reload: survey (a desk of its own, at low priority: shards), file (the clerk's desk: annotations), adopt (loop).
  *
  * Until the last of them nothing has changed for anybody. Survey and filing go on behind the first bad shard and file, so
- * that a refusal names everything that is wrong; of annotations whose shards are bad, what can be told without them. What cannot change in a running daemon is told, and left as it is.
+ * that a refusal names everything that is wrong; of annotations whose shards are bad, what can be told without them. What
+ * cannot change in a running daemon is told, and left as it is.
  *
  * Not here: how streams come to stand on what was adopted (move.c), who watches for changes (lookout.c).
  */

@@ -363,16 +363,12 @@ def test_kills_at_any_moment_of_the_start_leave_nothing_in_the_way(tmp_path, sha
 
 
 @pytest.fixture
-def starting(tmp_path, long_names):
-    """A daemon whose start takes as many half seconds as it is told."""
-    def start(halves):
-        path = config(tmp_path / "c.json", long_names, annotations=busy(halves), socket=str(tmp_path / "s"))
+def launch(tmp_path):
+    """launch(config): a daemon that the test need not wait for, its log in tmp_path; killed behind the test if it still runs."""
+    def start(path):
         with open(tmp_path / "log", "wb") as log:
-            one = subprocess.Popen([BIN, "--config", path], stderr=log)
-        started.append(one)
-        wait_until(lambda: (tmp_path / "s.lock").exists())
-        time.sleep(0.1)
-        return one
+            started.append(subprocess.Popen([BIN, "--config", path], stderr=log))
+        return started[-1]
 
     started = []
     yield start
@@ -380,6 +376,18 @@ def starting(tmp_path, long_names):
         if one.poll() is None:
             one.kill()
             one.wait()
+
+
+@pytest.fixture
+def starting(launch, tmp_path, long_names):
+    """A daemon whose start takes as many half seconds as it is told."""
+    def start(halves):
+        one = launch(config(tmp_path / "c.json", long_names, annotations=busy(halves), socket=str(tmp_path / "s")))
+        wait_until(lambda: (tmp_path / "s.lock").exists())
+        time.sleep(0.1)
+        return one
+
+    return start
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -432,14 +440,11 @@ def test_a_lock_that_a_dead_daemon_left_is_no_lock(tmp_path, shards):
 
 
 @pytest.fixture
-def hanging(tmp_path, long_names):
+def hanging(launch, tmp_path, long_names):
     """A daemon that reads annotations of five minutes in a reload: a stop cannot end by itself."""
     def start(**limits):
         keys = {"socket": str(tmp_path / "s"), "limits": limits}
-        path = config(tmp_path / "c.json", long_names, **keys)
-        with open(tmp_path / "log", "wb") as log:
-            one = subprocess.Popen([BIN, "--config", path], stderr=log)
-        started.append(one)
+        one = launch(config(tmp_path / "c.json", long_names, **keys))
         wait_until(lambda: (tmp_path / "s").exists())
         config(tmp_path / "c.json", long_names, annotations=busy(halves=600), **keys)
         one.send_signal(signal.SIGHUP)
@@ -448,12 +453,7 @@ def hanging(tmp_path, long_names):
         time.sleep(0.3)
         return one
 
-    started = []
-    yield start
-    for one in started:
-        if one.poll() is None:
-            one.kill()
-            one.wait()
+    return start
 
 
 def test_a_second_signal_leaves_at_once(hanging, tmp_path):

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -156,7 +157,9 @@ int ctl_print_json(const cJSON *json) {
     puts(text);
     if (amb_file_flush(stdout, "standard output", &err) < 0) {
         fprintf(stderr, "ambientctl: %s\n", err.message);
-        fclose(stdout); /* told */
+        if (freopen("/dev/null", "w", stdout) == NULL) { /* told: main need not say it again */
+            _exit(CTL_FAILED);
+        }
         return CTL_FAILED;
     }
     return CTL_OK;

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 
-def default_address(address: str | os.PathLike[str] | None) -> str:
-    """address, else AMBIENTD_SOCKET, else the socket of this user's daemon."""
+def default_address(address: Any) -> str:
+    """address (a path, or a Server), else AMBIENTD_SOCKET, else the socket of this user's daemon."""
     if address is not None:
-        return os.fspath(address)
+        return os.fspath(getattr(address, "address", address))
     given = os.environ.get("AMBIENTD_SOCKET")
     if given:
         return given

@@ -28,7 +28,7 @@ class Client:
 
     def __init__(self, address: Any = None, *, timeout: float | None = 60.0) -> None:
         """address: the daemon's socket (None: AMBIENTD_SOCKET, else this user's default), or a Server."""
-        self.address = default_address(getattr(address, "address", address))
+        self.address = default_address(address)
         self.timeout = timeout
         self._server = address  # a private daemon lives as long as whoever needs it
         self._connection: Connection | None = None

@@ -73,7 +73,7 @@ class Loader:
                  passes: float | None = None, device: Any = None, dataset: str | None = None, strict: bool = False,
                  on_generation_change: str = "error", hoard: str = "error", timeout: float | None = 300.0, reconnect: bool = True,
                  reconnect_timeout: float = 300.0) -> None:
-        self.address = default_address(getattr(address, "address", address))
+        self.address = default_address(address)
         self._server = address  # a private daemon lives as long as whoever needs it
         self.rank, self.world_size = ranks.resolve(rank, world_size)
         if (batch_size is None) == (global_batch_size is None):
