@@ -119,7 +119,7 @@ static int annotate_apply_providers(void *object, const cJSON *value, const char
 static const struct ambd_key annotate_keys[] = {
     {"library", "string", "searched",
      "Path of libonnxruntime. Else AMBIENTD_ONNXRUNTIME, the system's libonnxruntime.so.1, then the Python package\n"
-     "onnxruntime of $VIRTUAL_ENV, $CONDA_PREFIX or the system.",
+     "onnxruntime of $VIRTUAL_ENV, $CONDA_PREFIX, ~/.local or the system; one that is too old is passed over.",
      AMBD_KEY_STRING, ANNOTATE(library), 0, 0, NULL},
     {"providers", "array of strings", "[\"CPU\"]", "Execution providers in order of preference: \"CUDA\", \"CPU\".",
      AMBD_KEY_CUSTOM, 0, 0, 0, annotate_apply_providers},

@@ -12,7 +12,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +27,19 @@ struct ort_base {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct amb_ort loaded; /* guarded by lock until `env` is set, constant afterwards */
 
-/* Where pip puts the wheel, newest Python first: they come sorted, so the last match is taken. */
-static const char *const package_globs[] = {
-    "/usr/local/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*",
-    "/usr/local/lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so.*",
-    "/usr/lib/python3/dist-packages/onnxruntime/capi/libonnxruntime.so.*",
+#define PACKAGE "/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*"
+
+/* Searched in this order; of the matches of one pattern the last first. A pattern is behind the variable's value. */
+static const struct {
+    const char *variable, *pattern;
+} places[] = {
+    {NULL, "libonnxruntime.so.1"},               /* where the loader looks */
+    {NULL, "/usr/lib/*/libonnxruntime.so.1.*"},  /* Debian's, whose name for the loader has the minor release too */
+    {"VIRTUAL_ENV", PACKAGE},
+    {"CONDA_PREFIX", PACKAGE},
+    {"HOME", "/.local" PACKAGE},
+    {NULL, "/usr/local" PACKAGE},
+    {NULL, "/usr/local/lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so.*"},
 };
 
 int amb_ort_fail(const struct amb_ort *ort, amb_ort_result result, int code, const char *what, struct amb_error *err) {
@@ -46,58 +53,6 @@ int amb_ort_fail(const struct amb_ort *ort, amb_ort_result result, int code, con
     return amb_fail(err, code, "%s: %s", what, text);
 }
 
-static void *ort_open_glob(char *path, size_t bytes, const char *pattern) {
-    AMB_CLEANUP(amb_paths_deinit) struct amb_paths found = AMB_PATHS_NULL;
-    void *library = NULL;
-
-    if (amb_paths_push_pattern(&found, pattern, NULL) < 0) {
-        return NULL;
-    }
-    for (size_t i = found.n; i-- > 0 && library == NULL;) {
-        library = dlopen(found.items[i], RTLD_NOW | RTLD_LOCAL);
-        snprintf(path, bytes, "%s", found.items[i]);
-    }
-    return library;
-}
-
-static void *ort_open_environment(char *path, size_t bytes, const char *variable) {
-    const char *root = getenv(variable);
-    char pattern[2048];
-
-    if (root == NULL || root[0] != '/') {
-        return NULL;
-    }
-    snprintf(pattern, sizeof pattern, "%s/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*", root);
-    return ort_open_glob(path, bytes, pattern);
-}
-
-/* A library that was named must load; the places that are only searched may all fail. */
-static int ort_open(void **out, char *path, size_t bytes, const char *library, struct amb_error *err) {
-    const char *named = library != NULL ? library : getenv("AMBIENTD_ONNXRUNTIME");
-
-    if (named != NULL && named[0] != '\0') {
-        snprintf(path, bytes, "%s", named);
-        *out = dlopen(named, RTLD_NOW | RTLD_LOCAL);
-        return *out != NULL ? 0
-                            : amb_fail(err, AMB_ERR_NOT_FOUND, "ONNX Runtime named by %s cannot be loaded: %s",
-                                       library != NULL ? "the configuration" : "AMBIENTD_ONNXRUNTIME", dlerror());
-    }
-    snprintf(path, bytes, "libonnxruntime.so.1");
-    *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    *out = *out != NULL ? *out : ort_open_environment(path, bytes, "VIRTUAL_ENV");
-    *out = *out != NULL ? *out : ort_open_environment(path, bytes, "CONDA_PREFIX");
-    for (size_t i = 0; *out == NULL && i < sizeof package_globs / sizeof package_globs[0]; i++) {
-        *out = ort_open_glob(path, bytes, package_globs[i]);
-    }
-    if (*out == NULL) {
-        return amb_fail(err, AMB_ERR_NOT_FOUND,
-                        "ONNX Runtime was not found: no libonnxruntime.so.1 of the system, no Python package onnxruntime "
-                        "in $VIRTUAL_ENV, $CONDA_PREFIX or the system; `pip install onnxruntime` (1.19 or later), or "
-                        "install libonnxruntime, or set AMBIENTD_ONNXRUNTIME to the library's path");
-    }
-    return 0;
-}
-
 static void ort_take_slots(struct amb_ort *ort, const void *table) {
     void *const *slots = table;
 
@@ -107,18 +62,19 @@ static void ort_take_slots(struct amb_ort *ort, const void *table) {
 #undef ORT_TAKE
 }
 
-static int ort_load_locked(const char *library, struct amb_error *err) {
+/* AMB_ERR_NOT_FOUND: nothing that the loader takes. `who` named it. */
+static int ort_load(struct amb_ort *out, const char *library, const char *who, struct amb_error *err) {
     struct amb_ort ort = {0};
     const struct ort_base *(*get_base)(void) = NULL;
     const struct ort_base *base;
     const void *table;
-    void *handle = NULL, *symbol;
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL), *symbol;
     amb_ort_result result;
-    int r = ort_open(&handle, ort.path, sizeof ort.path, library, err);
 
-    if (r < 0) {
-        return r;
+    if (handle == NULL) {
+        return amb_fail(err, AMB_ERR_NOT_FOUND, "ONNX Runtime%s cannot be loaded: %s", who, dlerror());
     }
+    snprintf(ort.path, sizeof ort.path, "%s", library);
     symbol = dlsym(handle, "OrtGetApiBase");
     if (symbol == NULL) {
         dlclose(handle);
@@ -129,18 +85,74 @@ static int ort_load_locked(const char *library, struct amb_error *err) {
     snprintf(ort.version, sizeof ort.version, "%s", base->GetVersionString());
     table = base->GetApi(AMB_ORT_API_VERSION);
     if (table == NULL) {
-        amb_fail(err, AMB_ERR_UNSUPPORTED, "%s is ONNX Runtime %s, allowed: 1.%u or later; `pip install -U onnxruntime`",
-                 ort.path, ort.version, AMB_ORT_API_VERSION);
         dlclose(handle);
-        return AMB_ERR_UNSUPPORTED;
+        return amb_fail(err, AMB_ERR_UNSUPPORTED, "%s is ONNX Runtime %s, allowed: 1.%u or later; `pip install -U onnxruntime`",
+                        ort.path, ort.version, AMB_ORT_API_VERSION);
     }
     ort_take_slots(&ort, table);
     result = ort.CreateEnv(AMB_ORT_LOG_ERROR, "ambientd", &ort.env);
     if (result != NULL) {
         return amb_ort_fail(&ort, result, -EIO, "ONNX Runtime does not start", err);
     }
-    loaded = ort;
+    *out = ort;
     return 0;
+}
+
+/* `why` keeps the first fault of a library that is there. */
+static int ort_load_pattern(struct amb_ort *out, const char *pattern, struct amb_error *why) {
+    AMB_CLEANUP(amb_paths_deinit) struct amb_paths found = AMB_PATHS_NULL;
+    int r = AMB_ERR_NOT_FOUND;
+
+    if (pattern[0] != '/') {
+        r = ort_load(out, pattern, "", why);
+        *why = r == AMB_ERR_NOT_FOUND ? AMB_ERROR_NULL : *why; /* the loader knows none: no fault of any */
+        return r;
+    }
+    if (amb_paths_push_pattern(&found, pattern, NULL) < 0) {
+        return r;
+    }
+    for (size_t i = found.n; i-- > 0 && r < 0;) {
+        r = ort_load(out, found.items[i], "", why->code == 0 ? why : NULL);
+    }
+    return r;
+}
+
+/* What is too old, or not for this machine, does not hide a better one behind it. */
+static int ort_search(struct amb_ort *out, struct amb_error *err) {
+    struct amb_error why = AMB_ERROR_NULL;
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *root = places[i].variable != NULL ? getenv(places[i].variable) : "";
+        char pattern[2048];
+
+        if (root == NULL || (places[i].variable != NULL && root[0] != '/')) {
+            continue;
+        }
+        snprintf(pattern, sizeof pattern, "%s%s", root, places[i].pattern);
+        if (ort_load_pattern(out, pattern, &why) == 0) {
+            return 0;
+        }
+    }
+    if (why.code != 0) {
+        return amb_fail(err, why.code, "%s", why.message);
+    }
+    return amb_fail(err, AMB_ERR_NOT_FOUND,
+                    "ONNX Runtime was not found: no libonnxruntime.so.1 of the system, no Python package onnxruntime in "
+                    "$VIRTUAL_ENV, $CONDA_PREFIX, ~/.local or the system; `pip install onnxruntime` (1.19 or later), or "
+                    "install libonnxruntime, or set AMBIENTD_ONNXRUNTIME to the library's path");
+}
+
+/* A library that was named must load; the places that are only searched may all fail. */
+static int ort_load_locked(const char *library, struct amb_error *err) {
+    const char *variable = getenv("AMBIENTD_ONNXRUNTIME");
+
+    if (library != NULL && library[0] != '\0') {
+        return ort_load(&loaded, library, " named by the configuration", err);
+    }
+    if (variable != NULL && variable[0] != '\0') {
+        return ort_load(&loaded, variable, " named by AMBIENTD_ONNXRUNTIME", err);
+    }
+    return ort_search(&loaded, err);
 }
 
 int amb_ort_get(const struct amb_ort **out, const char *library, struct amb_error *err) {

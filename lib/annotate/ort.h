@@ -106,8 +106,9 @@ struct amb_ort {
 /**
  * Find and load the library, once in a process: later calls give the same one whatever they name.
  *
- * library: path, or NULL: AMBIENTD_ONNXRUNTIME, the loader's libonnxruntime.so.1, then the Python package
- *          `onnxruntime` of the active environment or of the system.
+ * library: path, or NULL: AMBIENTD_ONNXRUNTIME, the system's libonnxruntime.so.1 (Debian: .so.1.21), then the Python
+ *          package `onnxruntime` of the active environment, of ~/.local or of the system. Where it is searched, one that
+ *          is too old or does not load is passed over; where none is better, it is the error.
  * Errors:  AMB_ERR_NOT_FOUND where it was looked for and what to install; AMB_ERR_UNSUPPORTED older than 1.19.
  * Thread:  any; blocks.
  */

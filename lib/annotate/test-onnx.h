@@ -62,7 +62,8 @@ void test_thread_once(void);
 
 /*
  * Library that the environment's AMBIENTD_TEST_ORT names: a path, "newest" (the wheel in build/venv; the default),
- * "1.19.2" (the oldest allowed, in build/onnxruntime-1.19.2) or "system" (libonnxruntime.so.1). NULL, and said why: absent.
+ * "1.19.2" (the oldest allowed, in build/onnxruntime-1.19.2) or "system" (libonnxruntime.so.1, Debian's .so.1.21).
+ * NULL, and said why: absent.
  */
 const char *test_ort_find(void);
 const char *test_ort_library(void); /* skips the test where find gives NULL */

@@ -5,6 +5,7 @@
 #include "base/test.h"
 
 #include <dlfcn.h>
+#include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,10 +25,11 @@ static void forget_environment(void) {
     unsetenv("AMBIENTD_ONNXRUNTIME");
     unsetenv("VIRTUAL_ENV");
     unsetenv("CONDA_PREFIX");
+    unsetenv("HOME");
 }
 
-/* A Python environment below `folder` that has the old library as its package. */
-static void environment_make(const struct test_folder *folder) {
+/* A Python environment below `folder` that has a library as its package. */
+static void environment_make(const struct test_folder *folder, const char *library) {
     static const char *const parts[] = {"lib", "lib/python3.11", "lib/python3.11/site-packages",
                                         "lib/python3.11/site-packages/onnxruntime",
                                         "lib/python3.11/site-packages/onnxruntime/capi"};
@@ -36,8 +38,8 @@ static void environment_make(const struct test_folder *folder) {
         assert_int_equal(mkdir(folder_path(folder, parts[i]), 0700), 0);
     }
     assert_int_equal(
-        symlink(TEST_OLD_ORT, folder_path(folder, "lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.18.1")),
-        0);
+        symlink(library, folder_path(folder, "lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.18.1")), 0);
+    assert_int_equal(symlink(".", folder_path(folder, ".local")), 0); /* as below a home */
 }
 
 TEST(old_library_is_refused_with_its_release_and_what_is_allowed) {
@@ -75,19 +77,24 @@ TEST(variable_is_obeyed_and_the_configuration_goes_before_it) {
     forget_environment();
 }
 
+/* The system's comes before the environments, so with one of those there is nothing to see here. */
+static void skip_where_the_system_has_one(void) {
+    void *handle = dlopen("libonnxruntime.so.1", RTLD_NOW);
+    glob_t found;
+
+    if (handle != NULL || glob("/usr/lib/*/libonnxruntime.so.1.*", 0, NULL, &found) == 0) {
+        printf("skipped: the system's libonnxruntime is found first\n");
+        skip();
+    }
+}
+
 static void assert_found_in(const char *variable) {
     struct test_folder folder;
     struct amb_error err = AMB_ERROR_NULL;
-    void *handle = dlopen("libonnxruntime.so.1", RTLD_NOW);
 
-    if (handle != NULL) {
-        dlclose(handle);
-        printf("skipped: the system's libonnxruntime.so.1 is found first\n");
-        skip();
-    }
     forget_environment();
     folder = folder_new();
-    environment_make(&folder);
+    environment_make(&folder, TEST_OLD_ORT);
     setenv(variable, folder.path, 1);
     assert_int_equal(search(NULL, &err), AMB_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, folder.path));
@@ -96,8 +103,27 @@ static void assert_found_in(const char *variable) {
 }
 
 TEST(package_of_the_active_environment_is_found) {
+    skip_where_the_system_has_one();
     assert_found_in("VIRTUAL_ENV");
     assert_found_in("CONDA_PREFIX");
+    assert_found_in("HOME");
+}
+
+/* It is there, so "was not found" would send people to install what they have. */
+TEST(package_that_does_not_load_is_told_with_the_reason) {
+    struct test_folder folder;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    skip_where_the_system_has_one();
+    forget_environment();
+    folder = folder_new();
+    environment_make(&folder, "/dev/null");
+    setenv("VIRTUAL_ENV", folder.path, 1);
+    assert_int_equal(search(NULL, &err), AMB_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "cannot be loaded"));
+    assert_non_null(strstr(err.message, folder.path));
+    forget_environment();
+    folder_free(&folder);
 }
 
 TEST(without_any_library_the_error_says_what_to_install) {
@@ -117,13 +143,35 @@ TEST(without_any_library_the_error_says_what_to_install) {
     assert_non_null(strstr(err.message, "VIRTUAL_ENV"));
 }
 
+/* `pip install -U` into one environment helps, whatever lies in the places before it. */
+TEST(old_library_does_not_hide_a_newer_one_behind_it) {
+    const char *newest = test_ort_library();
+    struct test_folder folders[2];
+    struct amb_error err = AMB_ERROR_NULL;
+    const struct amb_ort *ort = NULL;
+
+    skip_where_the_system_has_one();
+    forget_environment();
+    for (int i = 0; i < 2; i++) {
+        folders[i] = folder_new();
+        environment_make(&folders[i], i == 0 ? TEST_OLD_ORT : newest);
+        setenv(i == 0 ? "VIRTUAL_ENV" : "CONDA_PREFIX", folders[i].path, 1);
+    }
+    assert_ok(amb_ort_get(&ort, NULL, &err), err);
+    assert_non_null(strstr(ort->path, folders[1].path));
+    folder_free(&folders[0]);
+    folder_free(&folders[1]);
+}
+
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(old_library_is_refused_with_its_release_and_what_is_allowed),
         cmocka_unit_test(library_that_is_none_is_refused),
         cmocka_unit_test(variable_is_obeyed_and_the_configuration_goes_before_it),
         cmocka_unit_test(package_of_the_active_environment_is_found),
-        cmocka_unit_test(without_any_library_the_error_says_what_to_install), /* last: it may load one */
+        cmocka_unit_test(package_that_does_not_load_is_told_with_the_reason),
+        cmocka_unit_test(without_any_library_the_error_says_what_to_install), /* it may load one */
+        cmocka_unit_test(old_library_does_not_hide_a_newer_one_behind_it),    /* it does */
     };
 
     if (argc > 1) {
