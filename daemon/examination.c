@@ -23,6 +23,7 @@
 #include "annotate/examiner.h"
 #include "base/alloc.h"
 #include "batch/load.h"
+#include "daemon/fit.h"
 
 #define DEPOSIT_NS UINT64_C(300000000) /* a record waits no longer than this to be written */
 
@@ -32,7 +33,7 @@ struct bench { /* everything the thread has open */
     struct amb_model *models[AMB_RULE_CROPS_N]; /* a classifier: the first */
     struct amb_examiner *examiner;
     struct amb_crops *crops;
-    struct amb_buf planes, picture, x;
+    struct amb_buf planes, picture, x, label;
     uint32_t channels, height, width; /* of the model */
     uint32_t next;                    /* sample to look at */
     struct ambd_deposit *deposit;     /* being filled */
@@ -237,6 +238,25 @@ static int bench_load_latent(const float **out, struct bench *bench, const uint8
     return 0;
 }
 
+/* Left as it is where labels are integers, or there are none. */
+static int bench_load_label(const float **out, struct bench *bench, uint32_t i_sample, struct amb_error *err) {
+    const struct amb_dataset *dataset = &bench->examination->dataset;
+    const uint32_t width = dataset->shape.label_width;
+
+    float *label;
+
+    if (width == 0) {
+        return 0;
+    }
+    if (amb_buf_reserve(&bench->label, width * sizeof *label) < 0) {
+        return amb_fail(err, -ENOMEM, "no memory for a label of %u numbers", width);
+    }
+    label = (float *)(void *)bench->label.data;
+    amb_catalog_get_label(label, dataset->catalog, i_sample);
+    *out = label;
+    return 0;
+}
+
 static int bench_load(struct amb_subject *out, struct bench *bench, uint32_t i_sample, struct amb_error *err) {
     const struct amb_dataset *dataset = &bench->examination->dataset;
     const uint8_t *stored;
@@ -247,7 +267,8 @@ static int bench_load(struct amb_subject *out, struct bench *bench, uint32_t i_s
     *out = (struct amb_subject){.i_sample = i_sample,
                                 .uid = amb_catalog_uid(dataset->catalog, i_sample),
                                 .label = info.label};
-    r = amb_fill_load(&stored, &bench->filler, dataset, i_sample, err);
+    r = bench_load_label(&out->label_vector, bench, i_sample, err);
+    r = r < 0 ? r : amb_fill_load(&stored, &bench->filler, dataset, i_sample, err);
     if (r < 0) {
         return r;
     }
@@ -377,15 +398,7 @@ static int bench_open_model(struct amb_model **out, struct bench *bench, const c
     bench->channels = info->channels;
     bench->height = info->height;
     bench->width = info->width;
-    if (shape->latent ? info->channels != shape->channels || info->height != shape->height ||
-                            info->width != shape->width
-                      : info->channels != shape->channels) {
-        return amb_fail(err, AMB_ERR_CONFIG,
-                        "model %s takes x of %u x %u x %u (channels, height, width), the dataset's %s are %u x %u x %u",
-                        path, info->channels, info->height, info->width, shape->latent ? "latents" : "pictures",
-                        shape->channels, shape->height, shape->width);
-    }
-    return 0;
+    return ambd_fit_check(info, shape, path, err);
 }
 
 static int bench_open_classifier(struct bench *bench, struct amb_error *err) {
@@ -465,6 +478,7 @@ static void bench_close(struct bench *bench) {
     amb_buf_deinit(&bench->planes);
     amb_buf_deinit(&bench->picture);
     amb_buf_deinit(&bench->x);
+    amb_buf_deinit(&bench->label);
 }
 
 static void *examination_main(void *opaque) {

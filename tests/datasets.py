@@ -63,14 +63,14 @@ def tar_set(folder: pathlib.Path, n: int, size: int = 16, per_shard: int = 100, 
     return str(folder / "shard-*.tar")
 
 
-def zip_set(path: pathlib.Path, n: int, size: int = 16, deflated: bool = False) -> str:
-    """As EDM's dataset_tool writes it."""
+def zip_set(path: pathlib.Path, n: int, size: int = 16, deflated: bool = False, label=lambda i: i % 10) -> str:
+    """As EDM's dataset_tool writes it; label(i) is an integer or a list of numbers."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
         labels = []
         for i in range(n):
             name = f"{i // 1000:05d}/img{i:08d}.png"
             archive.writestr(name, encode(picture(i, size)))
-            labels.append([name, i % 10])
+            labels.append([name, label(i)])
         archive.writestr("dataset.json", json.dumps({"labels": labels}))
     return str(path)
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy
@@ -267,6 +268,39 @@ def test_missing_library_is_said_with_what_to_install(served, tmp_path):
     one = served(env=environment)
     row = wait(one, annotate(one, model=str(model)))
     assert row["state"] == "failed" and "AMBIENTD_ONNXRUNTIME" in row["reason"]
+
+
+def labelled_model(path, dtype, shape):
+    """Answers by the label alone: the sum of its numbers is the logit."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    node, value, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto
+    nodes = [node("Cast", ["labels"], ["l"], to=tensor.FLOAT), node("Reshape", ["l", "rows"], ["r"]),
+             node("ReduceSum", ["r", "one"], ["logits"], keepdims=0)]
+    inputs = [value("x", tensor.FLOAT, ["N", 3, "H", "W"]), value("sigma", tensor.FLOAT, ["N"]), value("labels", dtype, ["N", *shape])]
+    constants = [onnx.numpy_helper.from_array(numpy.array(data, numpy.int64), name)
+                 for name, data in (("rows", [-1, *(shape or [1])]), ("one", [1]))]
+    graph = onnx.helper.make_graph(nodes, "labelled", inputs, [value("logits", tensor.FLOAT, ["N"])], constants)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+def test_label_vectors_of_the_dataset_reach_the_model(served, tmp_path):
+    """Half of the samples are told by their label to be fine, half not; with no label at all each would be fine."""
+    data = datasets.zip_set(tmp_path / "vectors.zip", 8, label=lambda i: [1.5, 2.5 if i % 2 else -5.5, 0.5])
+    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    row = wait(one, annotate(one, model=labelled_model(tmp_path / "f3.onnx", 1, [3])))
+    assert row["state"] == "done", row
+    sigma_min = columns(one)["sigma_min"]
+    assert (sigma_min[1::2] > 100 * sigma_min[::2]).all()
+
+
+@pytest.mark.parametrize("dtype,shape,taken", [(1, [4], "f32 [N,4]"), (7, [], "i64 [N]")], ids=["width", "kind"])
+def test_labels_of_another_kind_are_refused_with_both_sides_named(served, tmp_path, dtype, shape, taken):
+    data = datasets.zip_set(tmp_path / "vectors.zip", 8, label=lambda i: [1.5, 0.5, float(i)])
+    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    row = wait(one, annotate(one, model=labelled_model(tmp_path / "m.onnx", dtype, shape)))
+    assert row["state"] == "failed" and f"takes labels as {taken}, the dataset's are f32 [N,3]" in row["reason"], row
 
 
 def test_dry_run_counts_and_starts_nothing(served):

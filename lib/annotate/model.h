@@ -11,8 +11,8 @@
 /* What the model wants in `labels`. */
 enum amb_model_labels {
     AMB_MODEL_LABELS_NONE,
-    AMB_MODEL_LABELS_INTEGER, /* i64 [N]                                        */
-    AMB_MODEL_LABELS_VECTOR,  /* f32 [N, label_width], one-hot or as stored     */
+    AMB_MODEL_LABELS_INTEGER, /* i64 [N], -1: none                              */
+    AMB_MODEL_LABELS_VECTOR,  /* f32 [N, label_width], one-hot or as stored, zeros: none */
     AMB_MODEL_LABELS_N,
 };
 

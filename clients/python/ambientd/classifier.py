@@ -34,7 +34,7 @@ def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape:
     module        torch.nn.Module, float32, called as module(x, sigma) or module(x, sigma, labels), which is how EDM's
                   networks are called. It is exported in eval mode; the mode of each of its parts is restored.
     image_shape   (C, H, W) that it takes. H and W may differ from the dataset's: the daemon resizes.
-    labels        None: no such input. "integer": int64 [N]. A number D: float32 [N, D], one-hot, zeros where unknown.
+    labels        None: no such input. "integer": int64 [N], -1 where unknown. A number D: float32 [N, D], one-hot, zeros where unknown.
     output        where the logits are in what it returns: None: all of it. A number or a name: an item of its tuple or
                   dict. A function of it. Logits are [N], [N,1], or [N,K] (the daemon takes --column, 0 by default).
     sigma_shape   "N", or "N111" for a network that wants sigma as [N,1,1,1].
