@@ -275,10 +275,12 @@ static int options_push_cuda(const struct amb_ort *ort, struct amb_ort_options *
     return result == NULL ? 0 : amb_ort_fail(ort, result, AMB_ERR_UNSUPPORTED, "provider CUDA", err);
 }
 
-/* The runtime falls back to its CPU provider by itself; a list without CPU still has it behind. */
+/* The runtime falls back to its CPU provider by itself: a list without CPU still has it behind, and nothing that stands
+ * behind CPU is ever asked. */
 static int options_push_providers(const struct amb_ort *ort, struct amb_ort_options *session,
                                   const struct amb_model_options *options, struct amb_model_info *info,
                                   struct amb_error *err) {
+    bool ended = false;
     char known[256];
 
     snprintf(info->runtime, sizeof info->runtime, "onnxruntime %s", ort->version);
@@ -289,11 +291,14 @@ static int options_push_providers(const struct amb_ort *ort, struct amb_ort_opti
         if (strcmp(name, "CPU") != 0 && strcmp(name, "CUDA") != 0) {
             return amb_fail(err, AMB_ERR_CONFIG, "provider '%.40s', allowed: CUDA, CPU", name);
         }
+        if (ended) {
+            continue;
+        }
         if (!provider_is_available(ort, name, known, sizeof known)) {
             return amb_fail(err, AMB_ERR_UNSUPPORTED,
-                            "provider %s is not in ONNX Runtime %s (%s), which has: %s; install onnxruntime-gpu, or leave "
-                            "it out",
-                            name, ort->version, ort->path, known);
+                            "provider %s is not in ONNX Runtime %s (%s), which has: %s; install onnxruntime-gpu, or set "
+                            "AMBIENTD_ONNXRUNTIME to its library, or leave %s out",
+                            name, ort->version, ort->path, known, name);
         }
         if (strcmp(name, "CUDA") == 0) {
             int r = options_push_cuda(ort, session, err);
@@ -303,6 +308,7 @@ static int options_push_providers(const struct amb_ort *ort, struct amb_ort_opti
             }
         }
         snprintf(info->runtime + used, sizeof info->runtime - used, ", %s", name);
+        ended = strcmp(name, "CPU") == 0;
     }
     if (options->n_providers == 0) {
         strcat(info->runtime, ", CPU"); /* a version has at most 31 bytes */

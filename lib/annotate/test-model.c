@@ -392,6 +392,16 @@ TEST(provider_that_is_absent_is_named_with_what_there_is) {
     }
 }
 
+/* In order of preference: CPU is always there, so CUDA behind it must not be used, nor missed. */
+TEST(provider_behind_cpu_is_not_asked) {
+    static const char *const late[] = {"CPU", "CUDA"};
+    struct amb_model *model = open_made(&(struct made){0}, &(struct amb_model_options){.providers = late, .n_providers = 2});
+
+    assert_non_null(strstr(amb_model_peek(model)->runtime, ", CPU"));
+    assert_null(strstr(amb_model_peek(model)->runtime, "CUDA"));
+    amb_model_close(model);
+}
+
 /* Run from the folder, whose file the runtime reads itself. */
 TEST(external_data_inside_the_folder_is_read) {
     struct amb_model_options options = {.library = test_ort_library(), .n_threads = 1};
@@ -470,6 +480,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(missing_input_is_named),
         cmocka_unit_test(graph_that_the_runtime_refuses_is_named_with_its_release),
         cmocka_unit_test(provider_that_is_absent_is_named_with_what_there_is),
+        cmocka_unit_test(provider_behind_cpu_is_not_asked),
         cmocka_unit_test(external_data_inside_the_folder_is_read),
         cmocka_unit_test(threads_by_default_are_the_cores_that_we_may_use),
         cmocka_unit_test(threads_inherit_the_nice_value_and_end), /* last: niceness cannot be taken back */
