@@ -148,6 +148,7 @@ static void bench_push_curve(struct bench *bench, const struct amb_verdict *verd
     }
 }
 
+/* Code: -EDOM no probability from the model, -ERANGE a label that the model has not, else why the picture is unreadable. */
 static void record_fail(struct amb_store_record *record, int code) {
     record->sides = 0;
     record->code = (int16_t)code;
@@ -166,7 +167,7 @@ static void bench_push_verdict(struct bench *bench, const struct amb_verdict *ve
     };
 
     if (verdict->error.code != 0) {
-        record_fail(&record, verdict->error.code);
+        record_fail(&record, -EDOM);
     }
     bench_push_record(bench, &record, verdict->i_sample);
     bench_push_curve(bench, verdict);
@@ -300,22 +301,26 @@ static void bench_push_unreadable(struct bench *bench, const struct amb_subject 
 
 /* Classifier */
 
-static int classifier_feed(struct bench *bench, struct amb_error *err) {
-    uint32_t i_sample;
-    int r = 0;
+static void classifier_push_mislabelled(struct bench *bench, const struct amb_subject *subject) {
+    struct amb_store_record record = {.uid = subject->uid, .origin = AMB_ORIGIN_CLASSIFIER};
 
-    while (r == 0 && amb_examiner_has_room(bench->examiner) && bench_next_sample(&i_sample, bench)) {
+    record_fail(&record, -ERANGE);
+    bench_push_record(bench, &record, subject->i_sample);
+}
+
+static void classifier_feed(struct bench *bench) {
+    uint32_t i_sample;
+
+    while (amb_examiner_has_room(bench->examiner) && bench_next_sample(&i_sample, bench)) {
         struct amb_error why = AMB_ERROR_NULL;
         struct amb_subject subject;
 
         if (bench_load(&subject, bench, i_sample, &why) < 0) {
             bench_push_unreadable(bench, &subject, why.code);
         } else if (amb_examiner_push(bench->examiner, &subject, &why) < 0) {
-            bench_push_unreadable(bench, &subject, why.code);
-            r = why.code == -ENOMEM ? amb_fail(err, why.code, "%s", why.message) : 0;
+            classifier_push_mislabelled(bench, &subject);
         }
     }
-    return r;
 }
 
 static int classifier_run(struct bench *bench, struct amb_error *err) {
@@ -323,8 +328,8 @@ static int classifier_run(struct bench *bench, struct amb_error *err) {
     int r = 0;
 
     while (r == 0 && !examination_stops(bench->examination)) {
-        r = classifier_feed(bench, err);
-        if (r < 0 || amb_examiner_count(bench->examiner) == 0) {
+        classifier_feed(bench);
+        if (amb_examiner_count(bench->examiner) == 0) {
             break;
         }
         r = amb_examiner_step(bench->examiner, err);
@@ -357,7 +362,7 @@ static int crops_run(struct bench *bench, struct amb_error *err) {
         if (amb_crops_run(q, bench->crops, &subject, &why) == 0) {
             record.sigma_max = (float)amb_rule_sigma_max(q, spec->crop_sigmas, spec->crop_threshold);
         } else if (why.code == AMB_ERR_FORMAT) {
-            record_fail(&record, why.code);
+            record_fail(&record, -EDOM);
         } else {
             return amb_fail(err, why.code, "%s", why.message);
         }

@@ -215,7 +215,7 @@ def test_nan_gives_the_sample_up_and_the_job_goes_on(served):
     got = columns(one)
     assert (got["state"] == 2).sum() == row["given_up"]
     key = got["answer"]["keys"][int(numpy.flatnonzero(got["state"] == 2)[0])]
-    assert "gave it up (format)" in ctl(one, "annotations", "show", key).stdout
+    assert "gave it up (the model answers no probability)" in ctl(one, "annotations", "show", key).stdout
     again = wait(one, annotate(one))  # a given-up sample has a record: it is done only where asked for again
     assert again["total"] == 0
 
@@ -293,6 +293,15 @@ def test_label_vectors_of_the_dataset_reach_the_model(served, tmp_path):
     assert row["state"] == "done", row
     sigma_min = columns(one)["sigma_min"]
     assert (sigma_min[1::2] > 100 * sigma_min[::2]).all()
+
+
+def test_label_that_the_model_has_not_gives_the_sample_up(served, tmp_path):
+    data = datasets.zip_set(tmp_path / "integers.zip", 10)
+    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    row = wait(one, annotate(one, model=labelled_model(tmp_path / "f4.onnx", 1, [4])))
+    assert (row["state"], row["given_up"], row["unreadable"]) == ("done", 6, 0), row
+    assert (columns(one)["state"] == [1] * 4 + [2] * 6).all()
+    assert "the model has no such label" in ctl(one, "annotations", "show", "00000/img00000007").stdout
 
 
 @pytest.mark.parametrize("dtype,shape,taken", [(1, [4], "f32 [N,4]"), (7, [], "i64 [N]")], ids=["width", "kind"])

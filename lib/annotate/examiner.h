@@ -55,7 +55,7 @@ int amb_examiner_tune(size_t *batch, double *evaluations_per_s, struct amb_exami
 bool amb_examiner_has_room(const struct amb_examiner *examiner);
 size_t amb_examiner_count(const struct amb_examiner *examiner); /* subjects under examination */
 
-/* Take a subject in; pixels are copied. There must be room. -ENOMEM. */
+/* Take a subject in; pixels are copied. There must be room. AMB_ERR_FORMAT: its label is none of the model's. */
 int amb_examiner_push(struct amb_examiner *examiner, const struct amb_subject *subject, struct amb_error *err);
 
 /* Run one batch (a short one where the subjects have no more questions). Errors of amb_model_run. */
