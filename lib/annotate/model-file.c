@@ -215,7 +215,7 @@ int amb_model_file_load(struct amb_model_file *out, struct amb_model_info *info,
     SHA256Update(&sha, out->bytes.data, out->bytes.n_bytes);
     externals.sha = &sha;
     externals.folder_fd = folder_open(options->path);
-    r = amb_onnx_scan(out->bytes.data, out->bytes.n_bytes, externals_visit, &externals, err);
+    r = amb_onnx_scan(options->path, out->bytes.data, out->bytes.n_bytes, externals_visit, &externals, err);
     if (r < 0) {
         return r;
     }

@@ -43,6 +43,7 @@ static const struct {
 };
 
 struct scan {
+    const char *name;
     const uint8_t *data;
     size_t bytes;
     amb_onnx_visit visit;
@@ -72,8 +73,8 @@ static bool varint_load(uint64_t *out, size_t *at, const struct scan *scan, size
 }
 
 static int scan_fail(const struct scan *scan, size_t at, const char *what) {
-    return amb_fail(scan->err, AMB_ERR_FORMAT, "not an ONNX model, or cut off: %s at byte %zu of %zu", what, at,
-                    scan->bytes);
+    return amb_fail(scan->err, AMB_ERR_FORMAT, "%s is not an ONNX model, or cut off: %s at byte %zu of %zu", scan->name, what,
+                    at, scan->bytes);
 }
 
 /* Read the field at *at, before `end`, and move behind it. */
@@ -131,7 +132,7 @@ static int entry_scan(struct scan *scan, size_t begin, size_t end) {
 
 static int message_scan(struct scan *scan, enum message message, size_t begin, size_t end, unsigned depth) {
     if (depth > DEPTH_MAX) {
-        return amb_fail(scan->err, AMB_ERR_LIMIT, "ONNX model nested deeper than %u at byte %zu", DEPTH_MAX, begin);
+        return amb_fail(scan->err, AMB_ERR_LIMIT, "%s is nested deeper than %u at byte %zu", scan->name, DEPTH_MAX, begin);
     }
     if (message == MESSAGE_ENTRY) {
         return entry_scan(scan, begin, end);
@@ -153,8 +154,9 @@ static int message_scan(struct scan *scan, enum message message, size_t begin, s
     return 0;
 }
 
-int amb_onnx_scan(const uint8_t *data, size_t bytes, amb_onnx_visit visit, void *opaque, struct amb_error *err) {
-    struct scan scan = {.data = data, .bytes = bytes, .visit = visit, .opaque = opaque, .err = err};
+int amb_onnx_scan(const char *name, const uint8_t *data, size_t bytes, amb_onnx_visit visit, void *opaque,
+                  struct amb_error *err) {
+    struct scan scan = {.name = name, .data = data, .bytes = bytes, .visit = visit, .opaque = opaque, .err = err};
     int r = message_scan(&scan, MESSAGE_MODEL, 0, bytes, 0);
 
     return r != 0 ? r : scan.has_graph ? 0 : scan_fail(&scan, bytes, "no graph");

@@ -74,7 +74,8 @@ TEST(what_is_no_model_file_is_refused) {
     assert_refused(folder_path(&folder, "fifo"), 0, AMB_ERR_FORMAT, "no regular file", "fifo"); /* and does not wait */
     assert_refused("/dev/zero", 0, AMB_ERR_FORMAT, "no regular file", "/dev/zero");
     assert_refused(folder_store(&folder, "empty.onnx", NULL, 0), 0, AMB_ERR_FORMAT, "not an ONNX model", "byte 0 of 0");
-    assert_refused(folder_store(&folder, "text.onnx", "import torch\n", 13), 0, AMB_ERR_FORMAT, "not an ONNX model", "");
+    assert_refused(folder_store(&folder, "text.onnx", "import torch\n", 13), 0, AMB_ERR_FORMAT, "not an ONNX model",
+                   "text.onnx");
     folder_free(&folder);
 }
 
@@ -83,7 +84,8 @@ TEST(truncated_file_is_refused) {
     struct amb_buf bytes = made_encode(&(struct made){0});
 
     assert_refused(folder_store(&folder, "cut.onnx", bytes.data, bytes.n_bytes - 1), 0, AMB_ERR_FORMAT, "cut off", "");
-    assert_refused(folder_store(&folder, "cut.onnx", bytes.data, bytes.n_bytes / 2), 0, AMB_ERR_FORMAT, "cut off", "");
+    assert_refused(folder_store(&folder, "cut.onnx", bytes.data, bytes.n_bytes / 2), 0, AMB_ERR_FORMAT, "cut off",
+                   "cut.onnx");
     amb_buf_deinit(&bytes);
     folder_free(&folder);
 }

@@ -25,7 +25,7 @@ static int visit(void *opaque, const char *location, size_t bytes, struct amb_er
 
 static int scan(struct seen *seen, const struct amb_buf *model, struct amb_error *err) {
     *seen = (struct seen){.answer = seen->answer};
-    return amb_onnx_scan(model->data, model->n_bytes, visit, seen, err);
+    return amb_onnx_scan("m.onnx", model->data, model->n_bytes, visit, seen, err);
 }
 
 /* A message of one field. */
@@ -161,7 +161,7 @@ TEST(truncated_model_is_refused) {
 
         assert_non_null(prefix);
         memcpy(prefix, model.data, n);
-        r = amb_onnx_scan(prefix, n, visit, &seen, &err);
+        r = amb_onnx_scan("m.onnx", prefix, n, visit, &seen, &err);
         free(prefix);
         assert_int_equal(r, AMB_ERR_FORMAT); /* the graph is the last field, and one is required */
         assert_non_null(strstr(err.message, "not an ONNX model, or cut off"));
@@ -191,7 +191,8 @@ TEST(bytes_that_are_no_model_are_refused) {
         struct amb_error err = AMB_ERROR_NULL;
         struct seen seen = {0};
 
-        assert_int_equal(amb_onnx_scan((const uint8_t *)cases[i].bytes, cases[i].n, visit, &seen, &err), AMB_ERR_FORMAT);
+        assert_int_equal(amb_onnx_scan("m.onnx", (const uint8_t *)cases[i].bytes, cases[i].n, visit, &seen, &err),
+                         AMB_ERR_FORMAT);
         assert_int_equal(seen.n, 0);
     }
 }
