@@ -437,12 +437,20 @@ static int bench_open_crops(struct bench *bench, struct amb_error *err) {
     return r < 0 ? r : amb_crops_new(&bench->crops, bench->models, bench->channels, height, width, err);
 }
 
-/* models[0] is the one that deposits are signed with. */
-static void bench_first_model(struct bench *bench) {
+/* models[0] is the one that deposits are signed with. A file exchanged under a job would give it two meanings. */
+static int bench_first_model(struct bench *bench, struct amb_error *err) {
+    const char *began = bench->examination->options.sha256, *now;
+
     for (unsigned i = 0; i < AMB_RULE_CROPS_N && bench->models[0] == NULL; i++) {
         bench->models[0] = bench->models[i];
         bench->models[i] = i > 0 ? NULL : bench->models[i];
     }
+    now = amb_model_peek(bench->models[0])->sha256;
+    return began[0] == '\0' || strcmp(began, now) == 0
+               ? 0
+               : amb_fail(err, AMB_ERR_CHANGED,
+                          "the model's file has changed: sha256 %.12s, the job began with %.12s; start another job", now,
+                          began);
 }
 
 static int bench_open(struct bench *bench, struct amb_error *err) {
@@ -454,13 +462,13 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
     r = r < 0 ? r
         : examination->options.spec->kind == AMBD_SPEC_CROPS ? bench_open_crops(bench, err)
                                                               : bench_open_classifier(bench, err);
+    r = r < 0 ? r : bench_first_model(bench, err);
     r = r < 0 || bench->examiner == NULL
             ? r
             : amb_examiner_tune(&batch, &evaluations_per_s, bench->examiner, err);
     if (r < 0) {
         return r;
     }
-    bench_first_model(bench);
     pthread_mutex_lock(&examination->lock);
     examination->info = *amb_model_peek(bench->models[0]);
     examination->batch = batch;

@@ -34,6 +34,7 @@ struct ambd_examination_options {
     uint32_t n_samples;
     struct amb_codec_limits limits;
     const char *library;              /* NULL: searched */
+    char sha256[65];                  /* of the (first) model that the job began with; "": it begins */
     const char *const *providers;     /* borrowed */
     size_t n_providers;
     unsigned n_threads;               /* 0: cores */

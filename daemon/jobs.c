@@ -331,7 +331,10 @@ static int job_examine(struct ambd_jobs *jobs, struct ambd_job *job, struct sele
         .wake = jobs_wake,
         .opaque = &jobs->async,
     };
-    int r = ambd_examination_new(&job->examination, &options, err);
+    int r;
+
+    memcpy(options.sha256, job->sha256, sizeof options.sha256);
+    r = ambd_examination_new(&job->examination, &options, err);
 
     if (r == 0) {
         select->selection.bits = NULL; /* taken */

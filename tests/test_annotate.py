@@ -295,6 +295,22 @@ def test_label_vectors_of_the_dataset_reach_the_model(served, tmp_path):
     assert (sigma_min[1::2] > 100 * sigma_min[::2]).all()
 
 
+def test_model_exchanged_under_a_job_fails_it_when_it_goes_on(served, tmp_path):
+    """Its records would come from two models, and be listed under the first."""
+    data = datasets.zip_set(tmp_path / "integers.zip", 2000)
+    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    path = labelled_model(tmp_path / "m.onnx", 1, [10])
+    id = annotate(one, model=path, mode="dense", batch=8)
+    while not wait(one, id, ("running",))["sha256"]:
+        time.sleep(0.02)
+    act(one, id, "pause")
+    wait(one, id, ("paused",))
+    labelled_model(path, 7, [])
+    act(one, id, "resume")
+    row = wait(one, id)
+    assert row["state"] == "failed" and "has changed" in row["reason"] and row["sha256"][:12] in row["reason"], row
+
+
 def test_label_that_the_model_has_not_gives_the_sample_up(served, tmp_path):
     data = datasets.zip_set(tmp_path / "integers.zip", 10)
     one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
