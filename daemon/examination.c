@@ -378,7 +378,19 @@ static int crops_run(struct bench *bench, struct amb_error *err) {
 
 /* Start and end */
 
-static int bench_open_model(struct amb_model **out, struct bench *bench, const char *path, struct amb_error *err) {
+/* A stop that came before finds it here. */
+static void bench_show_model(struct bench *bench, unsigned i) {
+    struct ambd_examination *examination = bench->examination;
+
+    pthread_mutex_lock(&examination->lock);
+    examination->models[i] = bench->models[i];
+    if (examination->stop) {
+        amb_model_stop(bench->models[i]);
+    }
+    pthread_mutex_unlock(&examination->lock);
+}
+
+static int bench_open_model(struct bench *bench, unsigned i, const char *path, struct amb_error *err) {
     const struct ambd_examination_options *options = &bench->examination->options;
     const struct amb_shape *shape = &bench->examination->dataset.shape;
     const bool own = options->spec->n_providers > 0;
@@ -394,12 +406,13 @@ static int bench_open_model(struct amb_model **out, struct bench *bench, const c
         .width = shape->width,
     };
     const struct amb_model_info *info;
-    int r = amb_model_open(out, &model, err);
+    int r = amb_model_open(&bench->models[i], &model, err);
 
     if (r < 0) {
         return r;
     }
-    info = amb_model_peek(*out);
+    bench_show_model(bench, i);
+    info = amb_model_peek(bench->models[i]);
     bench->channels = info->channels;
     bench->height = info->height;
     bench->width = info->width;
@@ -413,7 +426,7 @@ static int bench_open_classifier(struct bench *bench, struct amb_error *err) {
         .seed = spec->seed,
         .batch = (size_t)spec->batch,
     };
-    int r = bench_open_model(&bench->models[0], bench, spec->model, err);
+    int r = bench_open_model(bench, 0, spec->model, err);
 
     options.channels = bench->channels;
     options.height = bench->height;
@@ -430,7 +443,7 @@ static int bench_open_crops(struct bench *bench, struct amb_error *err) {
         if (spec->models[i] == NULL) {
             continue;
         }
-        r = bench_open_model(&bench->models[i], bench, spec->models[i], err);
+        r = bench_open_model(bench, i, spec->models[i], err);
         height = height == 0 ? bench->height : height;
         width = width == 0 ? bench->width : width;
     }
@@ -482,6 +495,9 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
 }
 
 static void bench_close(struct bench *bench) {
+    pthread_mutex_lock(&bench->examination->lock);
+    memset(bench->examination->models, 0, sizeof bench->examination->models);
+    pthread_mutex_unlock(&bench->examination->lock);
     amb_examiner_free(bench->examiner);
     amb_crops_free(bench->crops);
     for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
@@ -510,7 +526,7 @@ static void *examination_main(void *opaque) {
     }
     bench_close(&bench);
     pthread_mutex_lock(&examination->lock);
-    examination->error = r < 0 ? err : AMB_ERROR_NULL;
+    examination->error = r < 0 && r != -ECANCELED ? err : AMB_ERROR_NULL;
     examination->finished = true;
     pthread_mutex_unlock(&examination->lock);
     examination->options.wake(examination->options.opaque);
@@ -577,6 +593,11 @@ int ambd_examination_new(struct ambd_examination **out, const struct ambd_examin
 void ambd_examination_stop(struct ambd_examination *examination) {
     pthread_mutex_lock(&examination->lock);
     examination->stop = true;
+    for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
+        if (examination->models[i] != NULL) {
+            amb_model_stop(examination->models[i]);
+        }
+    }
     pthread_cond_signal(&examination->returned);
     pthread_mutex_unlock(&examination->lock);
 }

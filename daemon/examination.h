@@ -52,6 +52,7 @@ struct ambd_examination {
     pthread_mutex_t lock;
     pthread_cond_t returned;
     /* guarded by lock */
+    struct amb_model *models[AMB_RULE_CROPS_N]; /* open, for a stop to reach; the thread's */
     struct ambd_deposit *full_first, *full_last, *free;
     bool stop, ready, finished;
     struct amb_model_info info;   /* once ready: of the (first) model */
@@ -70,7 +71,7 @@ int ambd_examination_measure(struct amb_model_info *info, size_t *batch, double 
 int ambd_examination_new(struct ambd_examination **out, const struct ambd_examination_options *options,
                          struct amb_error *err);
 
-/* End soon: behind the batch that runs. Thread: loop. */
+/* End soon: a batch that runs is broken off. Thread: loop. */
 void ambd_examination_stop(struct ambd_examination *examination);
 
 /* Next full deposit, or NULL. Thread: loop. */

@@ -122,7 +122,7 @@ char *ambd_job_dump(const struct ambd_job *job) {
     ambp_json_add_u64(json, "id", job->id);
     ambp_json_add_item(json, "spec", cJSON_Duplicate(job->spec.json, true));
     cJSON_AddNumberToObject(json, "priority", (double)job->spec.priority);
-    cJSON_AddStringToObject(json, "state", state_names[job->state]);
+    cJSON_AddStringToObject(json, "state", state_names[job->wanted != AMBD_JOB_RUNNING ? job->wanted : job->state]);
     ambd_json_add_string(json, "reason", job->reason.code != 0 ? job->reason.message : NULL);
     cJSON_AddNumberToObject(json, "code", job->reason.code);
     ambp_json_add_u64(json, "start_sequence", job->start_sequence);

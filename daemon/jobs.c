@@ -641,6 +641,7 @@ static void job_want(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job
         return;
     }
     job->wanted = state;
+    job_note(jobs, job, false); /* what was asked for holds, if the daemon ends before the run does */
     if (job->waiting_put != NULL) {
         job->reason = AMB_ERROR_NULL; /* the disk's */
     }

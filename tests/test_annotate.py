@@ -311,6 +311,51 @@ def test_model_exchanged_under_a_job_fails_it_when_it_goes_on(served, tmp_path):
     assert row["state"] == "failed" and "has changed" in row["reason"] and row["sha256"][:12] in row["reason"], row
 
 
+def endless_model(path):
+    """A loop of 2^62 rounds before each answer."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    node, value, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto
+    body = onnx.helper.make_graph([node("Identity", ["go"], ["on"]), node("Add", ["a", "a"], ["b"])], "body",
+                                  [value("i", tensor.INT64, []), value("go", tensor.BOOL, []), value("a", tensor.FLOAT, ["N"])],
+                                  [value("on", tensor.BOOL, []), value("b", tensor.FLOAT, ["N"])])
+    nodes = [node("ReduceMean", ["x"], ["m"], axes=[1, 2, 3], keepdims=0), node("Sub", ["m", "sigma"], ["l"]),
+             node("Loop", ["n", "c", "l"], ["logits"], body=body)]
+    inputs = [value("x", tensor.FLOAT, ["N", 3, "H", "W"]), value("sigma", tensor.FLOAT, ["N"])]
+    constants = [onnx.numpy_helper.from_array(numpy.array(2**62), "n"), onnx.numpy_helper.from_array(numpy.array(True), "c")]
+    graph = onnx.helper.make_graph(nodes, "endless", inputs, [value("logits", tensor.FLOAT, ["N"])], constants)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+def test_run_of_a_model_is_broken_off_by_a_cancel_and_by_a_stop(served, tmp_path):
+    """With large models one run takes minutes, and so would a cancel; here it would take for ever."""
+    model, env = endless_model(tmp_path / "endless.onnx"), {**os.environ, "VIRTUAL_ENV": sys.prefix}
+    one = served(env=env)
+    id = annotate(one, model=model)
+    wait(one, id, ("running",))
+    time.sleep(1)
+    act(one, id, "cancel")
+    assert wait(one, id, timeout=10)["state"] == "cancelled"
+    id = annotate(one, model=model)
+    wait(one, id, ("running",))
+    assert one.stop() == 0 and "stop.forced" not in one.log()
+    one = served(env=env)
+    assert job(one, id)["state"] == "running"
+
+
+def test_cancel_holds_if_the_daemon_ends_before_the_run(served):
+    one = served()
+    id = annotate(one, model="fake:slow=30000")
+    wait(one, id, ("running",))
+    act(one, id, "cancel")
+    time.sleep(0.5)  # group commit
+    assert job(one, id)["state"] == "running"
+    one.process.kill()
+    one.process.wait()
+    assert job(served(), id)["state"] == "cancelled"
+
+
 def test_label_that_the_model_has_not_gives_the_sample_up(served, tmp_path):
     data = datasets.zip_set(tmp_path / "integers.zip", 10)
     one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})

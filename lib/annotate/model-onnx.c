@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,8 +32,10 @@ struct onnx {
     const struct amb_ort *ort;
     struct amb_ort_session *session;
     struct amb_ort_memory *memory;
+    struct amb_ort_run *run; /* its flag to terminate is the runtime's own hand-over between threads */
     char *output; /* the library's allocator owns it */
     unsigned sigma_dims; /* 1: [N], 2: [N,1] */
+    _Atomic bool stopped; /* any thread */
     struct amb_buf pad[INPUT_N], p; /* of a model with a fixed batch */
 };
 
@@ -60,11 +63,25 @@ static void onnx_close(struct amb_model *model) {
     if (onnx->memory != NULL) {
         onnx->ort->ReleaseMemoryInfo(onnx->memory);
     }
+    if (onnx->run != NULL) {
+        onnx->ort->ReleaseRunOptions(onnx->run);
+    }
     for (unsigned i = 0; i < INPUT_N; i++) {
         amb_buf_deinit(&onnx->pad[i]);
     }
     amb_buf_deinit(&onnx->p);
     amb_free(onnx);
+}
+
+static void onnx_stop(struct amb_model *model) {
+    struct onnx *onnx = (struct onnx *)model;
+    amb_ort_result result;
+
+    atomic_store(&onnx->stopped, true);
+    result = onnx->ort->RunOptionsSetTerminate(onnx->run);
+    if (result != NULL) {
+        onnx->ort->ReleaseStatus(result);
+    }
 }
 
 /* Shapes */
@@ -231,6 +248,7 @@ static int onnx_inspect(struct onnx *onnx, const char *path, struct amb_error *e
     result = result != NULL || r < 0
                  ? result
                  : ort->CreateCpuMemoryInfo(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &onnx->memory);
+    result = result != NULL || r < 0 ? result : ort->CreateRunOptions(&onnx->run);
     r = type == NULL ? r : tensor_load_type(&tensor, ort, type, err);
     if (result != NULL) {
         return amb_ort_fail(ort, result, AMB_ERR_FORMAT, path, err);
@@ -433,10 +451,10 @@ static int onnx_run_rows(float *p, struct onnx *onnx, const void *const data[INP
             i == INPUT_LABELS && info->labels == AMB_MODEL_LABELS_INTEGER ? AMB_ORT_I64 : AMB_ORT_F32, &values[i]);
     }
     result = result != NULL ? result
-                            : ort->Run(onnx->session, NULL, input_names, (const struct amb_ort_value *const *)values,
+                            : ort->Run(onnx->session, onnx->run, input_names, (const struct amb_ort_value *const *)values,
                                        n_inputs, &output_name, 1, &output);
     if (result != NULL) {
-        r = amb_ort_fail(ort, result, -EIO, "ONNX Runtime", err);
+        r = amb_ort_fail(ort, result, atomic_load(&onnx->stopped) ? -ECANCELED : -EIO, "ONNX Runtime", err);
     } else {
         r = onnx_take_p(p, onnx, output, n, n_rows, err);
     }
@@ -490,7 +508,7 @@ static int onnx_run(float *p, struct amb_model *model, const float *x, const flo
 }
 
 int amb_model_onnx_open(struct amb_model **out, const struct amb_model_options *options, struct amb_error *err) {
-    static const struct amb_model_ops ops = {onnx_run, onnx_close};
+    static const struct amb_model_ops ops = {onnx_run, onnx_close, onnx_stop};
     AMB_CLEANUP(amb_model_file_deinit) struct amb_model_file file = AMB_MODEL_FILE_NULL;
     struct onnx *onnx = amb_calloc(1, sizeof *onnx);
     const uint64_t control = amb_fpenv_peek();

@@ -9,6 +9,7 @@ struct amb_model_ops {
     int (*run)(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                struct amb_error *err);
     void (*close)(struct amb_model *model);
+    void (*stop)(struct amb_model *model); /* NULL: its runs are short */
 };
 
 struct amb_model {

@@ -25,6 +25,12 @@ const struct amb_model_info *amb_model_peek(const struct amb_model *model) {
     return &model->info;
 }
 
+void amb_model_stop(struct amb_model *model) {
+    if (model->ops->stop != NULL) {
+        model->ops->stop(model);
+    }
+}
+
 int amb_model_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                   struct amb_error *err) {
     return n == 0 ? 0 : model->ops->run(p, model, x, sigma, labels, n, err);

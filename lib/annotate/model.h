@@ -56,6 +56,9 @@ struct amb_model *amb_model_close(struct amb_model *model); /* NULL ok; returns 
 
 const struct amb_model_info *amb_model_peek(const struct amb_model *model); /* valid until close */
 
+/* A run that is under way ends soon, with -ECANCELED, as does every later one. The model is open. Thread: any. */
+void amb_model_stop(struct amb_model *model);
+
 /**
  * One batch.
  *
@@ -63,7 +66,7 @@ const struct amb_model_info *amb_model_peek(const struct amb_model *model); /* v
  * x:      n x channels x height x width f32, contiguous: picture in [-1, 1] plus sigma times noise.
  * sigma:  n f32, units of x.
  * labels: as info.labels says; NULL where NONE.
- * Errors: -ENOMEM; -EIO what the runtime says.
+ * Errors: -ENOMEM; -EIO what the runtime says; -ECANCELED stopped.
  * Thread: any, one caller at a time; MXCSR is restored behind it.
  */
 int amb_model_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,

@@ -13,6 +13,7 @@ struct amb_ort_env;
 struct amb_ort_status;
 struct amb_ort_session;
 struct amb_ort_options;
+struct amb_ort_run; /* options of a run */
 struct amb_ort_value;
 struct amb_ort_memory;
 struct amb_ort_allocator;
@@ -43,7 +44,7 @@ typedef struct amb_ort_status *amb_ort_result; /* NULL: success; else to be rele
       (const struct amb_ort_env *, const void *data, size_t bytes, const struct amb_ort_options *,                     \
        struct amb_ort_session **))                                                                                     \
     X(9, amb_ort_result, Run,                                                                                          \
-      (struct amb_ort_session *, const void *run_options, const char *const *inputs,                                   \
+      (struct amb_ort_session *, const struct amb_ort_run *, const char *const *inputs,                                   \
        const struct amb_ort_value *const *values, size_t n_inputs, const char *const *outputs, size_t n_outputs,       \
        struct amb_ort_value **results))                                                                                \
     X(10, amb_ort_result, CreateSessionOptions, (struct amb_ort_options **))                                           \
@@ -62,6 +63,8 @@ typedef struct amb_ort_status *amb_ort_result; /* NULL: success; else to be rele
       (const struct amb_ort_session *, size_t i, struct amb_ort_allocator *, char **))                                 \
     X(37, amb_ort_result, SessionGetOutputName,                                                                        \
       (const struct amb_ort_session *, size_t i, struct amb_ort_allocator *, char **))                                 \
+    X(39, amb_ort_result, CreateRunOptions, (struct amb_ort_run **))                                                   \
+    X(46, amb_ort_result, RunOptionsSetTerminate, (struct amb_ort_run *))                                              \
     X(49, amb_ort_result, CreateTensorWithDataAsOrtValue,                                                              \
       (const struct amb_ort_memory *, void *data, size_t bytes, const int64_t *shape, size_t n_dims, int dtype,        \
        struct amb_ort_value **))                                                                                       \
@@ -79,6 +82,7 @@ typedef struct amb_ort_status *amb_ort_result; /* NULL: success; else to be rele
     X(94, void, ReleaseMemoryInfo, (struct amb_ort_memory *))                                                          \
     X(95, void, ReleaseSession, (struct amb_ort_session *))                                                            \
     X(96, void, ReleaseValue, (struct amb_ort_value *))                                                                \
+    X(97, void, ReleaseRunOptions, (struct amb_ort_run *))                                                             \
     X(98, void, ReleaseTypeInfo, (struct amb_ort_type *))                                                              \
     X(99, void, ReleaseTensorTypeAndShapeInfo, (struct amb_ort_tensor *))                                              \
     X(100, void, ReleaseSessionOptions, (struct amb_ort_options *))                                                    \

@@ -195,6 +195,17 @@ TEST(failure_of_a_run_is_told_and_passes) {
     amb_model_close(model);
 }
 
+TEST(stopped_model_runs_no_more) {
+    struct amb_model *model = open_made(&(struct made){0}, NULL);
+    struct amb_error err = AMB_ERROR_NULL;
+    float p[N];
+
+    assert_ok(amb_model_run(p, model, pictures(), sigmas, NULL, N, &err), err);
+    amb_model_stop(model);
+    assert_int_equal(amb_model_run(p, model, pictures(), sigmas, NULL, N, &err), -ECANCELED);
+    amb_model_close(model);
+}
+
 /* FTZ and DAZ as they were before, whether plain or set. */
 TEST(floating_point_environment_is_as_it_was) {
     const uint64_t plain = amb_fpenv_peek();
@@ -475,6 +486,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rows_without_an_answer_are_nan),
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
         cmocka_unit_test(failure_of_a_run_is_told_and_passes),
+        cmocka_unit_test(stopped_model_runs_no_more),
         cmocka_unit_test(floating_point_environment_is_as_it_was),
         cmocka_unit_test(other_inputs_and_outputs_are_refused_with_both_sides_named),
         cmocka_unit_test(missing_input_is_named),

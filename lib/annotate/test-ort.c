@@ -279,6 +279,34 @@ TEST(model_runs_on_borrowed_memory) {
     CALL(ReleaseSession)(session);
 }
 
+/* A run whose options say so ends before its first node. */
+TEST(run_is_broken_off_by_its_options) {
+    static const char *const inputs[] = {"x", "sigma"}, *const outputs[] = {"logits"};
+    static const int64_t shape[] = {1, 3, 4, 5}, rows[] = {1};
+    float x[60] = {0}, sigma = 1;
+    struct amb_ort_value *values[2] = {NULL, NULL}, *result = NULL;
+    struct amb_ort_memory *memory = NULL;
+    struct amb_ort_run *run = NULL;
+    struct amb_ort_session *session;
+
+    get_ort();
+    session = session_new(&(struct made){0});
+    assert_went(CALL(CreateCpuMemoryInfo)(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &memory));
+    assert_went(CALL(CreateTensorWithDataAsOrtValue)(memory, x, sizeof x, shape, 4, AMB_ORT_F32, &values[0]));
+    assert_went(CALL(CreateTensorWithDataAsOrtValue)(memory, &sigma, sizeof sigma, rows, 1, AMB_ORT_F32, &values[1]));
+    assert_went(CALL(CreateRunOptions)(&run));
+    assert_went(CALL(Run)(session, run, inputs, (const struct amb_ort_value *const *)values, 2, outputs, 1, &result));
+    CALL(ReleaseValue)(result);
+    result = NULL;
+    assert_went(CALL(RunOptionsSetTerminate)(run));
+    assert_says(CALL(Run)(session, run, inputs, (const struct amb_ort_value *const *)values, 2, outputs, 1, &result), "terminate");
+    CALL(ReleaseRunOptions)(run);
+    CALL(ReleaseValue)(values[1]);
+    CALL(ReleaseValue)(values[0]);
+    CALL(ReleaseMemoryInfo)(memory);
+    CALL(ReleaseSession)(session);
+}
+
 /* Threads: n inside an operator are n - 1 more of the process; those between operators come in parallel mode only. */
 static int count_session_threads(int n_intra, int n_inter, int mode) {
     struct amb_ort_session *session = NULL;
@@ -422,7 +450,10 @@ static void one_round(void) {
     struct amb_ort_memory *memory = NULL;
     struct amb_ort_value *value = NULL;
     struct amb_ort_tensor *tensor = NULL;
+    struct amb_ort_run *run = NULL;
 
+    assert_went(ort->CreateRunOptions(&run));
+    ort->ReleaseRunOptions(run);
     assert_went(ort->CreateSessionOptions(&options));
     assert_says(ort->SetSessionExecutionMode(options, 12345), "execution_mode");
     assert_went(ort->CreateCpuMemoryInfo(AMB_ORT_ARENA_ALLOCATOR, AMB_ORT_MEMORY_DEFAULT, &memory));
@@ -490,6 +521,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(inputs_and_outputs_are_counted_and_named),
         cmocka_unit_test(types_and_shapes_are_told),
         cmocka_unit_test(model_runs_on_borrowed_memory),
+        cmocka_unit_test(run_is_broken_off_by_its_options),
         cmocka_unit_test(threads_are_as_many_as_asked_for_and_end_with_the_session),
         cmocka_unit_test(log_is_silent_below_its_level),
         cmocka_unit_test(levels_and_entries_of_options_are_checked_by_the_library),
