@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "annotate/model-private.h"
+#include "annotate/ort-cuda.h"
 #include "annotate/ort.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -283,14 +284,19 @@ static int options_push_cuda(const struct amb_ort *ort, struct amb_ort_options *
     static const char *const keys[] = {"device_id", "arena_extend_strategy"};
     static const char *const values[] = {"0", "kSameAsRequested"};
     struct amb_ort_cuda *cuda = NULL;
-    amb_ort_result result = ort->CreateCUDAProviderOptions(&cuda);
+    amb_ort_result result;
 
+    amb_ort_load_cuda(ort->path);
+    result = ort->CreateCUDAProviderOptions(&cuda);
     result = result != NULL ? result : ort->UpdateCUDAProviderOptions(cuda, keys, values, 2);
     result = result != NULL ? result : ort->SessionOptionsAppendExecutionProvider_CUDA_V2(options, cuda);
     if (cuda != NULL) {
         ort->ReleaseCUDAProviderOptions(cuda);
     }
-    return result == NULL ? 0 : amb_ort_fail(ort, result, AMB_ERR_UNSUPPORTED, "provider CUDA", err);
+    return result == NULL ? 0 : amb_ort_fail(ort, result, AMB_ERR_UNSUPPORTED,
+                                             "provider CUDA cannot be used (needed: NVIDIA's driver, and the libraries of "
+                                             "`pip install onnxruntime-gpu[cuda,cudnn]`)",
+                                             err);
 }
 
 /* The runtime falls back to its CPU provider by itself: a list without CPU still has it behind, and nothing that stands

@@ -42,10 +42,19 @@ static const struct {
     {NULL, "/usr/local/lib/python3*/dist-packages/onnxruntime/capi/libonnxruntime.so.*"},
 };
 
+/* Behind the place in its source that the library puts before some: "FILE:LINE FUNCTION [ONNXRuntimeError] : 1 : FAIL : ". */
+static const char *message_peek(const char *text) {
+    const char *tag = strstr(text, "[ONNXRuntimeError] : ");
+    const char *number = tag != NULL ? strstr(tag, " : ") : NULL, *kind = number != NULL ? strstr(number + 3, " : ") : NULL;
+    const char *rest = kind != NULL ? strstr(kind + 3, " : ") : NULL;
+
+    return rest != NULL ? rest + 3 : text;
+}
+
 int amb_ort_fail(const struct amb_ort *ort, amb_ort_result result, int code, const char *what, struct amb_error *err) {
     char text[320];
 
-    snprintf(text, sizeof text, "%s", ort->GetErrorMessage(result));
+    snprintf(text, sizeof text, "%s", message_peek(ort->GetErrorMessage(result)));
     for (char *p = text; *p != '\0'; p++) {
         *p = *p == '\n' || *p == '\r' ? ' ' : *p;
     }

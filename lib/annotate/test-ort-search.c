@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "annotate/ort-cuda.h"
 #include "annotate/ort.h"
 #include "annotate/test-onnx.h"
 
@@ -28,17 +29,18 @@ static void forget_environment(void) {
     unsetenv("HOME");
 }
 
+#define SITE "lib/python3.11/site-packages"
+
 /* A Python environment below `folder` that has a library as its package. */
 static void environment_make(const struct test_folder *folder, const char *library) {
-    static const char *const parts[] = {"lib", "lib/python3.11", "lib/python3.11/site-packages",
-                                        "lib/python3.11/site-packages/onnxruntime",
-                                        "lib/python3.11/site-packages/onnxruntime/capi"};
+    static const char *const parts[] = {"lib", "lib/python3.11", SITE, SITE "/onnxruntime",
+                                        SITE "/onnxruntime/capi"};
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         assert_int_equal(mkdir(folder_path(folder, parts[i]), 0700), 0);
     }
     assert_int_equal(
-        symlink(library, folder_path(folder, "lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.18.1")), 0);
+        symlink(library, folder_path(folder, SITE "/onnxruntime/capi/libonnxruntime.so.1.18.1")), 0);
     assert_int_equal(symlink(".", folder_path(folder, ".local")), 0); /* as below a home */
 }
 
@@ -143,6 +145,29 @@ TEST(without_any_library_the_error_says_what_to_install) {
     assert_non_null(strstr(err.message, "VIRTUAL_ENV"));
 }
 
+/* A stand-in is known to the loader behind it, by its path. */
+TEST(libraries_of_nvidias_packages_are_loaded_from_beside_the_package) {
+    struct test_folder folder = folder_new();
+    const char *library;
+    void *handle;
+
+    environment_make(&folder, TEST_OLD_ORT);
+    assert_int_equal(mkdir(folder_path(&folder, SITE "/nvidia"), 0700), 0);
+    assert_int_equal(mkdir(folder_path(&folder, SITE "/nvidia/cu13"), 0700), 0);
+    assert_int_equal(mkdir(folder_path(&folder, SITE "/nvidia/cu13/lib"), 0700), 0);
+    library = folder_path(&folder, SITE "/nvidia/cu13/lib/libcudart.so.13");
+    assert_int_equal(symlink(TEST_OLD_ORT, library), 0);
+    assert_null(dlopen(library, RTLD_NOW | RTLD_NOLOAD));
+    amb_ort_load_cuda("libonnxruntime.so.1"); /* the loader's own: nothing lies beside it */
+    assert_null(dlopen(library, RTLD_NOW | RTLD_NOLOAD));
+    amb_ort_load_cuda(folder_path(&folder, SITE "/onnxruntime/capi/libonnxruntime.so.1.18.1"));
+    handle = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
+    assert_non_null(handle);
+    dlclose(handle);
+    dlclose(handle); /* the one that stays */
+    folder_free(&folder);
+}
+
 /* `pip install -U` into one environment helps, whatever lies in the places before it. */
 TEST(old_library_does_not_hide_a_newer_one_behind_it) {
     const char *newest = test_ort_library();
@@ -170,6 +195,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(variable_is_obeyed_and_the_configuration_goes_before_it),
         cmocka_unit_test(package_of_the_active_environment_is_found),
         cmocka_unit_test(package_that_does_not_load_is_told_with_the_reason),
+        cmocka_unit_test(libraries_of_nvidias_packages_are_loaded_from_beside_the_package),
         cmocka_unit_test(without_any_library_the_error_says_what_to_install), /* it may load one */
         cmocka_unit_test(old_library_does_not_hide_a_newer_one_behind_it),    /* it does */
     };
