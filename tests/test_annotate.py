@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy
@@ -270,80 +269,6 @@ def test_missing_library_is_said_with_what_to_install(served, tmp_path):
     assert row["state"] == "failed" and "AMBIENTD_ONNXRUNTIME" in row["reason"]
 
 
-def labelled_model(path, dtype, shape):
-    """Answers by the label alone: the sum of its numbers is the logit."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    node, value, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto
-    nodes = [node("Cast", ["labels"], ["l"], to=tensor.FLOAT), node("Reshape", ["l", "rows"], ["r"]),
-             node("ReduceSum", ["r", "one"], ["logits"], keepdims=0)]
-    inputs = [value("x", tensor.FLOAT, ["N", 3, "H", "W"]), value("sigma", tensor.FLOAT, ["N"]), value("labels", dtype, ["N", *shape])]
-    constants = [onnx.numpy_helper.from_array(numpy.array(data, numpy.int64), name)
-                 for name, data in (("rows", [-1, *(shape or [1])]), ("one", [1]))]
-    graph = onnx.helper.make_graph(nodes, "labelled", inputs, [value("logits", tensor.FLOAT, ["N"])], constants)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
-    return str(path)
-
-
-def test_label_vectors_of_the_dataset_reach_the_model(served, tmp_path):
-    """Half of the samples are told by their label to be fine, half not; with no label at all each would be fine."""
-    data = datasets.zip_set(tmp_path / "vectors.zip", 8, label=lambda i: [1.5, 2.5 if i % 2 else -5.5, 0.5])
-    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
-    row = wait(one, annotate(one, model=labelled_model(tmp_path / "f3.onnx", 1, [3])))
-    assert row["state"] == "done", row
-    sigma_min = columns(one)["sigma_min"]
-    assert (sigma_min[1::2] > 100 * sigma_min[::2]).all()
-
-
-def test_model_exchanged_under_a_job_fails_it_when_it_goes_on(served, tmp_path):
-    """Its records would come from two models, and be listed under the first."""
-    data = datasets.zip_set(tmp_path / "integers.zip", 2000)
-    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
-    path = labelled_model(tmp_path / "m.onnx", 1, [10])
-    id = annotate(one, model=path, mode="dense", batch=8)
-    while not wait(one, id, ("running",))["sha256"]:
-        time.sleep(0.02)
-    act(one, id, "pause")
-    wait(one, id, ("paused",))
-    labelled_model(path, 7, [])
-    act(one, id, "resume")
-    row = wait(one, id)
-    assert row["state"] == "failed" and "has changed" in row["reason"] and row["sha256"][:12] in row["reason"], row
-
-
-def endless_model(path):
-    """A loop of 2^62 rounds before each answer."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    node, value, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto
-    body = onnx.helper.make_graph([node("Identity", ["go"], ["on"]), node("Add", ["a", "a"], ["b"])], "body",
-                                  [value("i", tensor.INT64, []), value("go", tensor.BOOL, []), value("a", tensor.FLOAT, ["N"])],
-                                  [value("on", tensor.BOOL, []), value("b", tensor.FLOAT, ["N"])])
-    nodes = [node("ReduceMean", ["x"], ["m"], axes=[1, 2, 3], keepdims=0), node("Sub", ["m", "sigma"], ["l"]),
-             node("Loop", ["n", "c", "l"], ["logits"], body=body)]
-    inputs = [value("x", tensor.FLOAT, ["N", 3, "H", "W"]), value("sigma", tensor.FLOAT, ["N"])]
-    constants = [onnx.numpy_helper.from_array(numpy.array(2**62), "n"), onnx.numpy_helper.from_array(numpy.array(True), "c")]
-    graph = onnx.helper.make_graph(nodes, "endless", inputs, [value("logits", tensor.FLOAT, ["N"])], constants)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
-    return str(path)
-
-
-def test_run_of_a_model_is_broken_off_by_a_cancel_and_by_a_stop(served, tmp_path):
-    """With large models one run takes minutes, and so would a cancel; here it would take for ever."""
-    model, env = endless_model(tmp_path / "endless.onnx"), {**os.environ, "VIRTUAL_ENV": sys.prefix}
-    one = served(env=env)
-    id = annotate(one, model=model)
-    wait(one, id, ("running",))
-    time.sleep(1)
-    act(one, id, "cancel")
-    assert wait(one, id, timeout=10)["state"] == "cancelled"
-    id = annotate(one, model=model)
-    wait(one, id, ("running",))
-    assert one.stop() == 0 and "stop.forced" not in one.log()
-    one = served(env=env)
-    assert job(one, id)["state"] == "running"
-
-
 def test_cancel_holds_if_the_daemon_ends_before_the_run(served):
     one = served()
     id = annotate(one, model="fake:slow=30000")
@@ -354,23 +279,6 @@ def test_cancel_holds_if_the_daemon_ends_before_the_run(served):
     one.process.kill()
     one.process.wait()
     assert job(served(), id)["state"] == "cancelled"
-
-
-def test_label_that_the_model_has_not_gives_the_sample_up(served, tmp_path):
-    data = datasets.zip_set(tmp_path / "integers.zip", 10)
-    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
-    row = wait(one, annotate(one, model=labelled_model(tmp_path / "f4.onnx", 1, [4])))
-    assert (row["state"], row["given_up"], row["unreadable"]) == ("done", 6, 0), row
-    assert (columns(one)["state"] == [1] * 4 + [2] * 6).all()
-    assert "the model has no such label" in ctl(one, "annotations", "show", "00000/img00000007").stdout
-
-
-@pytest.mark.parametrize("dtype,shape,taken", [(1, [4], "f32 [N,4]"), (7, [], "i64 [N]")], ids=["width", "kind"])
-def test_labels_of_another_kind_are_refused_with_both_sides_named(served, tmp_path, dtype, shape, taken):
-    data = datasets.zip_set(tmp_path / "vectors.zip", 8, label=lambda i: [1.5, 0.5, float(i)])
-    one = served(shards=data, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
-    row = wait(one, annotate(one, model=labelled_model(tmp_path / "m.onnx", dtype, shape)))
-    assert row["state"] == "failed" and f"takes labels as {taken}, the dataset's are f32 [N,3]" in row["reason"], row
 
 
 def test_dry_run_counts_and_starts_nothing(served):
