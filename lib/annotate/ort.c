@@ -148,7 +148,8 @@ static int ort_search(struct amb_ort *out, struct amb_error *err) {
     return amb_fail(err, AMB_ERR_NOT_FOUND,
                     "ONNX Runtime was not found: no libonnxruntime.so.1 of the system, no Python package onnxruntime in "
                     "$VIRTUAL_ENV, $CONDA_PREFIX, ~/.local or the system; `pip install onnxruntime` (1.19 or later), or "
-                    "install libonnxruntime, or set AMBIENTD_ONNXRUNTIME to the library's path");
+                    "install libonnxruntime (Debian 13: libonnxruntime1.21), or set AMBIENTD_ONNXRUNTIME to the library's "
+                    "path");
 }
 
 /* A library that was named must load; the places that are only searched may all fail. */
