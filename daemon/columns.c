@@ -131,7 +131,7 @@ static int table_init(struct table *table, size_t n, struct amb_error *err) {
 static void add_names(cJSON *out, const struct ambd_query *query, size_t n) {
     const struct ambd_dataset *dataset = query->dataset;
     cJSON *keys = cJSON_AddArrayToObject(out, "keys"), *sources, *models;
-    const char *sha256;
+    const uint32_t n_models = dataset->store != NULL ? amb_store_count_models(dataset->store) : 0;
 
     for (size_t i = 0; i < n; i++) {
         struct amb_sample_info info;
@@ -146,8 +146,10 @@ static void add_names(cJSON *out, const struct ambd_query *query, size_t n) {
         ambd_json_add_text(sources, NULL, name, strlen(name));
     }
     models = cJSON_AddArrayToObject(out, "models");
-    for (uint16_t i = 1; dataset->store != NULL && (sha256 = amb_store_peek_model(dataset->store, i)) != NULL; i++) {
-        ambp_json_add_item(models, NULL, cJSON_CreateString(sha256));
+    for (uint32_t i = 1; i <= n_models; i++) {
+        const char *sha256 = amb_store_peek_model(dataset->store, (uint16_t)i);
+
+        ambp_json_add_item(models, NULL, cJSON_CreateString(sha256 != NULL ? sha256 : ""));
     }
 }
 

@@ -219,6 +219,18 @@ def test_nan_gives_the_sample_up_and_the_job_goes_on(served):
     assert again["total"] == 0
 
 
+def test_a_model_whose_record_is_lost_is_nobody_and_the_next_keeps_its_number(served, tmp_path):
+    one = served()
+    wait(one, annotate(one, model="fake:slow=0"))
+    wait(one, annotate(one, where={"annotated": "any"}))
+    lost, kept = columns(one)["answer"]["models"]
+    one.stop()
+    journal = tmp_path / "state/annotations/main/journal-0000000001"
+    journal.write_bytes(journal.read_bytes().replace(lost.encode(), lost[::-1].encode(), 1))
+    got = columns(served())
+    assert got["answer"]["models"] == ["", kept] and (got["model"] == 2).all()
+
+
 def test_unreadable_pictures_are_counted_and_passed_over(daemon, tmp_path):
     shards = datasets.tar_set(tmp_path / "tars", 40, bad=(3, 17))
     one = daemon(shards, "--state-dir", tmp_path / "state", "--size", 16)

@@ -1,5 +1,6 @@
 """Python's side of annotations: jobs, columns, live progress, Parquet; and classifiers, from training to records."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -143,6 +144,17 @@ def test_parquet_goes_there_and_back(client, tmp_path):
     with pytest.raises(ambientd.FormatError, match="needed: key"):
         pyarrow.parquet.write_table(pyarrow.table({"name": ["x"]}), tmp_path / "b.parquet")
         client.annotations_from_parquet(tmp_path / "b.parquet")
+
+
+def test_parquet_has_no_name_for_a_model_that_was_lost(client, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow.parquet
+
+    from ambientd import parquet
+
+    client.annotate("fake:edge").wait(60)
+    parquet.write(dataclasses.replace(client.annotations(), models=[""]), tmp_path / "a.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet")["model"].null_count == N
 
 
 def test_demo_classifier_tells_blurred_from_clean(daemon, tmp_path):

@@ -10,6 +10,7 @@
 static int apply_rows(struct amb_store *store, const struct amb_scan_record *record) {
     uint32_t n = record->payload_bytes / AMB_ROW_BYTES;
     struct amb_store_record row;
+    uint16_t model = 0;
 
     if (n == 0 || record->payload_bytes % AMB_ROW_BYTES != 0) {
         return AMB_ERR_FORMAT;
@@ -18,8 +19,10 @@ static int apply_rows(struct amb_store *store, const struct amb_scan_record *rec
         if (!amb_row_decode(&row, record->payload + (size_t)i * AMB_ROW_BYTES) || row.sequence != record->sequence + i) {
             return AMB_ERR_FORMAT;
         }
+        model = row.model > model ? row.model : model;
     }
-    if (amb_recent_reserve(&store->recent, n) < 0) {
+    /* a model's record may be lost, and then its number must not come to mean another */
+    if (amb_models_skip(&store->models, model) < 0 || amb_recent_reserve(&store->recent, n) < 0) {
         return -ENOMEM;
     }
     amb_recent_put_all(&store->recent, record->payload, n);
@@ -51,6 +54,9 @@ static int apply_model(struct amb_store *store, const struct amb_scan_record *re
         return AMB_ERR_FORMAT;
     }
     number = ambp_load_u16le(record->payload);
+    if (memcmp(record->payload + 2, AMB_STORE_MODEL_LOST, AMB_STORE_MODEL_BYTES) == 0) {
+        return amb_models_skip(&store->models, number);
+    }
     if (amb_models_reserve(&store->models, number) < 0) {
         return -ENOMEM;
     }

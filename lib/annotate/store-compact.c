@@ -322,11 +322,13 @@ static int compact_models(struct compact *compact) {
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < models->n_models; i++) {
+        const bool is_lost = models->names[i][0] == '\0';
         uint8_t number[2];
 
         ambp_store_u16le(number, (uint16_t)(i + 1));
-        if (models->names[i][0] != '\0') {
-            r = compact_meta(compact, AMB_RECORD_MODEL, number, sizeof number, models->names[i], AMB_STORE_MODEL_BYTES);
+        if (!is_lost || i + 1 == models->n_models) { /* the last one says which numbers rows may have */
+            r = compact_meta(compact, AMB_RECORD_MODEL, number, sizeof number,
+                             is_lost ? AMB_STORE_MODEL_LOST : models->names[i], AMB_STORE_MODEL_BYTES);
         }
     }
     return r;

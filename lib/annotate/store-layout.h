@@ -27,7 +27,7 @@ enum amb_record_type {
     AMB_RECORD_TYPE_N,
 };
 
-/* Segment header: magic 8, u32 version, u32 number, store id 16, u64 salt, u64 first sequence, zero, u32 crc at 60. */
+/* Segment header: magic 8, u32 version, u32 zero, store id 16, u64 salt, u64 first sequence, u64 number, u32 zero, u32 crc. */
 #define AMB_SEGMENT_MAGIC        "AMBJRNL"
 #define AMB_SEGMENT_HEADER_BYTES 64u
 
@@ -51,6 +51,7 @@ enum amb_record_type {
 #define AMB_STORE_TEXT_MAX       65536u
 #define AMB_STORE_NAME_MAX       64u
 #define AMB_STORE_MODEL_BYTES    64u    /* hex digits of a sha256 */
+#define AMB_STORE_MODEL_LOST     "0000000000000000000000000000000000000000000000000000000000000000" /* it had the number */
 
 /* Where a record lies: segment 0 is the table's stream of bulk. */
 struct amb_location {

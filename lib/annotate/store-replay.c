@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "annotate/store-private.h"
+#include "annotate/store-row.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 
@@ -400,11 +401,29 @@ static int replay_compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Numbers of models that rows of the table have. Reads all of it: where records of models may be lost. */
+static int replay_skip_models(struct amb_store *store) {
+    struct amb_blocks_cursor cursor;
+    const uint8_t *row;
+    uint16_t model = 0;
+
+    amb_blocks_cursor_init(&cursor, &store->table.rows);
+    for (row = amb_blocks_cursor_next(&cursor); row != NULL; row = amb_blocks_cursor_next(&cursor)) {
+        struct amb_store_record record;
+
+        if (amb_row_decode(&record, row) && record.model > model) {
+            model = record.model;
+        }
+    }
+    return amb_models_skip(&store->models, model);
+}
+
 /* The table's stream of models, texts and generations. */
 static int replay_meta(struct amb_store *store, struct amb_error *err) {
     AMB_CLEANUP(amb_scan_deinit) struct amb_scan scan = AMB_SCAN_NULL;
     uint64_t end = amb_manifest_table_bytes(&store->manifest), begin = end - store->manifest.meta_bytes, good = begin;
     struct amb_scan_record record;
+    bool is_damaged = false;
     int r = 0;
 
     amb_scan_init(&scan, store->io, store->table.fd, amb_store_salt(store->manifest.store_id, 0), begin, end);
@@ -422,8 +441,12 @@ static int replay_meta(struct amb_store *store, struct amb_error *err) {
             snprintf(name, sizeof name, "table-%010" PRIu64, store->manifest.table);
             amb_store_note(store, name, good, "%" PRIu64 " bytes of models, texts and generations are damaged",
                            scan.at - good);
+            is_damaged = true;
         }
         good = scan.at;
+    }
+    if (r >= 0 && is_damaged && !store->is_read_only) {
+        r = replay_skip_models(store);
     }
     return r < 0 ? amb_fail(err, r, "store: cannot read the table of %s: %s", store->dir, strerror(-r)) : 0;
 }

@@ -105,10 +105,22 @@ int amb_models_reserve(struct amb_models *models, uint16_t number) {
     return 0;
 }
 
-void amb_models_put(struct amb_models *models, uint16_t number, const char *name) {
+static void models_pad(struct amb_models *models, uint16_t number) {
     while (models->n_models < number) {
         models->names[models->n_models++][0] = '\0';
     }
+}
+
+int amb_models_skip(struct amb_models *models, uint16_t number) {
+    if (amb_models_reserve(models, number) < 0) {
+        return -ENOMEM;
+    }
+    models_pad(models, number);
+    return 0;
+}
+
+void amb_models_put(struct amb_models *models, uint16_t number, const char *name) {
+    models_pad(models, number);
     memcpy(models->names[number - 1], name, AMB_STORE_MODEL_BYTES);
     models->names[number - 1][AMB_STORE_MODEL_BYTES] = '\0';
 }

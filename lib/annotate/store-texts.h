@@ -32,4 +32,6 @@ struct amb_models {
 void amb_models_deinit(struct amb_models *models);
 int amb_models_reserve(struct amb_models *models, uint16_t number); /* numbers up to that one can be put; -ENOMEM */
 void amb_models_put(struct amb_models *models, uint16_t number, const char *name); /* room was reserved */
+/* Whatever became of their records, numbers up to that one are not given out again. -ENOMEM */
+int amb_models_skip(struct amb_models *models, uint16_t number);
 uint16_t amb_models_find(const struct amb_models *models, const char *name);       /* 0: unknown */

@@ -317,6 +317,10 @@ const char *amb_store_peek_model(const struct amb_store *store, uint16_t model) 
     return name[0] != '\0' ? name : NULL;
 }
 
+uint32_t amb_store_count_models(const struct amb_store *store) {
+    return store->models.n_models;
+}
+
 int amb_store_put_text(struct amb_store *store, const char *name, const char *text, size_t bytes,
                        struct amb_error *err) {
     const size_t name_bytes = strlen(name);

@@ -85,6 +85,7 @@ int amb_store_put_curve(struct amb_store *store, const struct amb_hash128 *uid, 
 /* A model by its sha256 (hex): its number, found or put. At most 65,535. */
 int amb_store_put_model(uint16_t *out, struct amb_store *store, const char sha256[65], struct amb_error *err);
 const char *amb_store_peek_model(const struct amb_store *store, uint16_t model); /* NULL: unknown; valid until close */
+uint32_t amb_store_count_models(const struct amb_store *store); /* numbers given out, those that were lost included */
 
 /* A small text under a name: jobs and the like. bytes 0 takes it away. Names <= 64 bytes, texts <= 64 KiB. */
 int amb_store_put_text(struct amb_store *store, const char *name, const char *text, size_t bytes,

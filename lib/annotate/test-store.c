@@ -512,6 +512,71 @@ TEST(damage_in_the_middle_is_reported_and_passed_over) {
     amb_store_close(store);
 }
 
+static uint16_t put_model(struct amb_store *store, char digit) {
+    struct amb_error err = AMB_ERROR_NULL;
+    char sha256[65] = {0};
+    uint16_t number = 0;
+
+    memset(sha256, digit, 64);
+    assert_ok(amb_store_put_model(&number, store, sha256, &err), err);
+    return number;
+}
+
+/* Offset of the last run of eight such bytes. */
+static off_t find_digits(const char *name, char digit) {
+    static char data[65536];
+    char path[4096], run[8];
+    off_t found = -1;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    fd = open(path, O_RDONLY);
+    n = read(fd, data, sizeof data);
+    close(fd);
+    memset(run, digit, sizeof run);
+    for (ssize_t i = 0; i + 8 <= n; i++) {
+        found = memcmp(data + i, run, sizeof run) == 0 ? i : found;
+    }
+    assert_true(found > 0);
+    return found;
+}
+
+/* Rows say which model found them by a number. Its record goes bad, in the journal or in the table: what rows say must
+ * not come to mean the model that is met next, neither at once nor behind a compaction. */
+TEST(number_of_a_lost_model_is_not_given_to_another) {
+    for (int i = 0; i < 4; i++) {
+        const bool in_table = i % 2 != 0, is_compacted = i / 2 != 0;
+        const char *name = in_table ? "table-0000000001" : "journal-0000000001";
+        struct amb_store_record record = record_of(1, 1);
+        struct amb_store *store = open_store(NULL);
+        struct amb_error err = AMB_ERROR_NULL;
+
+        assert_int_equal(put_model(store, 'a'), 1);
+        record.model = put_model(store, 'b');
+        assert_int_equal(record.model, 2);
+        assert_ok(amb_store_put(store, &record, 1, &err), err);
+        commit(store);
+        if (in_table) {
+            compact(store, 1);
+        }
+        amb_store_close(store);
+        overwrite(name, find_digits(name, 'b'), "x", 1);
+        store = open_store(NULL);
+        assert_null(amb_store_peek_model(store, 2));
+        if (is_compacted) {
+            compact(store, 2);
+            amb_store_close(store);
+            store = open_store(NULL);
+        }
+        assert_null(amb_store_peek_model(store, 2));
+        assert_int_equal(put_model(store, 'c'), 3);
+        assert_int_equal(put_model(store, 'a'), 1);
+        amb_store_close(store);
+        remove_files(dir);
+    }
+}
+
 /* The reader keeps its map; what is behind the new end counts as damaged, and nobody dies of SIGBUS. */
 TEST(table_cut_under_a_reader_costs_only_what_was_cut) {
     struct amb_store *store = open_store(NULL);
@@ -671,6 +736,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(second_owner_is_refused_and_a_reader_is_not, setup, teardown),
     cmocka_unit_test_setup_teardown(unknown_version_and_foreign_files_are_refused, setup, teardown),
     cmocka_unit_test_setup_teardown(damage_in_the_middle_is_reported_and_passed_over, setup, teardown),
+    cmocka_unit_test_setup_teardown(number_of_a_lost_model_is_not_given_to_another, setup, teardown),
     cmocka_unit_test_setup_teardown(table_cut_under_a_reader_costs_only_what_was_cut, setup, teardown),
     cmocka_unit_test_setup_teardown(generation_of_other_samples_or_of_no_dataset_is_not_rebuilt, setup, teardown),
     cmocka_unit_test_setup_teardown(paths_too_long_are_refused, setup, teardown),

@@ -44,7 +44,7 @@ class Annotations:
     label        i64[n], -1 if none
 
     sources      names of the dataset's sources
-    models       SHA-256 of the models, hex
+    models       SHA-256 of the models, hex; "" where the store has lost it to damage
     generation   {"number", "fingerprint"} of the annotations
     total        samples of the whole dataset
 

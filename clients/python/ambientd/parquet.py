@@ -83,7 +83,7 @@ def _table(pa: Any, annotations: Annotations) -> Any:
         "lo": searched(annotations.lo),
         "hi": searched(annotations.hi),
         "evaluations": pa.array(annotations.evaluations),
-        "model": words(models, annotations.model == 0),
+        "model": words(models, models == ""),
     }).replace_schema_metadata(metadata)
 
 
