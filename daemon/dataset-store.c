@@ -160,23 +160,48 @@ static int deposit_put_curves(struct ambd_dataset *dataset, const struct ambd_de
     return r;
 }
 
+/* Who gives a sample up sets no side, and takes none back: what the same annotator found before is put again, so that the
+ * sample counts as done by this job. */
+static void record_keep(struct amb_store_record *record, const struct amb_store *store) {
+    struct amb_store_record known[AMB_ORIGIN_N];
+    size_t n;
+
+    amb_store_get(known, &n, store, &record->uid, record->version);
+    for (size_t i = 0; i < n; i++) {
+        if (known[i].origin == record->origin && known[i].sides != 0) {
+            *record = known[i];
+        }
+    }
+}
+
+/* The deposit stays as it is: it comes again where the disk has no room. */
+static void deposit_copy(struct amb_store_record *records, const struct ambd_deposit *deposit,
+                         const struct amb_store *store, uint16_t model) {
+    for (size_t i = 0; i < deposit->n; i++) {
+        records[i] = deposit->records[i];
+        records[i].model = model;
+        if (records[i].sides == 0) {
+            record_keep(&records[i], store);
+        }
+    }
+}
+
 int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition *edition,
-                         struct ambd_deposit *deposit, struct amb_error *err) {
+                         const struct ambd_deposit *deposit, struct amb_error *err) {
+    struct amb_store_record records[AMBD_DEPOSIT_ROWS];
     uint16_t model = 0;
     int r = amb_store_put_model(&model, dataset->store, deposit->sha256, err);
 
-    for (size_t i = 0; i < deposit->n; i++) {
-        deposit->records[i].model = model;
-    }
+    deposit_copy(records, deposit, dataset->store, model);
     r = r < 0 ? r : deposit_put_curves(dataset, deposit, err);
-    r = r < 0 || deposit->n == 0 ? r : amb_store_put(dataset->store, deposit->records, deposit->n, err);
+    r = r < 0 || deposit->n == 0 ? r : amb_store_put(dataset->store, records, deposit->n, err);
     r = r < 0 ? r : amb_store_commit(dataset->store, err);
     if (r == 0 && dataset->filed != edition) { /* its numbers are of other samples; the store goes by uid */
         dataset->stale = dataset->unminted = true;
         return 0;
     }
     for (size_t i = 0; i < deposit->n && r == 0; i++) {
-        const struct amb_store_record *record = &deposit->records[i];
+        const struct amb_store_record *record = &records[i];
 
         if (record->sides != 0) {
             amb_ledger_put(dataset->ledger, deposit->i_samples[i], record->origin, (enum amb_side)record->sides,

@@ -25,7 +25,7 @@ int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_reco
 /* Records (and curves) of a job into store and ledger; durable when it returns 0. edition: whose samples the deposit
  * numbers. */
 int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition *edition,
-                         struct ambd_deposit *deposit, struct amb_error *err);
+                         const struct ambd_deposit *deposit, struct amb_error *err);
 
 /* The values of the newest generation of the filed edition, where they are not kept yet; a failure is logged. */
 void ambd_dataset_keep_values(struct ambd_dataset *dataset, const struct amb_annotations *newest);

@@ -219,6 +219,23 @@ def test_nan_gives_the_sample_up_and_the_job_goes_on(served):
     assert again["total"] == 0
 
 
+def test_a_model_without_an_answer_takes_nothing_back(served):
+    """What an earlier job found stays, with its model, at once and behind a restart; the samples count as done all the same."""
+    one = served()
+    wait(one, annotate(one))
+    before = columns(one)
+    row = wait(one, annotate(one, model="fake:nan=0", where={"annotated": "any"}))
+    assert (row["state"], row["done"], row["given_up"]) == ("done", N, N)
+    for life_is_last in (False, True):
+        got = columns(one)
+        for name in ("sigma_min", "sigma_max", "min_origin", "state", "evaluations", "model"):
+            assert (got[name] == before[name]).all(), name
+        if not life_is_last:
+            one.process.kill()
+            one.process.wait()
+            one = served()
+
+
 def test_a_model_whose_record_is_lost_is_nobody_and_the_next_keeps_its_number(served, tmp_path):
     one = served()
     wait(one, annotate(one, model="fake:slow=0"))
