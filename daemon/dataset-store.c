@@ -366,25 +366,39 @@ static void store_closep(struct amb_store **store) {
     *store = amb_store_close(*store);
 }
 
-static bool store_has(const struct amb_store *store, const struct amb_store_record *record) {
+/* To what ours says, the sides that it does not: nobody has set them, or it gave the sample up. False: there are none. */
+static bool merge_adapt(struct amb_store_record *record, const struct amb_store *ours) {
     struct amb_store_record known[AMB_ORIGIN_N];
-    bool has = false;
     size_t n;
 
-    amb_store_get(known, &n, store, &record->uid, record->version);
+    amb_store_get(known, &n, ours, &record->uid, record->version);
     for (size_t i = 0; i < n; i++) {
-        has = has || known[i].origin == record->origin;
+        if (known[i].origin == record->origin) {
+            record->sides &= ~known[i].sides;
+            if (record->sides == 0) {
+                return false;
+            }
+            record_inherit(record, &known[i]);
+        }
     }
-    return has;
+    return true;
 }
 
 static int merge_curve(struct ambd_merge_report *report, struct amb_store *ours, const struct amb_store *other,
                        const struct amb_store_record *record, struct amb_error *err) {
     AMB_CLEANUP(amb_freep) float *sigmas = NULL;
     AMB_CLEANUP(amb_freep) float *p = NULL;
+    struct amb_error why = AMB_ERROR_NULL;
     size_t n = 0;
-    int r = amb_store_get_curve(&sigmas, &p, &n, other, &record->uid, record->version, err);
+    int r = amb_store_get_curve(&sigmas, &p, &n, other, &record->uid, record->version, &why);
 
+    if (r == AMB_ERR_CHECKSUM) { /* the record is whole */
+        if (report->n_damaged++ == 0) {
+            snprintf(report->first_damage, sizeof report->first_damage, "%.255s", why.message);
+        }
+        return 0;
+    }
+    r = r < 0 ? amb_fail(err, r, "%s", why.message) : r;
     r = r < 0 || n == 0 ? r : amb_store_put_curve(ours, &record->uid, record->version, sigmas, p, n, err);
     report->n_curves += r == 0 && n > 0;
     return r;
@@ -403,15 +417,16 @@ static int merge_sample(struct ambd_merge_report *report, struct ambd_dataset *d
         struct amb_store_record *record = &records[i];
         const char *sha256 = record->model != 0 ? amb_store_peek_model(other, record->model) : NULL;
 
-        if (store_has(dataset->store, record)) {
+        if (!merge_adapt(record, dataset->store)) {
             continue;
         }
         record->model = 0;
         r = sha256 != NULL ? amb_store_put_model(&record->model, dataset->store, sha256, err) : 0;
-        r = r < 0 ? r : merge_curve(report, dataset->store, other, record, err);
+        r = r < 0 || record->origin != AMB_ORIGIN_CLASSIFIER ? r : merge_curve(report, dataset->store, other, record, err);
         r = r < 0 ? r : amb_store_put(dataset->store, record, 1, err);
         if (r == 0) {
             report->n_taken++;
+            dataset->unminted = true;
             if (record->sides != 0) {
                 amb_ledger_put(dataset->ledger, i_sample, record->origin, (enum amb_side)record->sides,
                                (struct amb_annotation){record->sigma_min, record->sigma_max});
@@ -421,23 +436,37 @@ static int merge_sample(struct ambd_merge_report *report, struct ambd_dataset *d
     return r;
 }
 
+static void merge_note_damage(struct ambd_merge_report *report, const struct amb_store *other) {
+    struct amb_store_report found;
+
+    amb_store_get_report(&found, other);
+    if (found.n_damaged > 0) {
+        memcpy(report->first_damage, found.first_damage, sizeof report->first_damage);
+    }
+    report->n_damaged += found.n_damaged;
+}
+
 int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *dataset, const char *path,
                        struct amb_error *err) {
     AMB_CLEANUP(store_closep) struct amb_store *other = NULL;
     const struct amb_store_options options = {.read_only = true};
     const uint32_t n = amb_catalog_count(dataset->filed->fill.catalog);
-    struct amb_store_report found;
-    int r;
+    int r, committed;
 
     if (dataset->store == NULL) {
         return amb_fail(err, AMB_ERR_CONFIG,
                         "dataset '%s' has no store for annotations; start the daemon with --state-dir DIR", dataset->name);
     }
-    r = amb_store_open(&other, path, &options, &found, err);
+    r = amb_store_open(&other, path, &options, NULL, err);
+    if (r < 0) {
+        return r;
+    }
     for (uint32_t i = 0; i < n && r == 0; i++) {
         r = merge_sample(report, dataset, other, i, err);
     }
-    return r < 0 ? r : amb_store_commit(dataset->store, err);
+    merge_note_damage(report, other);
+    committed = amb_store_commit(dataset->store, r < 0 ? NULL : err); /* what was taken before a failure too */
+    return r < 0 ? r : committed;
 }
 
 int ambd_dataset_verify(struct amb_store_report *report, const struct ambd_dataset *dataset, struct amb_error *err) {

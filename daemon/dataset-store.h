@@ -47,9 +47,11 @@ void ambd_dataset_tidy(struct ambd_dataset *dataset);
 
 struct ambd_merge_report {
     uint64_t n_records, n_taken, n_curves; /* of the other store; those that ours did not have; their curves */
+    uint64_t n_damaged;                    /* places in the other store; what was there is not taken */
+    char first_damage[256];
 };
 
-/* Take over what another daemon's store knows of our samples and ours does not. path: its folder; it may be in use. */
+/* Take over, side by side, what another daemon's store knows of our samples and ours does not. path: its folder; it may be in use. */
 int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *dataset, const char *path,
                        struct amb_error *err);
 

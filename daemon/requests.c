@@ -391,6 +391,8 @@ static int merge_answer(cJSON *out, struct ambd_query *query, struct amb_error *
         ambp_json_add_u64(out, "records", report.n_records);
         ambp_json_add_u64(out, "taken", report.n_taken);
         ambp_json_add_u64(out, "curves", report.n_curves);
+        ambp_json_add_u64(out, "damaged", report.n_damaged);
+        ambd_json_add_string(out, "first_damage", report.n_damaged > 0 ? report.first_damage : NULL);
         add_generation(out, query->dataset, query->minted.generation != NULL);
     }
     return r;

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import struct
 import subprocess
 import time
 
@@ -97,6 +98,39 @@ def test_records_do_not_depend_on_batches_parts_or_interruptions(served, tmp_pat
     out = ctl(halves[0], "annotations", "merge", tmp_path / "half2/annotations/main").stdout
     assert f"{done[1]} taken over" in out
     assert (columns(halves[0])["sigma_min"] == whole).all()
+
+
+def lines_of(path, **sides):
+    """annotations.jsonl that says this of sample 3."""
+    path.write_text(json.dumps({"filename": "000003", **sides}) + "\n")
+    return {"path": str(path)}
+
+
+def test_merge_takes_what_is_missing_side_by_side_and_from_a_damaged_store(served, tmp_path):
+    """Ours gave every sample up and was told one side of one; theirs knows all, and a bit of a curve has flipped."""
+    ours, other = served(), served(state="other")
+    wait(other, annotate(other, mode="dense", trials=1, grid=[0.01, 3, 64], curves=True))
+    wait(ours, annotate(ours, model="fake:nan=0"))
+    with ours.client() as mine, other.client() as theirs:
+        mine.call(wire.IMPORT, lines_of(tmp_path / "a", sigma_min=1.5))
+        theirs.call(wire.IMPORT, lines_of(tmp_path / "b", sigma_min=9, sigma_max=0.25))
+    theirs = columns(other)
+    other.stop()
+    journal = tmp_path / "other/annotations/main/journal-0000000001"
+    data = bytearray(journal.read_bytes())
+    data[data.index(struct.pack("<II", 24 + 8 * 64, 2)) + 100] ^= 1  # of the first curve
+    journal.write_bytes(data)
+    out = ctl(ours, "annotations", "merge", journal.parent).stdout
+    assert f"{N + 1} taken over, {N - 1} curves" in out and "DAMAGED in 1 places, the first: journal-0000000001 offset" in out
+    for life_is_last in (False, True):
+        got = columns(ours)
+        assert (got["sigma_min"][3], got["sigma_max"][3]) == (1.5, 0.25)
+        rest = numpy.arange(N) != 3
+        assert (got["sigma_min"] == theirs["sigma_min"])[rest].all() and (got["min_origin"][rest] == 3).all()
+        if not life_is_last:
+            assert ours.stop() == 0
+            ours = served()
+    assert "0 taken over" in ctl(ours, "annotations", "merge", journal.parent).stdout
 
 
 def test_kill_9_loses_nothing_and_the_job_goes_on(served):

@@ -208,6 +208,10 @@ static int run_merge(struct ctl *ctl, const struct ctl_command *command, int arg
     }
     printf("%s records of our samples found, %s taken over, %s curves\n", ctl_text_count(a, ctl_get_number(reply, "records")),
            ctl_text_count(b, ctl_get_number(reply, "taken")), ctl_text_count(c, ctl_get_number(reply, "curves")));
+    if (ctl_get_number(reply, "damaged") > 0) {
+        printf("the other store is DAMAGED in %.0f places, the first: %s; the rest was taken\n", ctl_get_number(reply, "damaged"),
+               ctl_get_string(reply, "first_damage"));
+    }
     generation_print(reply);
     return CTL_OK;
 }
@@ -295,7 +299,8 @@ static const struct subcommand subcommands[] = {
      run_import},
     {{"annotations merge", "DIR", "take over what another daemon annotated",
       "DIR is the store of the other daemon: STATE_DIR/annotations/DATASET. Records of samples that are served here and\n"
-      "that are not annotated here yet are taken over. The other daemon may go on.",
+      "that are not annotated here yet are taken over, each side by itself. The other daemon may go on; where its store is\n"
+      "damaged, what can be read is taken.",
       "ambientctl annotate main -m c.onnx --part 1/2   # on this machine, 2/2 on the other\n"
       "    ambientctl annotations merge /mnt/other/state/annotations/main", NULL},
      run_merge},

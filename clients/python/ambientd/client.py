@@ -170,7 +170,10 @@ class Client:
             os.unlink(lines)
 
     def merge_annotations(self, path: str | os.PathLike[str], *, dataset: str | None = None) -> dict[str, Any]:
-        """Take over the records of another daemon's store, a directory, which must not run. For the daemon's user."""
+        """Take over what another daemon's store, a directory, knows and this one does not; that daemon may go on.
+
+        `damaged`: so many places there cannot be read, `first_damage` the first; the rest is taken. For the daemon's user.
+        """
         return self._order(wire.MERGE, path=os.path.abspath(path), dataset=dataset)
 
     def verify_annotations(self, *, dataset: str | None = None) -> dict[str, Any]:
