@@ -76,7 +76,7 @@ struct amb_store *amb_store_close(struct amb_store *store) {
     return NULL;
 }
 
-/* The folder, its name on disk; and nobody else in it. */
+/* The folder, and nobody else in it. */
 static int store_lock(struct amb_store *store, struct amb_error *err) {
     const struct amb_io *io = store->io;
     char path[4096];
@@ -84,13 +84,6 @@ static int store_lock(struct amb_store *store, struct amb_error *err) {
 
     if (r < 0 && r != -EEXIST) {
         return amb_fail(err, r, "store: cannot make %s: %s", store->dir, strerror(-r));
-    }
-    if (!amb_store_path(path, store->dir, "..")) {
-        return amb_fail(err, -ENAMETOOLONG, "store: path too long: %s", store->dir);
-    }
-    r = r == 0 ? amb_io_sync_dir(io, path) : 0;
-    if (r < 0) {
-        return amb_fail(err, r, "store: cannot sync the folder of %s: %s", store->dir, strerror(-r));
     }
     if (!amb_store_path(path, store->dir, "lock")) {
         return amb_fail(err, -ENAMETOOLONG, "store: path too long: %s", store->dir);
@@ -113,12 +106,29 @@ static int store_on_name(void *arg, const char *name) {
     return 0;
 }
 
+/* The folder's name is on disk before it holds a store, also where who made it was killed before that. */
+static int store_sync_name(const struct amb_store *store, struct amb_error *err) {
+    char path[4096];
+    int r;
+
+    if (!amb_store_path(path, store->dir, "..")) {
+        return amb_fail(err, -ENAMETOOLONG, "store: path too long: %s", store->dir);
+    }
+    r = amb_io_sync_dir(store->io, path);
+    return r < 0 ? amb_fail(err, r, "store: cannot sync the folder of %s: %s", store->dir, strerror(-r)) : 0;
+}
+
 /* The first manifest. Without one a folder with files of a store is none that we may begin anew. */
 static int store_begin(struct amb_store *store, struct amb_error *err) {
     const struct amb_io *io = store->io;
     uint64_t n_files = 0;
     bool is_moved;
-    int r = io->list(io->opaque, store->dir, store_on_name, &n_files);
+    int r = store_sync_name(store, err);
+
+    if (r < 0) {
+        return r;
+    }
+    r = io->list(io->opaque, store->dir, store_on_name, &n_files);
 
     if (r < 0) {
         return amb_fail(err, r, "store: cannot list %s: %s", store->dir, strerror(-r));

@@ -136,6 +136,38 @@ TEST(failed_write_or_sync_ends_writing_until_opened_again) {
     }
 }
 
+static struct test_disk named;
+static unsigned n_parents;
+
+static int count_parents(void *opaque, const char *path, int flags, unsigned mode) {
+    n_parents += strlen(path) > 3 && strcmp(path + strlen(path) - 3, "/..") == 0;
+    return named.io.open(opaque, path, flags, mode);
+}
+
+/* Killed between mkdir and the sync of the folder above: the next start finds it made, and does not know that. Once a
+ * manifest is there it is known. */
+TEST(name_of_the_folder_is_on_disk_before_a_store_is_in_it) {
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_io io;
+
+    for (int made = 0; made < 2; made++) {
+        test_disk_init(&named);
+        named.has_dir = made != 0;
+        io = named.io;
+        io.open = count_parents;
+        n_parents = 0;
+        for (int i = 0; i < 2; i++) {
+            const struct amb_store_options options = {.io = &io};
+            struct amb_store *store = NULL;
+
+            assert_ok(amb_store_open(&store, TEST_DISK_DIR, &options, NULL, &err), err);
+            amb_store_close(store);
+        }
+        assert_int_equal(n_parents, 1);
+        test_disk_deinit(&named);
+    }
+}
+
 TEST(reader_changes_nothing) {
     static struct test_disk disk;
     const struct amb_store_options reader = {.io = &disk.io, .read_only = true};
@@ -162,6 +194,7 @@ TEST(reader_changes_nothing) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_of_a_failed_put_comes_back),
     cmocka_unit_test(failed_write_or_sync_ends_writing_until_opened_again),
+    cmocka_unit_test(name_of_the_folder_is_on_disk_before_a_store_is_in_it),
     cmocka_unit_test(reader_changes_nothing),
 };
 
