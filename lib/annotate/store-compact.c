@@ -511,5 +511,7 @@ int amb_store_compact(struct amb_store *store, uint64_t now_unix_ns, struct amb_
     if (r < 0 && compact.path[0] != '\0') {
         store->io->unlink(store->io->opaque, compact.path);
     }
+    /* where the disk has no room for a table, trying at every turn would fill it for everybody again and again */
+    store->compact_bytes = r < 0 ? amb_journal_bytes(&store->journal) + store->journal.segment_bytes : 0;
     return r;
 }

@@ -51,6 +51,7 @@ struct amb_store {
     char *dir; /* owned */
     bool is_read_only;
     uint64_t keep_ns;
+    uint64_t compact_bytes; /* of journal: not before; a compaction failed */
     int lock_fd;
 
     struct amb_manifest manifest;

@@ -387,6 +387,7 @@ bool amb_store_wants_compaction(const struct amb_store *store) {
 
     limit = limit < STORE_COMPACT_BYTES ? limit : STORE_COMPACT_BYTES;
     limit = limit > store->journal.segment_bytes ? limit : store->journal.segment_bytes;
+    limit = limit > store->compact_bytes ? limit : store->compact_bytes;
     return store->journal.poison == 0 && amb_journal_bytes(&store->journal) >= limit;
 }
 

@@ -140,7 +140,8 @@ int amb_store_rebuild(struct amb_annotation *values, uint32_t n_samples, const s
 
 /* Compaction */
 
-bool amb_store_wants_compaction(const struct amb_store *store); /* the journal outgrew the table */
+/* The journal outgrew the table; behind a compaction that failed, it grew by another segment. */
+bool amb_store_wants_compaction(const struct amb_store *store);
 /**
  * Write the next table beside the present one and move over to it; readers of another process keep the old.
  *

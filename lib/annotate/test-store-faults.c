@@ -136,6 +136,42 @@ TEST(failed_write_or_sync_ends_writing_until_opened_again) {
     }
 }
 
+static void put_segments(struct amb_store *store, uint32_t n) {
+    for (uint32_t i = 0; i < n * 4096 / 79 + 2; i++) {
+        struct amb_store_record record = record_of(i, 1);
+        struct amb_error err = AMB_ERROR_NULL;
+
+        assert_ok(amb_store_put(store, &record, 1, &err), err);
+    }
+}
+
+/* A table finds no room. It is not tried again before the journal has grown by a segment; then there is room. */
+TEST(failed_compaction_is_not_tried_again_at_once) {
+    static struct test_disk disk;
+    const struct amb_store_options options = {.io = &disk.io, .segment_bytes = 4096};
+    struct amb_store *store = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    test_disk_init(&disk);
+    assert_ok(amb_store_open(&store, TEST_DISK_DIR, &options, NULL, &err), err);
+    put_segments(store, 1);
+    assert_true(amb_store_wants_compaction(store));
+    assert_ok(amb_store_commit(store, &err), err);
+    disk.fault = (struct test_fault){.at = disk.n_calls + 5, .code = -ENOSPC, .is_forever = true};
+    assert_int_equal(amb_store_compact(store, 1, &err), -ENOSPC);
+    disk.fault = (struct test_fault){0};
+    assert_false(amb_store_wants_compaction(store));
+    put_segments(store, 1);
+    assert_true(amb_store_wants_compaction(store));
+    assert_ok(amb_store_compact(store, 1, &err), err);
+    assert_false(amb_store_wants_compaction(store));
+    put_segments(store, 1);
+    assert_true(amb_store_wants_compaction(store));
+    assert_sigma(store, 1, 1);
+    amb_store_close(store);
+    test_disk_deinit(&disk);
+}
+
 static struct test_disk named;
 static unsigned n_parents;
 
@@ -194,6 +230,7 @@ TEST(reader_changes_nothing) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_of_a_failed_put_comes_back),
     cmocka_unit_test(failed_write_or_sync_ends_writing_until_opened_again),
+    cmocka_unit_test(failed_compaction_is_not_tried_again_at_once),
     cmocka_unit_test(name_of_the_folder_is_on_disk_before_a_store_is_in_it),
     cmocka_unit_test(reader_changes_nothing),
 };
