@@ -220,15 +220,30 @@ static struct kept *kept_find(struct kept *kept, size_t n_kept, const struct amb
     return NULL;
 }
 
+/* When generations were minted. Clocks are set back: none came before those that it follows, and one that is yet to come
+ * came now. */
+static void history_times(uint64_t *minted_ns, const struct amb_store_history *history, uint64_t now_unix_ns) {
+    uint64_t latest = 0;
+
+    for (size_t i = 0; i < history->n_minted; i++) {
+        const uint64_t unix_ns = history->minted[i].generation.unix_ns;
+
+        latest = unix_ns <= now_unix_ns && unix_ns > latest ? unix_ns : latest;
+        minted_ns[i] = unix_ns <= now_unix_ns ? latest : now_unix_ns;
+    }
+}
+
 /* is_kept[i]: generation i stays; is_cut[i]: but what it replaced goes. The newest of each dataset stays for ever. */
 static int history_choose(bool *is_kept, bool *is_cut, const struct amb_store *store, uint64_t now_unix_ns) {
     const struct amb_store_history *history = &store->history;
     AMB_CLEANUP(amb_freep) struct kept *kept = amb_calloc(history->n_minted + 1, sizeof *kept);
+    AMB_CLEANUP(amb_freep) uint64_t *minted_ns = amb_calloc(history->n_minted + 1, sizeof *minted_ns);
     size_t n_kept = 0;
 
-    if (kept == NULL) {
+    if (kept == NULL || minted_ns == NULL) {
         return -ENOMEM;
     }
+    history_times(minted_ns, history, now_unix_ns);
     for (size_t i = history->n_minted; i-- > 0;) {
         const struct amb_store_generation *generation = &history->minted[i].generation;
         struct kept *known = kept_find(kept, n_kept, &generation->dataset);
@@ -237,9 +252,7 @@ static int history_choose(bool *is_kept, bool *is_cut, const struct amb_store *s
             known = &kept[n_kept++];
             known->dataset = generation->dataset;
         } else if (!known->is_cut) {
-            uint64_t replaced_ns = history->minted[known->i_successor].generation.unix_ns;
-
-            known->is_cut = now_unix_ns > replaced_ns && now_unix_ns - replaced_ns > store->keep_ns;
+            known->is_cut = now_unix_ns - minted_ns[known->i_successor] > store->keep_ns;
             is_cut[known->i_successor] = known->is_cut;
         }
         is_kept[i] = !known->is_cut;

@@ -411,6 +411,27 @@ TEST(old_generations_go_at_compaction) {
     amb_free(values);
 }
 
+/* The clock of the second and third was years behind, that of the fifth ahead: none was replaced long ago. */
+TEST(clocks_that_jump_cost_no_generation) {
+    static const uint64_t unix_ns[] = {1000, 10, 20, 1001, 99999, 1002};
+    const struct amb_store_options options = {.keep_ns = 100};
+    struct amb_annotation *values = amb_calloc(N_SAMPLES, sizeof *values);
+    struct amb_store *store = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    assert_ok(amb_store_open(&store, dir, &options, NULL, &err), err);
+    for (uint32_t i = 0; i < 6; i++) {
+        mint(store, values, i + 1, unix_ns[i]);
+    }
+    compact(store, 1003);
+    assert_int_equal(amb_store_count_generations(store), 6);
+    assert_ok(rebuild(store, values, 1, &err), err);
+    compact(store, 1102); /* the third was replaced at 1001; when the fourth was, nobody knows */
+    assert_int_equal(amb_store_count_generations(store), 3);
+    amb_store_close(store);
+    amb_free(values);
+}
+
 TEST(second_owner_is_refused_and_a_reader_is_not) {
     const struct amb_store_options reader = {.read_only = true};
     struct amb_store *store = open_store(NULL), *other = NULL;
@@ -733,6 +754,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(texts_and_models_are_kept_by_name, setup, teardown),
     cmocka_unit_test_setup_teardown(older_generation_is_rebuilt_exactly, setup, teardown),
     cmocka_unit_test_setup_teardown(old_generations_go_at_compaction, setup, teardown),
+    cmocka_unit_test_setup_teardown(clocks_that_jump_cost_no_generation, setup, teardown),
     cmocka_unit_test_setup_teardown(second_owner_is_refused_and_a_reader_is_not, setup, teardown),
     cmocka_unit_test_setup_teardown(unknown_version_and_foreign_files_are_refused, setup, teardown),
     cmocka_unit_test_setup_teardown(damage_in_the_middle_is_reported_and_passed_over, setup, teardown),
