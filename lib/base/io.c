@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -160,6 +161,7 @@ static int io_check_end(const struct amb_io *io, int fd, uint64_t offset) {
 int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t bytes, uint64_t offset) {
     uint8_t *p = data;
     size_t done = 0;
+    bool is_early = false;
     int n_tries = 0;
 
     while (done < bytes) {
@@ -174,11 +176,16 @@ int amb_io_read(size_t *got, const struct amb_io *io, int fd, void *data, size_t
         if (n == 0) {
             int r = io_check_end(io, fd, offset + done);
 
+            if (r == -EIO && !is_early) { /* or who writes it wrote more between the two calls */
+                is_early = true;
+                continue;
+            }
             if (r < 0) {
                 return r;
             }
             break;
         }
+        is_early = false;
         done += (size_t)n;
     }
     *got = done;

@@ -79,7 +79,8 @@ TEST(read_goes_on_after_an_interruption_and_a_short_transfer) {
 }
 
 TEST(read_ends_where_the_file_does_and_forwards_errors) {
-    struct script end = SCRIPT(4, 0), broken = SCRIPT(4, -EIO), early = SCRIPT(4, 0);
+    struct script end = SCRIPT(4, 0), broken = SCRIPT(4, -EIO), early = SCRIPT(4, 0, 0),
+                  grown = SCRIPT(4, 0, 2, 0, 4);
     uint8_t data[10];
     size_t got = 99;
 
@@ -93,6 +94,10 @@ TEST(read_ends_where_the_file_does_and_forwards_errors) {
     early.size = 5; /* the file goes on */
     assert_int_equal(amb_io_read(&got, &early.io, -1, data, sizeof data, 0), -EIO);
     assert_int_equal(got, 4); /* not touched */
+    script_start(&grown);
+    grown.size = sizeof data; /* it was written to meanwhile */
+    assert_int_equal(amb_io_read(&got, &grown.io, -1, data, sizeof data, 0), 0);
+    assert_int_equal(got, sizeof data);
 }
 
 TEST(write_goes_on_and_a_write_of_nothing_is_an_error) {
