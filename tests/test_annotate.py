@@ -517,6 +517,18 @@ def test_verify_reports_damage_with_its_place(served, tmp_path):
     assert row["state"] == "done" and (columns(one)["min_origin"] == 3).all()
 
 
+def test_a_store_that_cannot_be_opened_says_what_to_do(served, tmp_path):
+    served().stop()
+    manifest = tmp_path / "state/annotations/main/MANIFEST"
+    whole = manifest.read_bytes()
+    for change, found in ((lambda: manifest.write_bytes(b""), "both copies"), (manifest.unlink, "1 files of a store but no MANIFEST")):
+        change()
+        with pytest.raises(Died, match=f"{found}.*restore it from a copy, or move the folder away"):
+            served()
+    manifest.write_bytes(whole)
+    served()
+
+
 @pytest.fixture
 def full(daemon, tars, tmp_path):
     """The state directory on a small file system of its own that is full: a daemon, a job that waits for room, and the ballast."""

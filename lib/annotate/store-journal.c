@@ -70,8 +70,8 @@ uint64_t amb_journal_bytes(const struct amb_journal *journal) {
 
 int amb_journal_check(const struct amb_journal *journal, struct amb_error *err) {
     if (journal->poison != 0) {
-        return amb_fail(err, journal->poison, "store %s: writing ended with an earlier failure (%s); open it again",
-                        journal->dir, journal->poison_message);
+        return amb_fail(err, journal->poison, "store %s: writing ended with an earlier failure (%s); open it again (restart the "
+                        "daemon)", journal->dir, journal->poison_message);
     }
     return 0;
 }
@@ -81,8 +81,8 @@ int amb_journal_poison(struct amb_journal *journal, int code, struct amb_error *
         journal->poison = code;
         snprintf(journal->poison_message, sizeof journal->poison_message, "%s: %s", what, strerror(-code));
     }
-    return amb_fail(err, code, "store %s: %s: %s; nothing is written any more until it is opened again", journal->dir,
-                    what, strerror(-code));
+    return amb_fail(err, code, "store %s: %s: %s; nothing is written any more until it is opened again (restart the daemon)",
+                    journal->dir, what, strerror(-code));
 }
 
 static bool journal_is_full_disk(int code) {

@@ -133,7 +133,8 @@ int amb_manifest_load(struct amb_manifest *out, int64_t *damage, const struct am
     i = is_good[0] ? 0 : 1;
     if (!is_good[i]) {
         return amb_fail(err, AMB_ERR_FORMAT, "store: both copies in %s/" AMB_MANIFEST_NAME
-                        " are damaged or no store's (%zu bytes, expected %u)", dir, got, AMB_MANIFEST_BYTES);
+                        " are damaged or no store's (%zu bytes, expected %u); " AMB_STORE_ADVICE, dir, got,
+                        AMB_MANIFEST_BYTES);
     }
     if (versions[i] != AMB_STORE_VERSION) {
         return amb_fail(err, AMB_ERR_VERSION, "store: %s is of version %u, this program reads and writes %u", dir,

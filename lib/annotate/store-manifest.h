@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/io.h"
 
+/* Where a folder cannot be opened as a store. */
+#define AMB_STORE_ADVICE "restore it from a copy, or move the folder away to begin without what it knows"
 #define AMB_MANIFEST_NAME       "MANIFEST"
 #define AMB_MANIFEST_PART_BYTES 128u
 #define AMB_MANIFEST_BYTES      (AMB_BLOCK_BYTES + AMB_MANIFEST_PART_BYTES) /* the same part at 0 and at 4096 */

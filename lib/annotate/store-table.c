@@ -119,7 +119,8 @@ int amb_table_open(struct amb_table *out, const struct amb_store *store, const s
     }
     table.fd = io->open(io->opaque, path, O_RDONLY, 0);
     if (table.fd < 0) {
-        return amb_fail(err, table.fd, "store: cannot open %s: %s", path, strerror(-table.fd));
+        return amb_fail(err, table.fd, "store: cannot open %s, which " AMB_MANIFEST_NAME " names: %s%s", path,
+                        strerror(-table.fd), table.fd == -ENOENT ? "; " AMB_STORE_ADVICE : "");
     }
     r = io->size(io->opaque, &table.map_bytes, table.fd);
     if (r == 0 && table.map_bytes != 0) {

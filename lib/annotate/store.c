@@ -134,8 +134,8 @@ static int store_begin(struct amb_store *store, struct amb_error *err) {
         return amb_fail(err, r, "store: cannot list %s: %s", store->dir, strerror(-r));
     }
     if (n_files != 0) {
-        return amb_fail(err, AMB_ERR_FORMAT, "store: %s has %" PRIu64 " files of a store but no " AMB_MANIFEST_NAME,
-                        store->dir, n_files);
+        return amb_fail(err, AMB_ERR_FORMAT, "store: %s has %" PRIu64 " files of a store but no " AMB_MANIFEST_NAME
+                        "; " AMB_STORE_ADVICE, store->dir, n_files);
     }
     store->manifest = (struct amb_manifest){.first_segment = 1, .next_sequence = 1};
     r = io->random(io->opaque, store->manifest.store_id, sizeof store->manifest.store_id);
