@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "annotate/store-manifest.h"
 #include "annotate/store.h"
 #include "base/alloc.h"
 #include "base/test-disk.h"
@@ -136,6 +137,43 @@ TEST(failed_write_or_sync_ends_writing_until_opened_again) {
     }
 }
 
+/* Two numbers are left: what needs more is refused and leaves no trace, in memory or on disk; then every write is. */
+TEST(sequences_end_with_an_error) {
+    static struct test_disk disk;
+    const struct amb_manifest manifest = {.store_id = {1}, .first_segment = 1, .next_sequence = AMB_STORE_SEQUENCE_END - 2};
+    struct amb_store_record records[3] = {record_of(1, 1), record_of(2, 2), record_of(3, 3)};
+    struct amb_hash128 uid = uid_of(1);
+    const float number = 1;
+    struct amb_store_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_store *store;
+    bool is_moved;
+
+    test_disk_init(&disk);
+    disk.has_dir = true;
+    assert_ok(amb_manifest_store(&is_moved, &manifest, &disk.io, TEST_DISK_DIR, &err), err);
+    store = open_disk(&disk, NULL);
+    assert_int_equal(amb_store_put(store, records, 3, &err), AMB_ERR_LIMIT);
+    assert_false(amb_store_is_dirty(store));
+    assert_ok(amb_store_put(store, records, 2, &err), err);
+    assert_true(records[1].sequence == AMB_STORE_SEQUENCE_MAX);
+    assert_int_equal(amb_store_put(store, records, 1, &err), AMB_ERR_LIMIT);
+    assert_int_equal(amb_store_put_curve(store, &uid, 0, &number, &number, 1, &err), AMB_ERR_LIMIT);
+    assert_int_equal(amb_store_put_text(store, "a", "b", 1, &err), AMB_ERR_LIMIT);
+    assert_ok(amb_store_commit(store, &err), err);
+    for (int i = 0; i < 2; i++) {
+        amb_store_close(store);
+        store = open_disk(&disk, &report);
+        assert_int_equal(report.n_damaged + report.torn_bytes, 0);
+        assert_sigma(store, 2, 2);
+        assert_true(amb_store_last_sequence(store) == AMB_STORE_SEQUENCE_MAX);
+        assert_int_equal(amb_store_put(store, records, 1, &err), AMB_ERR_LIMIT);
+        assert_ok(amb_store_compact(store, 1, &err), err);
+    }
+    amb_store_close(store);
+    test_disk_deinit(&disk);
+}
+
 static void put_segments(struct amb_store *store, uint32_t n) {
     for (uint32_t i = 0; i < n * 4096 / 79 + 2; i++) {
         struct amb_store_record record = record_of(i, 1);
@@ -230,6 +268,7 @@ TEST(reader_changes_nothing) {
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_of_a_failed_put_comes_back),
     cmocka_unit_test(failed_write_or_sync_ends_writing_until_opened_again),
+    cmocka_unit_test(sequences_end_with_an_error),
     cmocka_unit_test(failed_compaction_is_not_tried_again_at_once),
     cmocka_unit_test(name_of_the_folder_is_on_disk_before_a_store_is_in_it),
     cmocka_unit_test(reader_changes_nothing),
