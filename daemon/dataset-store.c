@@ -145,6 +145,35 @@ int ambd_dataset_keep_import(struct ambd_dataset *dataset, struct amb_store_reco
     return r < 0 ? r : amb_store_commit(dataset->store, err);
 }
 
+/* The model whose record of that kind there is; 0: none. */
+static uint16_t record_model(const struct amb_store_record *record, const struct amb_store *store) {
+    struct amb_store_record known[AMB_ORIGIN_N];
+    uint16_t model = 0;
+    size_t n;
+
+    amb_store_get(known, &n, store, &record->uid, record->version);
+    for (size_t i = 0; i < n; i++) {
+        model = known[i].origin == record->origin ? known[i].model : model;
+    }
+    return model;
+}
+
+/* A curve of another model says nothing of what this one found. */
+static int deposit_drop_curves(struct ambd_dataset *dataset, const struct amb_store_record *records, size_t n,
+                               struct amb_error *err) {
+    int r = 0;
+
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const struct amb_store_record *record = &records[i];
+
+        if (record->origin == AMB_ORIGIN_CLASSIFIER && amb_store_has_curve(dataset->store, &record->uid, record->version) &&
+            record_model(record, dataset->store) != record->model) {
+            r = amb_store_put_curve(dataset->store, &record->uid, record->version, NULL, NULL, 0, err);
+        }
+    }
+    return r;
+}
+
 static int deposit_put_curves(struct ambd_dataset *dataset, const struct ambd_deposit *deposit, struct amb_error *err) {
     const uint8_t *at = deposit->curves.data, *end = at + deposit->curves.n_bytes;
     int r = 0;
@@ -193,6 +222,7 @@ int ambd_dataset_deposit(struct ambd_dataset *dataset, const struct ambd_edition
     int r = amb_store_put_model(&model, dataset->store, deposit->sha256, err);
 
     deposit_copy(records, deposit, dataset->store, model);
+    r = r < 0 ? r : deposit_drop_curves(dataset, records, deposit->n, err);
     r = r < 0 ? r : deposit_put_curves(dataset, deposit, err);
     r = r < 0 || deposit->n == 0 ? r : amb_store_put(dataset->store, records, deposit->n, err);
     r = r < 0 ? r : amb_store_commit(dataset->store, err);

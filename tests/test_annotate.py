@@ -270,6 +270,24 @@ def test_a_model_without_an_answer_takes_nothing_back(served):
             one = served()
 
 
+def test_a_curve_goes_with_the_record_that_it_was_found_with(served):
+    one = served()
+
+    def curve():
+        with one.client() as client:
+            return client.call(wire.CURVE, {"key": "000003"})["curve"]
+
+    wait(one, annotate(one, curves=True))
+    first = curve()
+    wait(one, annotate(one, model="fake:nan=0", where={"annotated": "any"}))
+    assert curve() == first and len(first["p"]) > 1
+    wait(one, annotate(one, model="fake:slow=0", where={"annotated": "any"}))
+    assert curve() is None
+    one.stop()
+    one = served()
+    assert curve() is None
+
+
 def test_a_model_whose_record_is_lost_is_nobody_and_the_next_keeps_its_number(served, tmp_path):
     one = served()
     wait(one, annotate(one, model="fake:slow=0"))

@@ -68,6 +68,19 @@ bool amb_store_find_curve(struct amb_location *out, const struct amb_store *stor
     return n != 0;
 }
 
+/* One of no pairs says that there is none any more. */
+static bool curve_find(struct amb_location *out, const struct amb_store *store, const struct amb_hash128 *uid,
+                       uint32_t version) {
+    return amb_store_find_curve(out, store, uid->bytes, version) &&
+           out->bytes != AMB_RECORD_HEADER_BYTES + AMB_CURVE_HEAD_BYTES;
+}
+
+bool amb_store_has_curve(const struct amb_store *store, const struct amb_hash128 *uid, uint32_t version) {
+    struct amb_location where;
+
+    return curve_find(&where, store, uid, version);
+}
+
 static int curve_decode(float **sigmas, float **p, size_t *n, const uint8_t *payload) {
     AMB_CLEANUP(amb_freep) float *x = NULL;
     AMB_CLEANUP(amb_freep) float *y = NULL;
@@ -95,7 +108,7 @@ int amb_store_get_curve(float **sigmas, float **p, size_t *n, const struct amb_s
     const uint8_t *payload;
     int r;
 
-    if (!amb_store_find_curve(&where, store, uid->bytes, version)) {
+    if (!curve_find(&where, store, uid, version)) {
         *sigmas = *p = NULL;
         *n = 0;
         return 0;

@@ -78,7 +78,8 @@ struct amb_store *amb_store_close(struct amb_store *store); /* what is not commi
  */
 int amb_store_put(struct amb_store *store, struct amb_store_record *records, size_t n, struct amb_error *err);
 
-/* The curve of a sample, beside its record: n pairs, rising sigmas. At most 65,536 (journal record of 1 MiB). */
+/* The curve of a sample, beside its record: n pairs, rising sigmas; 0: it has none any more. At most 65,536 (journal record
+ * of 1 MiB). */
 int amb_store_put_curve(struct amb_store *store, const struct amb_hash128 *uid, uint32_t version, const float *sigmas,
                         const float *p, size_t n, struct amb_error *err);
 
@@ -102,6 +103,7 @@ bool amb_store_is_dirty(const struct amb_store *store); /* something waits for c
 void amb_store_get(struct amb_store_record out[AMB_ORIGIN_N], size_t *n, const struct amb_store *store,
                    const struct amb_hash128 *uid, uint32_t version);
 
+bool amb_store_has_curve(const struct amb_store *store, const struct amb_hash128 *uid, uint32_t version);
 /* Copy the curve; *n pairs, 0: none. sigmas, p: amb_malloc'ed, the caller's. Errors: AMB_ERR_CHECKSUM, errno. */
 int amb_store_get_curve(float **sigmas, float **p, size_t *n, const struct amb_store *store,
                         const struct amb_hash128 *uid, uint32_t version, struct amb_error *err);

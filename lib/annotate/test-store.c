@@ -222,6 +222,19 @@ TEST(curves_come_back_from_journal_and_table) {
     }
     assert_ok(amb_store_get_curve(&got_sigmas, &got_p, &n, store, &uid, 3, &err), err);
     assert_int_equal(n, 0);
+    assert_true(amb_store_has_curve(store, &uid, 2) && !amb_store_has_curve(store, &uid, 3));
+    assert_ok(amb_store_put_curve(store, &uid, 2, NULL, NULL, 0, &err), err); /* taken away */
+    for (int round = 0; round < 3; round++) {
+        assert_false(amb_store_has_curve(store, &uid, 2));
+        assert_ok(amb_store_get_curve(&got_sigmas, &got_p, &n, store, &uid, 2, &err), err);
+        assert_true(n == 0 && got_sigmas == NULL);
+        if (round == 0) {
+            compact(store, 1);
+        } else {
+            amb_store_close(store);
+            store = open_store(NULL);
+        }
+    }
     amb_store_close(store);
 }
 
