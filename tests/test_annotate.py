@@ -4,6 +4,7 @@ library: "fake:edge" gives smooth pictures a larger sigma_min, "fake:slow=MS" ta
 import base64
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -545,6 +546,24 @@ def test_a_store_that_cannot_be_opened_says_what_to_do(served, tmp_path):
             served()
     manifest.write_bytes(whole)
     served()
+
+
+@pytest.mark.slow
+def test_a_disk_that_takes_nothing_ends_writing_until_a_restart(served):
+    """The third sync fails, and none after it is believed: the job ends with what to do, streams go on, nothing is served
+    that is not on disk, and the next daemon does all of it."""
+    if shutil.which("strace") is None or subprocess.run(["strace", "-qqo", "/dev/null", "true"], check=False).returncode != 0:
+        pytest.skip("strace cannot trace here")
+    one = served(prefix=("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"))
+    for _ in range(2):
+        row = wait(one, annotate(one))
+        assert row["state"] == "failed" and "Input/output error" in row["reason"] and "restart the daemon" in row["reason"]
+    with one.client() as client:
+        assert len(subscribe(client).take(5)) == 5
+    assert (columns(one)["min_origin"] == 0).all()
+    assert one.stop() == 0
+    one = served()
+    assert wait(one, 1)["state"] == "done" and (columns(one)["min_origin"] == 3).all()  # it never heard that it had failed
 
 
 @pytest.fixture
