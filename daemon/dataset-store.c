@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -476,6 +477,16 @@ static void merge_note_damage(struct ambd_merge_report *report, const struct amb
     report->n_damaged += found.n_damaged;
 }
 
+/* The folder that people name first is the one above. */
+static int merge_check_path(const char *path, struct amb_error *err) {
+    char manifest[4096 + 16];
+
+    snprintf(manifest, sizeof manifest, "%.4095s/MANIFEST", path);
+    return access(manifest, F_OK) < 0 && errno == ENOENT
+               ? amb_fail(err, -ENOENT, "%.300s has no MANIFEST, allowed: STATE_DIR/annotations/DATASET of a daemon", path)
+               : 0;
+}
+
 int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *dataset, const char *path,
                        struct amb_error *err) {
     AMB_CLEANUP(store_closep) struct amb_store *other = NULL;
@@ -487,7 +498,8 @@ int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *da
         return amb_fail(err, AMB_ERR_CONFIG,
                         "dataset '%s' has no store for annotations; start the daemon with --state-dir DIR", dataset->name);
     }
-    r = amb_store_open(&other, path, &options, NULL, err);
+    r = merge_check_path(path, err);
+    r = r < 0 ? r : amb_store_open(&other, path, &options, NULL, err);
     if (r < 0) {
         return r;
     }

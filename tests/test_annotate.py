@@ -132,6 +132,8 @@ def test_merge_takes_what_is_missing_side_by_side_and_from_a_damaged_store(serve
             assert ours.stop() == 0
             ours = served()
     assert "0 taken over" in ctl(ours, "annotations", "merge", journal.parent).stdout
+    done = ctl(ours, "annotations", "merge", tmp_path / "other", check=False)
+    assert done.returncode == 1 and "other has no MANIFEST, allowed: STATE_DIR/annotations/DATASET" in done.stderr
 
 
 def test_kill_9_loses_nothing_and_the_job_goes_on(served):
