@@ -120,6 +120,7 @@ static void bench_push_record(struct bench *bench, const struct amb_store_record
     deposit->i_samples[deposit->n] = i_sample;
     deposit->n++;
     deposit->n_evaluations += record->n_evaluations;
+    deposit->n_evaluations += bench->examiner != NULL ? amb_examiner_take_overhead(bench->examiner) : 0;
     deposit->n_given_up += record->sides == 0;
 }
 
@@ -422,7 +423,7 @@ static int bench_open_model(struct bench *bench, unsigned i, const char *path, s
 static int bench_open_classifier(struct bench *bench, struct amb_error *err) {
     const struct ambd_spec *spec = bench->examination->options.spec;
     struct amb_examiner_options options = {
-        .search = {spec->mode, &spec->grid, (unsigned)spec->n_trials, (unsigned)spec->span, spec->epsilon, spec->curves},
+        .search = {spec->mode, &spec->grid, (unsigned)spec->n_trials, (unsigned)spec->span, spec->epsilon, spec->curves, NULL},
         .seed = spec->seed,
         .batch = (size_t)spec->batch,
     };

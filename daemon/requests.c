@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "annotate/control.h"
 #include "annotate/export.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -20,7 +21,7 @@
 #include "proto/json.h"
 
 #define COUNT(a)             (sizeof(a) / sizeof((a)[0]))
-#define ADAPTIVE_EVALUATIONS 150u /* a sample, as measured: lib/annotate/adaptive.c */
+#define ADAPTIVE_EVALUATIONS 75u /* a sample, as measured: lib/annotate/adaptive.c */
 
 static void add_generation(cJSON *out, const struct ambd_dataset *dataset, bool changed) {
     cJSON *generation = cJSON_AddObjectToObject(out, "generation");
@@ -68,8 +69,9 @@ static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_erro
     struct amb_model_info info = {0};
     size_t batch = 0;
     double rate = 0;
-    uint64_t n_evaluations =
-        dry_run->selection.n_selected * (spec->mode == AMB_SEARCH_DENSE ? spec->grid.n * spec->n_trials : ADAPTIVE_EVALUATIONS);
+    uint64_t n_evaluations = spec->mode == AMB_SEARCH_DENSE
+                                 ? dry_run->selection.n_selected * spec->grid.n * spec->n_trials
+                                 : dry_run->selection.n_selected * ADAPTIVE_EVALUATIONS + AMB_CONTROL_DRAWS;
     cJSON *model;
     int r = ambd_examination_measure(&info, &batch, &rate, &options, err);
 

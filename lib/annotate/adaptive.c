@@ -1,33 +1,46 @@
 /*
- * Adaptive: the crossing of the dense rule from some 2 % of its evaluations.
+ * Adaptive: the crossing of the dense rule from some 1 % of its evaluations.
  *
  * Two answers at the first sigma settle samples that are below the threshold from the start. Else 12 probes lie over
  * the whole axis, half a unit of log sigma apart, so that a dip anywhere is seen. Then rounds of 8: all answers so far
- * give a smooth curve with its own uncertainty (curve.c); from both follows where the rule may first cross; the next
- * probes go there, spread over [-0.3, +0.15] in log sigma and at least over the grid points that the EMA averages. At
- * the end the dense rule itself, lag and early crossings included, is carried over the curve as a density
- * (passage.c), and the median of its first crossing is the answer. One answer costs one evaluation at a sigma of the
- * grid with noise of its own; nothing depends on other samples, their order or how answers are batched.
+ * give a smooth curve with its own uncertainty (curve.c), from which is taken what each noise does by itself
+ * (control.c); from both follows where the rule may first cross; the next probes go there, spread over [-0.3, +0.15] in
+ * log sigma and at least over the grid points that the EMA averages. At the end the dense rule itself, lag and early
+ * crossings included, is carried over the curve as a density (passage.c), and the median of its first crossing is the
+ * answer. One answer costs one evaluation at a sigma of the grid with a noise that no other answer of the sample has;
+ * nothing depends on other samples, their order or how answers are batched.
  *
  * Tried on 48 pictures (blur 0.4 to 1.5, 35 with a crossing, dense with itself 0.051 median and 0.087 at the 90th
  * percentile of |log ratio|), figures against two dense runs; mean evaluations count samples without a crossing:
  *   local logistic fit, 128 at most            100 evaluations  0.060  0.154, gross errors where p dips and rises
  *   the same with antithetic pairs              98              0.076  0.208: +n and -n agree (correlation +0.39)
- *   this, second differences of sd 0.03        104              0.052  0.122
+ *   this without control, second
+ *   differences of sd 0.03                     104              0.052  0.122
  *                                              122              0.050  0.116
  *                                              143              0.049  0.111
- *                                              177              0.046  0.104   <- BUDGET 240
- *                                              194              0.045  0.101
+ *                                              177              0.046  0.104
  *   ... sd 0.02 or 0.05 instead                122              0.050  0.116 and 0.052  0.118
  *   ... third differences too                  110              0.050  0.118: not worth another prior
  *   ... stop by the crossing's spread          152              0.047  0.109: spends no better than a fixed number
  *   ... mass clamped near the threshold        122              0.051  0.126: the walk must start where e_0 is
  *   a perfect predictor of dense's median        -              0.038  0.083
+ * and on 48 others (Gaussian, box and motion blur, half size, JPEG, noise; 35 with a crossing, dense with itself 0.037
+ * and 0.112), since that a pool of noises with a control was added:
+ *   without control                            176 evaluations  0.045  0.108
+ *   pool of 1,024, 130 a crossing               97              0.043  0.104
+ *                  100                          74              0.042  0.108
+ *                   75                          57              0.043  0.115
+ *   ... second differences of sd 0.02 or 0.04   74              0.041  0.106 and 0.044  0.109, but more bias at 0.02
+ *   ... slope held back by 1 or 6 answers       74              0.042  0.105 and 0.043  0.107
+ *   ... 240 times the share of the variance that the control leaves: 75  0.047  0.110, too few at high sigma
+ *   ... 160 times its root                      74              0.044  0.107
+ *   ... 180 times its root                      82              0.042  0.102   <- BUDGET: without control still enough
  * A prior from samples annotated before was left out: records would depend on their order.
  */
 #include <errno.h>
 #include <math.h>
 
+#include "annotate/control.h"
 #include "annotate/curve.h"
 #include "annotate/passage.h"
 #include "annotate/search-private.h"
@@ -37,7 +50,7 @@
 #define N_START       2u
 #define N_SCAN        12u
 #define N_ROUND       8u
-#define BUDGET        240u /* of the rounds; see above */
+#define BUDGET        180u /* where the control explains nothing; see above */
 #define BUDGET_LOW    48u  /* not fewer, however sure */
 #define SURE_SPREAD   0.03 /* of log sigma: half of what dense varies by */
 #define START_MARGIN  0.1  /* below the threshold by this much at the first sigma: settled */
@@ -54,7 +67,7 @@ struct adaptive {
     struct amb_search base;
     double *z; /* log sigma of the grid; owned */
     uint64_t seed;
-    uint32_t n_draws, n_uniforms;
+    uint32_t n_draws, n_uniforms, first_draw, draw_step;
     struct amb_curve_point points[AMB_CURVE_POINTS_MAX];
     size_t n_points;
     size_t plan[N_SCAN]; /* grid points to ask */
@@ -102,12 +115,21 @@ static void adaptive_begin(struct amb_search *search, uint64_t seed) {
 
     a->seed = seed;
     a->n_draws = a->n_uniforms = 0;
+    a->first_draw = (uint32_t)(seed >> 32);
+    a->draw_step = (uint32_t)seed | 1u;
     a->n_points = 0;
     a->scanned = false;
     plan_begin(a);
     for (unsigned k = 0; k < N_START; k++) {
         a->plan[a->n_plan++] = 0;
     }
+}
+
+/* With a pool: each of its noises once, in an order of the sample's own. */
+static uint32_t adaptive_draw(struct adaptive *a) {
+    const uint32_t k = a->n_draws++;
+
+    return a->base.options.control != NULL ? (a->first_draw + k * a->draw_step) % AMB_CONTROL_DRAWS : k;
 }
 
 static size_t adaptive_ask(struct amb_probe *out, size_t n_max, struct amb_search *search) {
@@ -117,7 +139,7 @@ static size_t adaptive_ask(struct amb_probe *out, size_t n_max, struct amb_searc
     for (; n < n_max && a->n_asked < a->n_plan; n++) {
         size_t i = a->plan[a->n_asked++];
 
-        out[n] = (struct amb_probe){search->options.grid->sigmas[i], (uint32_t)i, a->n_draws++, false};
+        out[n] = (struct amb_probe){search->options.grid->sigmas[i], (uint32_t)i, adaptive_draw(a)};
     }
     return n;
 }
@@ -163,6 +185,17 @@ static double places_spread(const double share[PLACES], const struct adaptive *a
         squares += share[k] * (double)k * (double)k;
     }
     return places_step(a) * sqrt(fmax(squares - sum * sum, 0));
+}
+
+/* The less is left to chance the fewer answers do. */
+static double places_budget(const double share[PLACES], const struct adaptive *a) {
+    const double step = places_step(a);
+    double unexplained = 0;
+
+    for (size_t k = 0; k < PLACES; k++) {
+        unexplained += share[k] * amb_curve_get_unexplained(&a->curve, a->z[0] + (double)k * step);
+    }
+    return BUDGET * sqrt(unexplained);
 }
 
 static void plan_push_near(struct adaptive *a, double z) {
@@ -240,7 +273,8 @@ static void adaptive_next(struct adaptive *a) {
     }
     amb_curve_apply(&a->curve, a->points, a->n_points);
     places_get(share, a);
-    if (a->n_points >= BUDGET || (a->n_points >= BUDGET_LOW && places_spread(share, a) < SURE_SPREAD)) {
+    if (a->n_points >= BUDGET_LOW &&
+        (a->n_points >= places_budget(share, a) || places_spread(share, a) < SURE_SPREAD)) {
         adaptive_finish(a);
     } else {
         plan_refine(a, share);
@@ -250,7 +284,9 @@ static void adaptive_next(struct adaptive *a) {
 static void adaptive_tell(struct amb_search *search, const struct amb_probe *probe, double p) {
     struct adaptive *a = (struct adaptive *)search;
 
-    a->points[a->n_points++] = (struct amb_curve_point){a->z[probe->i_grid], p};
+    a->points[a->n_points++] = (struct amb_curve_point){
+        a->z[probe->i_grid], p,
+        a->base.options.control != NULL ? amb_control_get(a->base.options.control, probe->draw) : 0};
     a->n_answered++;
     if (a->n_answered == a->n_plan) {
         adaptive_next(a);

@@ -7,7 +7,8 @@
  * is p itself and not its logit: the rule averages p.
  *
  * Answers at low sigma hardly vary, since the model sees almost the same picture each time; there the curve goes
- * through them. Where it matters single answers vary by 0.1 to 0.25.
+ * through them. Where it matters single answers vary by 0.1 to 0.25, but for what their control explains: its slope is
+ * estimated along the curve from the residuals, by turns with the curve, and taken out of the answers.
  */
 #include "annotate/curve.h"
 
@@ -21,8 +22,9 @@
 #define NOISE_MIN    4e-4 /* an answer is not trusted to better than 0.02 */
 #define NOISE_PRIOR  0.08 /* of m (1 - m): NOISE_WEIGHT answers' worth */
 #define NOISE_WEIGHT 3.0
-#define NOISE_REACH  3u   /* knots: how far an answer tells of the variance */
-#define ITERATIONS   3
+#define SLOPE_WEIGHT 3.0 /* answers' worth of a slope of 0 */
+#define NOISE_REACH  3u  /* knots: how far an answer tells of variance and slope */
+#define ITERATIONS   5
 
 void amb_curve_init(struct amb_curve *curve, double lo, double hi) {
     double step = STEP;
@@ -120,15 +122,16 @@ static void curve_solve(struct amb_curve *curve, const struct amb_curve_point *p
     band_add_prior(&band, n_knots);
     memset(curve->mean, 0, sizeof curve->mean);
     for (size_t k = 0; k < n; k++) {
-        double share, weight;
+        double share, weight, p;
         size_t i = curve_place(&share, curve, points[k].z);
 
-        weight = 1 / knots_mix(curve->noise, i, share);
+        weight = 1 / knots_mix(curve->residual, i, share);
+        p = points[k].p - knots_mix(curve->slope, i, share) * points[k].control - 0.5;
         band.a0[i] += weight * (1 - share) * (1 - share);
         band.a0[i + 1] += weight * share * share;
         band.a1[i] += weight * share * (1 - share);
-        curve->mean[i] += weight * (1 - share) * (points[k].p - 0.5);
-        curve->mean[i + 1] += weight * share * (points[k].p - 0.5);
+        curve->mean[i] += weight * (1 - share) * p;
+        curve->mean[i + 1] += weight * share * p;
     }
     band_factor(&band, n_knots);
     band_solve(curve->mean, &band, n_knots);
@@ -143,8 +146,13 @@ static double spread_prior(double m) {
     return NOISE_PRIOR * m * (1 - m);
 }
 
+/* Of a knot: sums over the answers near it, weighed by how near. */
+struct vicinity {
+    double weight, squares, products, controls; /* residual^2, residual * control, control^2 */
+};
+
 static void curve_estimate_noise(struct amb_curve *curve, const struct amb_curve_point *points, size_t n) {
-    double sums[AMB_CURVE_KNOTS_MAX] = {0}, weights[AMB_CURVE_KNOTS_MAX] = {0};
+    struct vicinity near[AMB_CURVE_KNOTS_MAX] = {0};
 
     for (size_t k = 0; k < n; k++) {
         double share, residual;
@@ -154,20 +162,26 @@ static void curve_estimate_noise(struct amb_curve *curve, const struct amb_curve
         for (size_t j = i > NOISE_REACH ? i - NOISE_REACH : 0; j < curve->n_knots && j <= i + 1 + NOISE_REACH; j++) {
             double d = ((double)i + share - (double)j) / (NOISE_REACH + 1), w = (1 - d * d) * (1 - d * d);
 
-            sums[j] += w * residual * residual;
-            weights[j] += w;
+            near[j].weight += w;
+            near[j].squares += w * residual * residual;
+            near[j].products += w * residual * points[k].control;
+            near[j].controls += w * points[k].control * points[k].control;
         }
     }
     for (size_t j = 0; j < curve->n_knots; j++) {
-        double v = (sums[j] + NOISE_WEIGHT * spread_prior(curve->mean[j])) / (weights[j] + NOISE_WEIGHT);
+        const double b = near[j].products / (near[j].controls + SLOPE_WEIGHT);
+        double v = near[j].squares - 2 * b * near[j].products + b * b * near[j].controls;
 
-        curve->noise[j] = v < NOISE_MIN ? NOISE_MIN : v;
+        v = (v + NOISE_WEIGHT * spread_prior(curve->mean[j])) / (near[j].weight + NOISE_WEIGHT);
+        curve->slope[j] = b;
+        curve->residual[j] = v < NOISE_MIN ? NOISE_MIN : v;
     }
 }
 
 void amb_curve_apply(struct amb_curve *curve, const struct amb_curve_point *points, size_t n) {
     for (size_t j = 0; j < curve->n_knots; j++) {
-        curve->noise[j] = spread_prior(0.5);
+        curve->residual[j] = spread_prior(0.5);
+        curve->slope[j] = 0;
     }
     for (int k = 0; k < ITERATIONS; k++) {
         curve_solve(curve, points, n);
@@ -176,7 +190,7 @@ void amb_curve_apply(struct amb_curve *curve, const struct amb_curve_point *poin
 }
 
 void amb_curve_get(double *mean, double *variance, double *noise, const struct amb_curve *curve, double z) {
-    double share;
+    double share, slope;
     size_t i = curve_place(&share, curve, z);
 
     if (mean != NULL) {
@@ -187,6 +201,16 @@ void amb_curve_get(double *mean, double *variance, double *noise, const struct a
                     share * share * curve->variance[i + 1];
     }
     if (noise != NULL) {
-        *noise = knots_mix(curve->noise, i, share);
+        slope = knots_mix(curve->slope, i, share);
+        *noise = knots_mix(curve->residual, i, share) + slope * slope;
     }
+}
+
+double amb_curve_get_unexplained(const struct amb_curve *curve, double z) {
+    double share, slope, residual;
+    size_t i = curve_place(&share, curve, z);
+
+    slope = knots_mix(curve->slope, i, share);
+    residual = knots_mix(curve->residual, i, share);
+    return residual / (residual + slope * slope);
 }

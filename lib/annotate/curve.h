@@ -5,9 +5,9 @@
 #define AMB_CURVE_KNOTS_MAX  48u
 #define AMB_CURVE_POINTS_MAX 512u
 
-/* One answer: z = log sigma. */
+/* One answer: z = log sigma. control: what its noise does by itself, of mean 0 and variance 1; 0: not known. */
 struct amb_curve_point {
-    double z, p;
+    double z, p, control;
 };
 
 /* A piecewise linear curve with knots at z0 + i * step. */
@@ -16,7 +16,8 @@ struct amb_curve {
     size_t n_knots;
     double mean[AMB_CURVE_KNOTS_MAX];
     double variance[AMB_CURVE_KNOTS_MAX], covariance[AMB_CURVE_KNOTS_MAX]; /* of a knot; with the next one */
-    double noise[AMB_CURVE_KNOTS_MAX]; /* variance of one answer near the knot */
+    double slope[AMB_CURVE_KNOTS_MAX];    /* of answers over their control, near the knot */
+    double residual[AMB_CURVE_KNOTS_MAX]; /* variance of one answer near the knot beyond its control */
 };
 
 /* Knots over [lo, hi]; nothing is known. Thread: any. */
@@ -27,3 +28,6 @@ void amb_curve_apply(struct amb_curve *curve, const struct amb_curve_point *poin
 
 /* Mean, variance of that mean, and variance of one answer at z; NULL: not wanted. */
 void amb_curve_get(double *mean, double *variance, double *noise, const struct amb_curve *curve, double z);
+
+/* Share of the variance of answers at z that their control does not explain; 1 where none is known. */
+double amb_curve_get_unexplained(const struct amb_curve *curve, double z);

@@ -37,7 +37,7 @@ static size_t dense_ask(struct amb_probe *out, size_t n_max, struct amb_search *
     for (; n < n_max && dense->n_asked < dense->n_probes; n++, dense->n_asked++) {
         uint32_t i_grid = (uint32_t)(dense->n_asked / search->options.n_trials);
 
-        out[n] = (struct amb_probe){search->options.grid->sigmas[i_grid], i_grid, (uint32_t)dense->n_asked, false};
+        out[n] = (struct amb_probe){search->options.grid->sigmas[i_grid], i_grid, (uint32_t)dense->n_asked};
     }
     return n;
 }

@@ -2,8 +2,9 @@
  * Examiner: a window of subjects, each with a search of its own; a step takes their questions in turn until the
  * model's batch is full, makes the noise of each, runs the model and gives the answers back in the same order.
  *
- * Noise is a function of (seed, uid, version, draw): neither the batch nor the window nor who else is under
- * examination changes an answer beyond the model's own rounding, so work may be split and resumed anywhere.
+ * Noise is a function of (seed, uid, version, draw), of a search with a control of (seed, draw): neither the batch nor
+ * the window nor who else is under examination changes an answer beyond the model's own rounding, so work may be split
+ * and resumed anywhere. The control is asked about first.
  *
  * A model that answers NaN gives its subject up; the others go on.
  */
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "annotate/control.h"
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -23,6 +25,7 @@
 
 #define BATCH_MAX      256u /* the last size that tune tries */
 #define TUNE_NS        UINT64_C(60000000) /* for each size; eight sizes: half a second */
+#define RUN_NS         UINT64_C(250000000) /* no larger batch than takes so long: a stop waits for a run; not tuned */
 #define SUBJECTS_MIN   32u  /* window: an adaptive search asks for some 8 at once, so these fill batches of 256 */
 #define SUBJECTS_DENSE 2u   /* one fills every batch by itself; the next is there when it ends */
 
@@ -37,7 +40,7 @@ struct exam {
 };
 
 struct row {
-    struct exam *exam;
+    struct exam *exam; /* NULL: of the control, beside a blank picture */
     struct amb_probe probe;
 };
 
@@ -48,9 +51,11 @@ struct amb_examiner {
     uint64_t key;
     struct exam *exams; /* n_subjects */
     size_t i_turn;      /* whose questions come first */
+    struct amb_control control; /* of adaptive searches */
+    uint64_t n_overhead;
     struct row *rows;   /* BATCH_MAX */
     struct amb_probe *probes;
-    float *x, *sigma, *p, *noise;
+    float *x, *sigma, *p, *noise, *blank;
     void *labels;
 };
 
@@ -97,9 +102,11 @@ static int examiner_build(struct amb_examiner *examiner, struct amb_error *err) 
     examiner->sigma = amb_calloc(BATCH_MAX, sizeof *examiner->sigma);
     examiner->p = amb_calloc(BATCH_MAX, sizeof *examiner->p);
     examiner->noise = amb_malloc(n * sizeof *examiner->noise);
+    examiner->blank = amb_calloc(n, sizeof *examiner->blank);
     examiner->labels = amb_calloc(BATCH_MAX, examiner_label_bytes(examiner));
     if (examiner->exams == NULL || examiner->rows == NULL || examiner->probes == NULL || examiner->x == NULL ||
-        examiner->sigma == NULL || examiner->p == NULL || examiner->noise == NULL || examiner->labels == NULL) {
+        examiner->sigma == NULL || examiner->p == NULL || examiner->noise == NULL ||
+        examiner->blank == NULL || examiner->labels == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for batches of %u pictures of %zu elements", BATCH_MAX, n);
     }
     return examiner_init_exams(examiner, err);
@@ -127,6 +134,10 @@ int amb_examiner_new(struct amb_examiner **out, struct amb_model *model, const s
                                            ? SUBJECTS_DENSE
                                            : SUBJECTS_MIN;
     }
+    if (options->search.mode == AMB_SEARCH_ADAPTIVE) {
+        amb_control_begin(&examiner->control, options->search.grid);
+        examiner->options.search.control = &examiner->control;
+    }
     r = examiner_build(examiner, err);
     if (r < 0) {
         amb_examiner_free(examiner);
@@ -152,6 +163,7 @@ struct amb_examiner *amb_examiner_free(struct amb_examiner *examiner) {
     amb_free(examiner->sigma);
     amb_free(examiner->p);
     amb_free(examiner->noise);
+    amb_free(examiner->blank);
     amb_free(examiner->labels);
     amb_free(examiner);
     return NULL;
@@ -159,45 +171,71 @@ struct amb_examiner *amb_examiner_free(struct amb_examiner *examiner) {
 
 /* Rows */
 
+static uint64_t row_counter(const struct amb_examiner *examiner, const struct row *row) {
+    const uint64_t draw = row->probe.draw;
+
+    if (examiner->options.search.control != NULL) {
+        return amb_hash_words("annotate pool", &draw, 1);
+    }
+    row->exam->key_words[3] = draw;
+    return amb_hash_words("annotate draw", row->exam->key_words, 4);
+}
+
 static void row_noise(struct amb_examiner *examiner, size_t i_row) {
     const struct row *row = &examiner->rows[i_row];
-    struct exam *exam = row->exam;
-    const float scale = (float)(row->probe.mirrored ? -row->probe.sigma : row->probe.sigma);
+    const float scale = (float)row->probe.sigma;
     float *x = examiner->x + i_row * examiner->n_elements;
-    const float *base = exam->base, *noise = examiner->noise;
+    const float *base = row->exam != NULL ? row->exam->base : examiner->blank, *noise = examiner->noise;
 
-    exam->key_words[3] = row->probe.draw;
-    amb_normal_fill(examiner->noise, 0, examiner->n_elements, examiner->key,
-                    amb_hash_words("annotate draw", exam->key_words, 4));
+    amb_normal_fill(examiner->noise, 0, examiner->n_elements, examiner->key, row_counter(examiner, row));
     for (size_t i = 0; i < examiner->n_elements; i++) {
         x[i] = fmaf(scale, noise[i], base[i]);
     }
-    examiner->sigma[i_row] = (float)row->probe.sigma;
+    examiner->sigma[i_row] = scale;
 }
 
+/* Of the blank picture: class 0, or a row of zeros. */
 static void row_label(struct amb_examiner *examiner, size_t i_row) {
     const struct amb_model_info *info = amb_model_peek(examiner->model);
     const struct exam *exam = examiner->rows[i_row].exam;
     const size_t bytes = examiner_label_bytes(examiner);
     uint8_t *label = (uint8_t *)examiner->labels + i_row * bytes;
 
-    if (info->labels == AMB_MODEL_LABELS_INTEGER) {
+    if (exam == NULL) {
+        memset(label, 0, bytes);
+    } else if (info->labels == AMB_MODEL_LABELS_INTEGER) {
         memcpy(label, &exam->subject.label, bytes);
     } else if (info->labels == AMB_MODEL_LABELS_VECTOR) {
         memcpy(label, exam->label_vector, bytes);
     }
 }
 
+static size_t examiner_push_rows(struct amb_examiner *examiner, size_t n, struct exam *exam, size_t n_new) {
+    for (size_t i = 0; i < n_new; i++) {
+        examiner->rows[n + i] = (struct row){exam, examiner->probes[i]};
+    }
+    return n + n_new;
+}
+
+static bool examiner_wants_control(const struct amb_examiner *examiner) {
+    return examiner->options.search.control != NULL && !amb_control_is_complete(&examiner->control);
+}
+
 static size_t examiner_collect(struct amb_examiner *examiner) {
     const size_t n_subjects = examiner->options.n_subjects;
     size_t n = 0;
 
+    if (examiner_wants_control(examiner)) {
+        n = amb_control_ask(examiner->probes, examiner->batch, &examiner->control);
+        return examiner_push_rows(examiner, 0, NULL, n);
+    }
     for (size_t k = 0; k < n_subjects && n < examiner->batch; k++) {
         struct exam *exam = &examiner->exams[(examiner->i_turn + k) % n_subjects];
-        size_t m = exam->active ? amb_search_ask(examiner->probes, examiner->batch - n, exam->search) : 0;
 
-        for (size_t i = 0; i < m; i++, n++) {
-            examiner->rows[n] = (struct row){exam, examiner->probes[i]};
+        if (exam->active) {
+            size_t n_new = amb_search_ask(examiner->probes, examiner->batch - n, exam->search);
+
+            n = examiner_push_rows(examiner, n, exam, n_new);
         }
     }
     return n;
@@ -244,9 +282,21 @@ int amb_examiner_step(struct amb_examiner *examiner, struct amb_error *err) {
     if (r < 0) {
         return r;
     }
+    if (examiner_wants_control(examiner)) {
+        amb_control_tell(&examiner->control, examiner->probes, examiner->p, n);
+        examiner->n_overhead += n;
+        return 0;
+    }
     examiner_tell(examiner, n);
     examiner->i_turn = (examiner->i_turn + 1) % examiner->options.n_subjects;
     return 0;
+}
+
+uint64_t amb_examiner_take_overhead(struct amb_examiner *examiner) {
+    const uint64_t n = examiner->n_overhead;
+
+    examiner->n_overhead = 0;
+    return n;
 }
 
 /* Subjects */
@@ -360,17 +410,18 @@ static int tune_one(double *rate, struct amb_examiner *examiner, size_t batch, s
 
 int amb_examiner_tune(size_t *batch, double *evaluations_per_s, struct amb_examiner *examiner, struct amb_error *err) {
     double best = 0;
+    size_t n_filled = 0;
 
-    memset(examiner->x, 0, BATCH_MAX * examiner->n_elements * sizeof *examiner->x);
     memset(examiner->labels, 0, BATCH_MAX * examiner_label_bytes(examiner));
-    for (size_t i = 0; i < BATCH_MAX; i++) {
-        examiner->sigma[i] = 1;
-        amb_normal_fill(examiner->x + i * examiner->n_elements, 0, examiner->n_elements, examiner->key, i);
-    }
     for (size_t size = examiner->options.batch != 0 ? examiner->batch : 1; size <= BATCH_MAX; size *= 2) {
         double rate = 0;
-        int r = tune_one(&rate, examiner, size, err);
+        int r;
 
+        for (; n_filled < size; n_filled++) { /* large pictures are never made that no run takes */
+            examiner->sigma[n_filled] = 1;
+            amb_normal_fill(examiner->x + n_filled * examiner->n_elements, 0, examiner->n_elements, examiner->key, n_filled);
+        }
+        r = tune_one(&rate, examiner, size, err);
         if (r < 0) {
             return r;
         }
@@ -378,7 +429,7 @@ int amb_examiner_tune(size_t *batch, double *evaluations_per_s, struct amb_exami
             best = rate;
             *batch = size;
         }
-        if (rate < best / 2 || examiner->options.batch != 0) {
+        if (rate < best / 2 || (double)size * 1e9 > rate * (double)RUN_NS || examiner->options.batch != 0) {
             break;
         }
     }

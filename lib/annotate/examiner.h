@@ -58,8 +58,12 @@ size_t amb_examiner_count(const struct amb_examiner *examiner); /* subjects unde
 /* Take a subject in; pixels are copied. There must be room. AMB_ERR_FORMAT: its label is none of the model's. */
 int amb_examiner_push(struct amb_examiner *examiner, const struct amb_subject *subject, struct amb_error *err);
 
-/* Run one batch (a short one where the subjects have no more questions). Errors of amb_model_run. */
+/* Run one batch (a short one where the subjects have no more questions). Errors of amb_model_run. The first batches of
+ * an adaptive examiner are about its control and bring no subject further. */
 int amb_examiner_step(struct amb_examiner *examiner, struct amb_error *err);
+
+/* Evaluations since the last call that no verdict counts. */
+uint64_t amb_examiner_take_overhead(struct amb_examiner *examiner);
 
 /* Next verdict: 0 or AMB_EXAMINER_E_NONE. Its subject has left. */
 int amb_examiner_pop(struct amb_verdict *out, struct amb_examiner *examiner);

@@ -15,6 +15,8 @@ enum amb_search_mode {
 const char *amb_search_mode_name(enum amb_search_mode mode); /* "dense", "adaptive" */
 bool amb_search_mode_parse(enum amb_search_mode *out, const char *name);
 
+struct amb_control;
+
 struct amb_search_options {
     enum amb_search_mode mode;
     const struct amb_grid *grid; /* borrowed for the life of the search; sorted */
@@ -22,15 +24,15 @@ struct amb_search_options {
     unsigned span;               /* EMA */
     double epsilon;              /* threshold is 0.5 + epsilon */
     bool keep_curve;
+    const struct amb_control *control; /* adaptive; borrowed; complete before the first begin. Draws are of its pool */
 };
 #define AMB_SEARCH_TRIALS 4u /* of the published annotations */
 
-/* One question to the model. Noise is a function of (sample, draw) alone: two probes with one draw share it. */
+/* One question to the model: the picture plus sigma times the noise of that number. */
 struct amb_probe {
     double sigma;
-    uint32_t i_grid;   /* whose sigma it is */
-    uint32_t draw;     /* number of the noise */
-    bool mirrored;     /* minus that noise: the antithetic partner */
+    uint32_t i_grid; /* whose sigma it is */
+    uint32_t draw;
 };
 
 struct amb_search_result {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 
+#include "annotate/control.h"
 #include "annotate/examiner.h"
 #include "annotate/rule.h"
 #include "annotate/test-spy.h"
@@ -24,7 +25,7 @@ static struct amb_examiner_options options_of(enum amb_search_mode mode) {
         grid_sigmas[i] = 0.02 * pow(1.05, (double)i); /* to some 10 */
     }
     return (struct amb_examiner_options){
-        .search = {mode, &grid, AMB_SEARCH_TRIALS, 8, AMB_RULE_EPSILON, false},
+        .search = {mode, &grid, AMB_SEARCH_TRIALS, 8, AMB_RULE_EPSILON, false, NULL},
         .channels = CHANNELS, .height = HEIGHT, .width = WIDTH, .seed = SEED};
 }
 
@@ -180,45 +181,66 @@ static struct spy *examine_one(const struct amb_subject *subject, const struct a
     return spy;
 }
 
-/* n of draw number `draw`, by the rule as it is written. */
+/* n of draw number `draw`, by the rule as it is written: of the pool where there is no subject. */
 static void noise_of(float n[ELEMENTS], const struct amb_subject *subject, uint64_t draw) {
     const uint64_t seed = SEED;
-    const uint64_t words[] = {ambp_load_u64le(subject->uid.bytes), ambp_load_u64le(subject->uid.bytes + 8),
-                              subject->version, draw};
+    uint64_t words[4] = {0, 0, 0, draw};
 
+    if (subject == NULL) {
+        amb_normal_fill(n, 0, ELEMENTS, amb_hash_words("annotate", &seed, 1), amb_hash_words("annotate pool", &draw, 1));
+        return;
+    }
+    words[0] = ambp_load_u64le(subject->uid.bytes);
+    words[1] = ambp_load_u64le(subject->uid.bytes + 8);
+    words[2] = subject->version;
     amb_normal_fill(n, 0, ELEMENTS, amb_hash_words("annotate", &seed, 1), amb_hash_words("annotate draw", words, 4));
 }
 
-/* Row of base + sigma n, or of base - sigma n, for one of the first draws; counts which. */
+/* Row i_row is base + sigma n for a draw that no earlier row has. */
 static void assert_row(const struct spy *spy, size_t i_row, const struct amb_subject *subject, const float *base,
-                       unsigned *n_plus, unsigned *n_minus) {
+                       bool seen[1024]) {
     const float *x = spy->x + i_row * ELEMENTS, sigma = spy->sigma[i_row];
 
     for (uint64_t draw = 0; draw < 1024; draw++) {
         float n[ELEMENTS];
-        bool plus = true, minus = true;
+        bool same = true;
 
         noise_of(n, subject, draw);
-        for (size_t i = 0; i < ELEMENTS && (plus || minus); i++) {
-            plus = plus && x[i] == fmaf(sigma, n[i], base[i]);
-            minus = minus && x[i] == fmaf(-sigma, n[i], base[i]);
+        for (size_t i = 0; i < ELEMENTS && same; i++) {
+            same = x[i] == fmaf(sigma, n[i], base[i]);
         }
-        if (plus || minus) {
-            *n_plus += plus;
-            *n_minus += minus;
+        if (same) {
+            assert_false(seen[draw]);
+            seen[draw] = true;
             return;
         }
     }
-    fail_msg("row %zu at sigma %g is no draw of the sample", i_row, (double)sigma);
+    fail_msg("row %zu at sigma %g is no draw", i_row, (double)sigma);
+}
+
+/* First the whole pool beside a blank picture, at one sigma, then the sample, each noise of the pool once. */
+static void assert_rows_of_adaptive(const struct amb_subject *subject, const float *base) {
+    static const float blank[ELEMENTS];
+    const struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
+    struct spy *spy = examine_one(subject, &options);
+    bool seen[1024] = {false};
+
+    assert_true(spy->n_rows > AMB_CONTROL_DRAWS + 8);
+    for (size_t i = 0; i < AMB_CONTROL_DRAWS; i++) {
+        assert_true(spy->sigma[i] == (float)grid_sigmas[95]); /* of 128: three quarters of the grid lie at or below */
+        assert_row(spy, i, NULL, blank, seen);
+    }
+    memset(seen, 0, sizeof seen);
+    for (size_t i = AMB_CONTROL_DRAWS; i < spy->n_rows; i++) {
+        assert_row(spy, i, NULL, base, seen);
+    }
+    amb_model_close(&spy->base);
 }
 
 TEST(pictures_are_noised_by_the_written_rule) {
-    struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
     uint8_t pixels[ELEMENTS];
     float base[ELEMENTS];
     struct amb_subject subject = subject_of(5, pixels);
-    unsigned n_plus = 0, n_minus = 0;
-    struct spy *spy;
 
     pixels_fill(pixels, 5);
     pixels[0] = 0;
@@ -227,30 +249,61 @@ TEST(pictures_are_noised_by_the_written_rule) {
         base[i] = (float)pixels[i] / 127.5f - 1.0f;
     }
     assert_true(base[0] == -1 && base[1] == 1);
-    spy = examine_one(&subject, &options);
-    assert_true(spy->n_rows > 8);
-    for (size_t i = 0; i < spy->n_rows; i++) {
-        assert_row(spy, i, &subject, base, &n_plus, &n_minus);
-    }
-    assert_int_equal(n_plus + n_minus, spy->n_rows);
-    amb_model_close(&spy->base);
+    assert_rows_of_adaptive(&subject, base);
 }
 
 TEST(latents_are_noised_as_they_are) {
-    struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
     float latent[ELEMENTS];
     struct amb_subject subject = subject_of(9, NULL);
-    unsigned n_plus = 0, n_minus = 0;
-    struct spy *spy;
 
     for (size_t i = 0; i < ELEMENTS; i++) {
         latent[i] = (float)i * 1.75f - 20;
     }
     subject.x = latent;
-    spy = examine_one(&subject, &options);
-    for (size_t i = 0; i < spy->n_rows; i++) {
-        assert_row(spy, i, &subject, latent, &n_plus, &n_minus);
+    assert_rows_of_adaptive(&subject, latent);
+}
+
+/* No two samples share a noise there. */
+TEST(dense_noise_is_the_samples_own) {
+    struct amb_examiner_options options = options_of(AMB_SEARCH_DENSE);
+    static const struct amb_grid two = {grid_sigmas, 2};
+    uint8_t pixels[ELEMENTS] = {0};
+    float base[ELEMENTS];
+    struct amb_subject subject = subject_of(6, pixels);
+    bool seen[1024] = {false};
+    struct spy *spy;
+
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        base[i] = -1;
     }
+    options.search.grid = &two;
+    spy = examine_one(&subject, &options);
+    assert_int_equal(spy->n_rows, 2 * AMB_SEARCH_TRIALS);
+    for (size_t i = 0; i < spy->n_rows; i++) {
+        assert_row(spy, i, &subject, base, seen);
+    }
+    amb_model_close(&spy->base);
+}
+
+/* What the control costs is told once, beside what the verdicts count. */
+TEST(overhead_is_the_control) {
+    const struct amb_examiner_options options = options_of(AMB_SEARCH_ADAPTIVE);
+    struct spy *spy = spy_new(answer_sigma, CHANNELS, HEIGHT, WIDTH, true);
+    struct amb_examiner *examiner = NULL;
+    struct amb_error err = AMB_ERROR_NULL;
+    uint8_t pixels[ELEMENTS] = {0};
+    struct amb_subject subject = subject_of(1, pixels);
+    struct amb_verdict verdict;
+
+    assert_ok(amb_examiner_new(&examiner, &spy->base, &options, &err), err);
+    assert_ok(amb_examiner_push(examiner, &subject, &err), err);
+    while (amb_examiner_pop(&verdict, examiner) == AMB_EXAMINER_E_NONE) {
+        assert_ok(amb_examiner_step(examiner, &err), err);
+    }
+    assert_int_equal(amb_examiner_take_overhead(examiner), AMB_CONTROL_DRAWS);
+    assert_int_equal(amb_examiner_take_overhead(examiner), 0);
+    assert_int_equal(spy->n_rows, AMB_CONTROL_DRAWS + verdict.result.n_evaluations);
+    amb_examiner_free(examiner);
     amb_model_close(&spy->base);
 }
 
@@ -485,6 +538,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(seed_decides_the_noise),
     cmocka_unit_test(pictures_are_noised_by_the_written_rule),
     cmocka_unit_test(latents_are_noised_as_they_are),
+    cmocka_unit_test(dense_noise_is_the_samples_own),
+    cmocka_unit_test(overhead_is_the_control),
     cmocka_unit_test(dense_verdict_is_the_published_rule),
     cmocka_unit_test(sample_without_an_answer_is_given_up_and_the_others_go_on),
     cmocka_unit_test(label_vectors_are_one_hot_or_as_stored),

@@ -90,7 +90,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < grid.n; i++) {
         grid.sigmas[i] = 0.002 + 0.004 * (double)i;
     }
-    examiner_options.search = (struct amb_search_options){AMB_SEARCH_ADAPTIVE, &grid, AMB_SEARCH_TRIALS, 32, 0.05, false};
+    examiner_options.search = (struct amb_search_options){
+        .mode = AMB_SEARCH_ADAPTIVE, .grid = &grid, .n_trials = AMB_SEARCH_TRIALS, .span = 32, .epsilon = 0.05};
     r = amb_model_open(&model, &options, &err);
     r = r < 0 ? r : amb_examiner_new(&examiner, model, &examiner_options, &err);
     r = r < 0 ? r : amb_examiner_tune(&batch, &rate, examiner, &err);

@@ -111,33 +111,37 @@ class Classifier:
 
 
 class Bench:
-    QUESTION = np.dtype([("subject", "u4"), ("i_grid", "u4"), ("draw", "u4"), ("mirrored", "u4"), ("sigma", "f8")])
+    QUESTION = np.dtype([("subject", "u4"), ("draw", "u4"), ("sigma", "f8")])
+    BLANK = 2**32 - 1  # no subject: a blank picture
     BATCH = 128
+    POOL = 1024  # noises that all adaptive searches of a run share: AMB_CONTROL_DRAWS
 
     def __init__(self, program, data, images, n_threads):
         self.program, self.sigmas = program, os.path.join(data, "annotate/sigmas.txt")
         self.classifier = Classifier(os.path.join(data, "annotate/noise_classifier.onnx"), n_threads)
         self.x = np.stack([i.astype(np.float32) / 127.5 - 1 for i in images]).transpose(0, 3, 1, 2)
 
-    def answer(self, questions, rng):
-        """Noise is drawn afresh for each question: no search asks for one draw twice, or mirrored."""
-        assert not questions["mirrored"].any()
+    def answer(self, questions, pool, rng):
+        """`pool`: the noise of each draw; None: afresh for each question, since no search asks for one draw twice."""
         p = np.empty(len(questions), np.float32)
         for i in range(0, len(questions), self.BATCH):
             part = questions[i : i + self.BATCH]
             sigma = part["sigma"].astype(np.float32)
-            noise = rng.standard_normal((len(part), *self.x.shape[1:]), dtype=np.float32)
-            p[i : i + self.BATCH] = self.classifier.run(self.x[part["subject"]] + sigma[:, None, None, None] * noise, sigma)
+            noise = rng.standard_normal((len(part), *self.x.shape[1:]), np.float32) if pool is None else pool[part["draw"]]
+            blank = part["subject"] == self.BLANK
+            x = self.x[np.where(blank, 0, part["subject"])] * ~blank[:, None, None, None]
+            p[i : i + self.BATCH] = self.classifier.run(x + sigma[:, None, None, None] * noise, sigma)
         return p
 
     def search(self, mode, seed):
         """Columns sigma_min, lo, hi, n_evaluations; a row for each image."""
         rng = np.random.Generator(np.random.SFC64([seed, len(self.x), len(mode)]))
+        pool = rng.standard_normal((self.POOL, *self.x.shape[1:]), np.float32) if mode == "adaptive" else None
         args = [self.program, self.sigmas, mode, str(len(self.x)), str(seed)]
         with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             while n := int(np.frombuffer(process.stdout.read(4), "u4")[0]):
                 questions = np.frombuffer(process.stdout.read(n * self.QUESTION.itemsize), self.QUESTION)
-                process.stdin.write(self.answer(questions, rng).tobytes())
+                process.stdin.write(self.answer(questions, pool, rng).tobytes())
                 process.stdin.flush()
             return np.frombuffer(process.stdout.read(len(self.x) * 32), "f8").reshape(-1, 4)
 
@@ -202,6 +206,7 @@ def main():
         print(f"| {name} | {row[0]:.3f} | {row[1]:.3f} | {row[2]:.3f} | {cost:.1f} |")
     ratio = agreement[1] / agreement[0]
     print(f"| ratio | {ratio[0]:.2f} | {ratio[1]:.2f} | {ratio[2]:.2f} | 1/{costs[0] / costs[1]:.0f} |\n")
+    print(f"and {Bench.POOL:,} evaluations of a blank picture for each run, whatever the number of samples")
     print(f"evaluations: {evaluations[:, crossing].mean():.1f} with a crossing, "
           f"{evaluations[:, ~crossing].mean() if (~crossing).any() else 0:.1f} without; at most {evaluations.max():.0f}")
     print(f"the 90 % interval holds dense's crossing in {inside.mean():.1%} of all, "
