@@ -7,10 +7,14 @@ probability of low quality, or [N,K], whose softmax has it in one column (arXiv 
 The tracing exporter is used: it needs onnx alone and writes one file. What a trace gets wrong (a batch size that became
 a constant, say) the check finds, at batch sizes other than the traced one. The file appears under its name only once it
 has passed.
+
+A trace drops inputs that the network does not look at, and the daemon wants `sigma`, which a classifier of patches
+without noise may well pass over: so zero times sigma is added to the logits.
 """
 from __future__ import annotations
 
 import importlib
+import operator
 import os
 import warnings
 from typing import Any, Callable, Sequence
@@ -22,6 +26,7 @@ from .errors import ConfigError, UnsupportedError
 TOLERANCE = 1e-3  # of a logit; float32 sums in another order differ by some 1e-5
 _TRACED = 2       # batch size
 _CHECKED = (1, 2, 5, 16)
+_NAMES = ("x", "sigma", "labels")
 
 
 def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape: Sequence[int],
@@ -32,7 +37,8 @@ def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape:
     """Write `module` as ONNX for `ambientctl annotate --model PATH`; returns the largest difference of a logit to torch.
 
     module        torch.nn.Module, float32, called as module(x, sigma) or module(x, sigma, labels), which is how EDM's
-                  networks are called. It is exported in eval mode; the mode of each of its parts is restored.
+                  networks are called. It is exported in eval mode; the mode of each of its parts is restored. What
+                  torch.compile made is exported as the network that it was made of.
     image_shape   (C, H, W) that it takes. H and W may differ from the dataset's: the daemon resizes.
     labels        None: no such input. "integer": int64 [N], -1 where unknown. A number D: float32 [N, D], one-hot, zeros where unknown.
     output        where the logits are in what it returns: None: all of it. A number or a name: an item of its tuple or
@@ -52,9 +58,10 @@ def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape:
     _import("onnx", "pip install onnx")
     if check:
         _import("onnxruntime", "pip install onnxruntime, or check=False")
+    module = getattr(module, "_orig_mod", module)
     shape = _shape(image_shape)
     _check_options(labels, sigma_shape, sigma_data, example_sigma)
-    _check_dtype(torch, module)
+    _check_module(torch, module)
     wrapped = _wrap(torch, module, output, sigma_shape, sigma_data)
     inputs = [_inputs(torch, n, shape, labels, example_sigma, _device(module)) for n in (_TRACED, *_CHECKED)]
     fresh = f"{os.fspath(path)}.{os.getpid()}.new"
@@ -62,7 +69,7 @@ def export_classifier(module: Any, path: str | os.PathLike[str], *, image_shape:
     wrapped.eval()
     try:
         with torch.no_grad():
-            _check_logits(wrapped(*inputs[0]))
+            _call(wrapped, inputs[0])
             _export(torch, wrapped, inputs[0], fresh, opset)
             worst = max(_difference(torch, wrapped, fresh, inputs[1:])) if check else 0.0
         if worst > tolerance:
@@ -88,10 +95,13 @@ def _import(name: str, hint: str) -> Any:
 
 
 def _shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
-    shape = tuple(int(n) for n in image_shape)
-    if len(shape) != 3 or min(shape) < 1:
-        raise ConfigError(f"image_shape is {image_shape!r}, allowed: (channels, height, width), each at least 1")
-    return shape
+    try:
+        channels, height, width = (operator.index(n) for n in image_shape)
+        if min(channels, height, width) >= 1:
+            return channels, height, width
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError(f"image_shape is {image_shape!r}, allowed: (channels, height, width), each at least 1")
 
 
 def _check_options(labels: Any, sigma_shape: str, sigma_data: float | None, example_sigma: tuple[float, float]) -> None:
@@ -106,17 +116,28 @@ def _check_options(labels: Any, sigma_shape: str, sigma_data: float | None, exam
         raise ConfigError(f"example_sigma is {example_sigma!r}, allowed: (least, largest), above 0")
 
 
-def _check_dtype(torch: Any, module: Any) -> None:
+def _check_module(torch: Any, module: Any) -> None:
+    if not isinstance(module, torch.nn.Module):
+        raise ConfigError(f"module is a {type(module).__name__}, allowed: a torch.nn.Module")
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise ConfigError(f"{name} is {tensor.dtype}, allowed: torch.float32; copy.deepcopy(module).float() is that")
 
 
-def _check_logits(logits: Any) -> None:
+def _call(wrapped: Any, inputs: tuple[Any, ...]) -> Any:
+    """The network's logits, once they have a shape that the daemon takes."""
+    n = len(inputs[0])
+    try:
+        logits = wrapped(*inputs)
+    except Exception as error:  # whatever the network raises
+        given = ", ".join(f"{name} {list(value.shape)}" for name, value in zip(_NAMES, inputs))
+        raise ConfigError(f"the network cannot be called with {given}: {type(error).__name__}: {error}; image_shape=, "
+                          "labels=, sigma_shape= and output= say how it is called") from error
     found = list(logits.shape) if hasattr(logits, "shape") else type(logits).__name__
-    if not hasattr(logits, "ndim") or logits.ndim not in (1, 2) or logits.shape[0] != _TRACED:
-        raise ConfigError(f"the network returns {found} for a batch of {_TRACED}, allowed: [{_TRACED}] or [{_TRACED}, K] "
-                          "logits; output= picks them out of more")
+    if not hasattr(logits, "ndim") or logits.ndim not in (1, 2) or logits.shape[0] != n:
+        raise ConfigError(f"the network returns {found} for a batch of {n}, allowed: [{n}] or [{n}, K] logits; output= "
+                          "picks them out of more")
+    return logits
 
 
 # -- the network ----------------------------------------------------------------------------------------------
@@ -138,8 +159,11 @@ def _wrap(torch: Any, module: Any, output: Any, sigma_shape: str, sigma_data: fl
             logits = self.module(x, level if sigma_shape == "N111" else level.flatten(), *labels)
             if output is not None:
                 logits = output(logits) if callable(output) else logits[output]
-            is_column = hasattr(logits, "ndim") and logits.ndim == 2 and logits.shape[1] == 1
-            return logits[:, 0] if is_column else logits
+            if not hasattr(logits, "ndim") or logits.ndim not in (1, 2) or logits.shape[0] != sigma.shape[0]:
+                return logits  # to be refused
+            nothing = 0 * (sigma if logits.ndim == 1 else sigma[:, None])
+            logits = logits.float() + nothing
+            return logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
 
     return Classifier()
 
@@ -169,25 +193,31 @@ def _inputs(torch: Any, n: int, shape: tuple[int, int, int], labels: Any, exampl
 
 def _export(torch: Any, wrapped: Any, inputs: tuple[Any, ...], path: str, opset: int) -> None:
     """N stays open on every input and the output."""
-    names = ["x", "sigma", "labels"][:len(inputs)]
+    names = list(_NAMES[:len(inputs)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this exporter is the older one, and what a trace may get wrong
-        torch.onnx.export(wrapped, inputs, path, input_names=names, output_names=["logits"], opset_version=opset,
-                          dynamic_axes={name: {0: "N"} for name in [*names, "logits"]}, dynamo=False)
+        try:
+            torch.onnx.export(wrapped, inputs, path, input_names=names, output_names=["logits"], opset_version=opset,
+                              dynamic_axes={name: {0: "N"} for name in [*names, "logits"]}, dynamo=False)
+        except RuntimeError as error:  # torch.onnx's own are RuntimeErrors too
+            raise ConfigError(f"torch cannot export the network: {error}") from error
 
 
 def _difference(torch: Any, wrapped: Any, path: str, batches: list[tuple[Any, ...]]) -> list[float]:
     """Largest difference of the file's logits to torch's in each batch."""
     onnxruntime = importlib.import_module("onnxruntime")
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no base of their own
+        raise ConfigError(f"onnxruntime cannot load the exported network: {error}") from None
     taken = {slot.name for slot in session.get_inputs()}
     differences = []
     for inputs in batches:
-        expected = wrapped(*inputs).cpu().numpy()
-        feeds = {name: tensor.cpu().numpy() for name, tensor in zip(("x", "sigma", "labels"), inputs) if name in taken}
+        expected = _call(wrapped, inputs).cpu().numpy()
+        feeds = {name: tensor.cpu().numpy() for name, tensor in zip(_NAMES, inputs) if name in taken}
         try:
             got = session.run(["logits"], feeds)[0]
-        except Exception as error:  # onnxruntime's exceptions have no base of their own
+        except Exception as error:
             raise ConfigError(f"the exported network does not run at batch size {len(expected)}, traced at {_TRACED}: "
                               f"{error}") from None
         if got.shape != expected.shape:

@@ -66,6 +66,25 @@ def test_the_file_is_what_the_daemon_expects(network, torch, tmp_path, labels):
     np.testing.assert_allclose(run(tmp_path / "m.onnx", x, sigma, *more), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("returns", [lambda logits: logits[:, 0].half(), lambda logits: logits.double()])
+def test_a_network_that_passes_over_sigma_and_one_of_another_dtype_fit_the_daemon(torch, tmp_path, returns):
+    """The daemon refuses a file without the input sigma, and logits that are not float32."""
+    import onnxruntime
+
+    class Network(torch.nn.Module):
+        def forward(self, x, sigma):
+            return returns(x.mean(3)[:, 0, :2])
+
+    ambientd.export_classifier(Network(), tmp_path / "m.onnx", image_shape=SHAPE)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    assert [slot.name for slot in session.get_inputs()] == ["x", "sigma"]
+    assert session.get_outputs()[0].type == "tensor(float)"
+
+
+def test_a_compiled_network_is_exported_as_what_it_was_made_of(network, torch, tmp_path):
+    assert ambientd.export_classifier(torch.compile(network()), tmp_path / "m.onnx", image_shape=SHAPE) < 1e-4
+
+
 def test_softmax_networks_keep_their_columns(network, tmp_path):
     ambientd.export_classifier(network(lambda logits: logits), tmp_path / "m.onnx", image_shape=SHAPE)
     assert run(tmp_path / "m.onnx", *picture(3)).shape == (3, 2)
@@ -129,6 +148,16 @@ def broken(torch, network, how):
                 return logits + torch.zeros(int(x.shape[0]))
             if how == "nan":
                 return torch.where(sigma > 10, sigma * float("nan"), logits)
+            if how == "squeeze":
+                return logits[:, None].squeeze()
+            if how == "one for all":
+                return logits.mean()[None]
+            if how == "fft":
+                return torch.fft.rfft2(x).abs().mean((1, 2, 3))
+            if how == "bf16":
+                return torch.nn.functional.conv2d(x.bfloat16(), torch.ones(1, 3, 8, 8).bfloat16()).flatten()
+            if how == "raises":
+                raise ValueError("oh")
             if how == "branch":
                 return logits if float(sigma[-1]) > 40 else -logits
             return x if how == "picture" else logits.sum()
@@ -137,6 +166,9 @@ def broken(torch, network, how):
 
 @pytest.mark.parametrize("how,message", [
     ("batch size", "traced at 2|a size was a constant"), ("nan", "not finite at sigma 80"), ("branch", "differ from torch"),
+    ("squeeze", r"returns \[\] for a batch of 1"), ("one for all", r"returns \[1\] for a batch of 2"),
+    ("fft", "torch cannot export the network.*fft"), ("bf16", "onnxruntime cannot load"),
+    ("raises", r"cannot be called with x \[2, 3, 8, 8\], sigma \[2\]: ValueError: oh; image_shape="),
     ("picture", r"returns \[2, 3, 8, 8\] for a batch of 2.*output="), ("scalar", r"returns \[\] for a batch of 2")])
 def test_a_network_that_does_not_fit_is_refused_and_the_old_file_stays(torch, network, tmp_path, how, message):
     (tmp_path / "m.onnx").write_bytes(b"old")
@@ -148,7 +180,8 @@ def test_a_network_that_does_not_fit_is_refused_and_the_old_file_stays(torch, ne
 @pytest.mark.parametrize("options,message", [
     ({"labels": -1}, "labels is -1"), ({"labels": True}, "labels is True"), ({"labels": "one-hot"}, "labels is 'one-hot'"),
     ({"sigma_shape": "1"}, "sigma_shape is '1'"), ({"sigma_data": 0}, "sigma_data is 0"),
-    ({"example_sigma": (0, 80)}, "example_sigma is"), ({"image_shape": (3, 8)}, "image_shape is")])
+    ({"example_sigma": (0, 80)}, "example_sigma is"), ({"image_shape": (3, 8)}, "image_shape is"), ({"image_shape": "8x8"}, "image_shape is '8x8'"),
+    ({"image_shape": 8}, "image_shape is 8"), ({"image_shape": (1, 8, 8)}, r"cannot be called with x \[2, 1, 8, 8\]")])
 def test_options_say_what_is_allowed(network, tmp_path, options, message):
     with pytest.raises(ambientd.ConfigError, match=message):
         ambientd.export_classifier(network(), tmp_path / "m.onnx", **{"image_shape": SHAPE, **options})
@@ -157,6 +190,11 @@ def test_options_say_what_is_allowed(network, tmp_path, options, message):
 def test_only_float32_is_exported(network, torch, tmp_path):
     with pytest.raises(ambientd.ConfigError, match="conv.weight is torch.float64, allowed: torch.float32"):
         ambientd.export_classifier(network().double(), tmp_path / "m.onnx", image_shape=SHAPE)
+
+
+def test_only_modules_are_exported(torch, tmp_path):
+    with pytest.raises(ambientd.ConfigError, match="module is a function, allowed: a torch.nn.Module"):
+        ambientd.export_classifier(lambda x, sigma: sigma, tmp_path / "m.onnx", image_shape=SHAPE)
 
 
 def test_without_the_check_onnxruntime_is_not_needed(network, monkeypatch, tmp_path):
