@@ -206,18 +206,50 @@ def test_export_is_checked_against_torch(tmp_path):
         ambientd.export_classifier(Picture(), tmp_path / "y.onnx", image_shape=(3, 16, 16))
 
 
-def test_train_classifier_streams_trains_exports_and_checks(tmp_path):
-    """A few steps: what is exported runs; how well it tells is the demo's matter."""
+@pytest.fixture
+def train_classifier(tmp_path):
+    """train_classifier(arguments): on 64 pictures of the demo, a few steps."""
     pytest.importorskip("torch", reason="torch is not installed; run.sh --with-torch")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
     subprocess.run([sys.executable, ROOT / "clients/demo/make_images.py", tmp_path / "shards", "--images", "64", "--size", "32"],
                    check=True, stderr=subprocess.DEVNULL)
-    done = subprocess.run([sys.executable, ROOT / "clients/python/examples/train_classifier.py", tmp_path / "shards/demo-*.tar",
-                           "-o", tmp_path / "c.onnx", "--size", "16", "--steps", "12", "--batch-size", "16", "--width", "4"],
-                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python")})
+
+    def run(*more, data=(tmp_path / "shards/demo-*.tar",)):
+        return subprocess.run([sys.executable, ROOT / "clients/python/examples/train_classifier.py", *data, "-o", tmp_path / "c.onnx",
+                               "--size", "16", "--batch-size", "16", "--width", "4", "--steps", "12", *more],
+                              capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python")})
+    return run
+
+
+def test_train_classifier_streams_trains_exports_and_checks(train_classifier, tmp_path):
+    """A few steps: what is exported runs, and answers half where it has learnt nothing, though one in eight is of low
+    quality; how well it tells is the demo's matter."""
+    import onnxruntime
+
+    done = train_classifier("--positive", "label=3", "--p-mean", "5", "--p-std", "0.1", "--rate", "2e-2", "--steps", "40")
     assert done.returncode == 0, done.stderr
     assert "held-out samples" in done.stdout and "logits differ from torch by" in done.stdout
     session = onnxruntime.InferenceSession(tmp_path / "c.onnx", providers=["CPUExecutionProvider"])
-    logits = session.run(None, {"x": numpy.zeros((3, 3, 16, 16), numpy.float32), "sigma": numpy.ones(3, numpy.float32)})[0]
-    assert logits.shape == (3,) and numpy.isfinite(logits).all()
+    x = 148 * numpy.random.default_rng(1).standard_normal((64, 3, 16, 16), dtype=numpy.float32)
+    logits = session.run(None, {"x": x, "sigma": numpy.full(64, 148, numpy.float32)})[0]
+    assert logits.shape == (64,) and abs(logits.mean()) < 0.7  # log odds of 1 in 8 are -1.9
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--corruption-key", "nosuch"], "none of 192 samples is of low quality, both kinds are needed"),
+    (["--positive", "label=0,1,2,3,4,5,6,7"], "each of 192 samples is of low quality"),
+    (["--positive", "label=x"], "--positive is 'label=x', allowed: corruption"),
+    (["-o", "/nosuch/c.onnx"], "/nosuch/c.onnx cannot be written: /nosuch is no folder"),
+    (["--steps", "0"], "steps is 0; it must be")])
+def test_train_classifier_says_what_is_wrong(train_classifier, tmp_path, arguments, message):
+    done = train_classifier(*arguments)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "c.onnx").exists()
+
+
+def test_train_classifier_wants_a_dataset_without_annotations(train_classifier, daemon, tmp_path):
+    one = daemon(str(tmp_path / "shards/demo-*.tar"), "--size", "16", "--annotations", tmp_path / "shards/annotations.jsonl")
+    done = train_classifier(data=("--address", one.socket))
+    assert done.returncode != 0 and "samples of the dataset have annotations" in done.stderr
+    assert not (tmp_path / "c.onnx").exists()

@@ -13,11 +13,16 @@ every sample at every sigma (no annotations yet). What counts as of low quality:
     source=NAME    it comes from that source (--address; the dataset has several)
     label=N        its label is N; several by commas
 
+However many of the samples are of low quality, the exported network answers as if half were: 0.5 where it cannot tell,
+which is what the rule for sigma_min expects.
+
 Needs torch; onnx and onnxruntime for the export and its check.
 """
 
 import argparse
+import importlib.util
 import math
+import os
 import sys
 import time
 
@@ -66,7 +71,7 @@ def parse_arguments():
     parser.add_argument("--address", help="socket of a running daemon, instead of shards")
     parser.add_argument("--dataset", help="of the running daemon, where it serves several")
     parser.add_argument("--size", default="32", help="side of the pictures, 32 by default; with shards only")
-    parser.add_argument("--corruption-key", default="corrupted", help="field of the .json that is 0 for clean samples")
+    parser.add_argument("--corruption-key", default="corrupted", help="field of the .json: 0 or absent for clean samples")
     parser.add_argument("--positive", default="corruption", help="corruption, source=NAME or label=N[,N]; see below")
     parser.add_argument("--steps", type=int, default=1500, help="default 1500")
     parser.add_argument("--batch-size", type=int, default=128, help="default 128")
@@ -78,6 +83,12 @@ def parse_arguments():
     args = parser.parse_args()
     if bool(args.shards) == bool(args.address):
         parser.error("give either shards or --address")
+    for name in ("onnx", "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            parser.error(f"{name}, which the export needs, is not installed: pip install {name}")
+    folder = os.path.dirname(args.output) or "."
+    if not os.access(folder, os.W_OK | os.X_OK):
+        parser.error(f"{args.output} cannot be written: {folder} is no folder that one may write to")
     return args
 
 
@@ -86,7 +97,7 @@ def positives(args, client):
     kind, _, value = args.positive.partition("=")
     if kind == "corruption" and not value:
         return ["corruption_label"], lambda batch: batch.corruption_label > 0
-    if kind == "label":
+    if kind == "label" and all(word.isdigit() for word in value.split(",")):
         wanted = torch.tensor([int(word) for word in value.split(",")])
         return ["label"], lambda batch: torch.isin(batch.label, wanted)
     if kind == "source":
@@ -95,7 +106,7 @@ def positives(args, client):
                 first, last = source["first"], source["first"] + source["samples"]
                 return ["index"], lambda batch: (batch.index >= first) & (batch.index < last)
         sys.exit(f"train_classifier.py: the dataset has no source {value!r}")
-    sys.exit(f"train_classifier.py: --positive is {args.positive!r}, allowed: corruption, source=NAME, label=N")
+    sys.exit(f"train_classifier.py: --positive is {args.positive!r}, allowed: corruption, source=NAME, label=N[,N]")
 
 
 def report(bands, where):
@@ -122,8 +133,11 @@ def train(args, address):
     model, began, losses, share = None, time.monotonic(), [], []
     loader = ambientd.Loader(address, dataset=args.dataset, batch_size=args.batch_size, seed=args.seed, steps=args.steps,
                              schedule=ambientd.LogNormal(args.p_mean, args.p_std), framework="torch",
-                             fields=sorted({"x_t", "s_t", "index", *fields}))
+                             fields=sorted({"x_t", "s_t", "s_tn", "index", *fields}))
     for step, batch in enumerate(loader):
+        if (batch.s_tn > 0).any():
+            sys.exit("train_classifier.py: samples of the dataset have annotations, which keep them from low noise levels; "
+                     "train on one without")
         x, sigma, target = batch.x_t, batch.s_t.float(), is_positive(batch)
         if model is None:
             shape = tuple(x.shape[1:])
@@ -144,6 +158,9 @@ def train(args, address):
         if step >= args.steps * 3 // 4:
             count(held_out, sigma[test], logits[test].detach(), target[test])
         if step % 50 == 49 or step + 1 == args.steps:
+            if numpy.mean(share) in (0, 1):
+                sys.exit(f"\ntrain_classifier.py: {'none' if share[0] == 0 else 'each'} of {len(share) * args.batch_size:,} samples "
+                         "is of low quality, both kinds are needed; look at --positive and --corruption-key")
             rate = (step + 1) / (time.monotonic() - began)
             print(f"\r  step {step + 1:5d} of {args.steps}  loss {numpy.mean(losses[-50:]):.4f}  {rate:.1f} steps/s  "
                   f"{(args.steps - step - 1) / rate:.0f} s left ", end="", file=sys.stderr, flush=True)
@@ -151,6 +168,9 @@ def train(args, address):
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; {numpy.mean(share):.1%} of what was drawn is of low "
           f"quality; a blind guess has loss {entropy(numpy.mean(share)):.4f}")
     report(held_out, "held-out samples, over the last quarter of training")
+    with torch.no_grad():
+        # a network that has learnt from unequal shares answers with their odds where it cannot tell
+        model.head[-1].bias -= math.log(numpy.mean(share) / (1 - numpy.mean(share)))
     return model, shape
 
 
@@ -160,12 +180,15 @@ def entropy(p):
 
 def main():
     args = parse_arguments()
-    if args.address:
-        model, shape = train(args, args.address)
-    else:
-        with ambientd.start(*args.shards, size=args.size, corruption_key=args.corruption_key) as server:
-            model, shape = train(args, server.address)
-    difference = ambientd.export_classifier(model, args.output, image_shape=shape)
+    try:
+        if args.address:
+            model, shape = train(args, args.address)
+        else:
+            with ambientd.start(*args.shards, size=args.size, corruption_key=args.corruption_key) as server:
+                model, shape = train(args, server.address)
+        difference = ambientd.export_classifier(model, args.output, image_shape=shape)
+    except ambientd.AmbientError as error:
+        sys.exit(f"train_classifier.py: {error}")
     print(f"\n{args.output}: x [N, {', '.join(map(str, shape))}], logits differ from torch by {difference:.1g} at most")
     return 0
 
