@@ -51,7 +51,7 @@ class Classifier(torch.nn.Module):
 
     def forward(self, x, sigma):
         """x [N,C,H,W] noisy, sigma [N] -> logits [N] of low quality."""
-        noise = sigma.clamp(1e-4).log()[:, None] / 4 * self.frequencies  # EDM's c_noise
+        noise = sigma.clamp(0.02).log()[:, None] / 4 * self.frequencies  # EDM's c_noise; below, noise is hardly drawn or seen
         embedded = self.embed(torch.cat([noise.sin(), noise.cos()], 1))
         h = x / (0.25 + sigma * sigma).sqrt()[:, None, None, None]  # EDM's c_in, sigma_data = 0.5
         pooled = [embedded]
@@ -78,7 +78,8 @@ def parse_arguments():
     parser.add_argument("--width", type=int, default=16, help="channels of the first layers, default 16")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate at the start, falls to 0 by a cosine")
     parser.add_argument("--p-mean", type=float, default=-1.2, help="of log sigma, default -1.2 (EDM)")
-    parser.add_argument("--p-std", type=float, default=1.2, help="of log sigma, default 1.2 (EDM)")
+    parser.add_argument("--p-std", type=float, default=1.6, help="of log sigma, default 1.6: EDM's 1.2 hardly draws the first sigmas "
+                        "of the grid that annotations are searched on")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if bool(args.shards) == bool(args.address):
