@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 
+import numpy
 import pytest
 from PIL import Image
 
@@ -182,6 +183,29 @@ def test_pictures_name_samples_of_any_key(annotated, tmp_path):
     for i in AWKWARD:
         ok(annotated, "annotations", "show", f"#{i}", "-o", tmp_path / f"{i}.png")
     assert all(Image.open(path).width > 400 for path in tmp_path.glob("*.png")) and len(list(tmp_path.iterdir())) == 7
+
+
+@pytest.mark.parametrize("grid,figures", [
+    ("0.004:25:64", ["0.01", "0.1", "1", "10"]), ("0.5:0.63:8", ["0.5", "0.6"]), ("0.11:0.19:8", ["0.11", "0.19"])])
+def test_a_curve_has_figures_on_both_axes(annotated, tmp_path, grid, figures):
+    """In the terminal, eighty columns wide, as text; in the picture any grid, the narrow and those without a round number."""
+    ok(annotated, "annotate", "--model", "fake:edge", "--mode", "dense", "--trials", 1, "--grid", grid, "--where", "key=y*,annotated=any", "--curves", "-f")
+    lines = ok(annotated, "annotations", "show", "#5").splitlines()[3:]
+    assert "threshold 0.55" in lines[0] and max(map(len, lines)) <= 80
+    assert [line.split("┤")[0].strip() for line in lines if "┤" in line] == ["1.00", "0.75", "0.50", "0.25", "0.00"]
+    assert set(figures) <= set(lines[-1].split()) and "●" in "".join(lines)
+    ok(annotated, "annotations", "show", "#5", "-o", tmp_path / "c.png")
+    assert Image.open(tmp_path / "c.png").size == (1280, 860)
+
+
+def test_a_grid_of_samples_without_pictures_says_why(tmp_path):
+    """Latents: once a blank page, and so many images written."""
+    for i in range(3):
+        numpy.save(tmp_path / f"{i}.npy", numpy.random.default_rng(i).standard_normal((4, 8, 8), dtype=numpy.float32))
+    with ambientd.start(tmp_path, state_dir=tmp_path.with_name("state")) as server:
+        ok(server, "annotate", "--model", "fake:edge", "--mode", "dense", "--grid", "0.1:1:4", "-f")
+        status, _, err = ctl(server, "annotations", "grid", "-o", tmp_path / "g.png")
+        assert status == 1 and err == "ambientctl: none of 3 samples has a picture: the samples are latents, which are no pictures\n"
 
 
 def test_picture_that_cannot_be_written_says_why(annotated):

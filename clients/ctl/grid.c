@@ -21,6 +21,8 @@ struct grid {
     size_t n;
     struct page_cell cells[ROWS_MAX * COLUMNS_MAX];
     uint8_t *data[ROWS_MAX * COLUMNS_MAX]; /* owned */
+    size_t n_images;  /* of the cells; latents have none */
+    char reason[161]; /* why the last of the others has none */
     char headings[ROWS_MAX][2][32];
 };
 
@@ -87,6 +89,11 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
         cell->image = image;
         cell->image.data =
             bytes == (size_t)image.channels * image.height * image.width && bytes > 0 ? grid->data[i] : NULL;
+        if (cell->image.data != NULL) {
+            grid->n_images++;
+        } else {
+            snprintf(grid->reason, sizeof grid->reason, "%s", ctl_get_string(row, "reason"));
+        }
         snprintf(cell->caption, sizeof cell->caption, "%.3g", index < columns->n ? (double)columns->sigma_min[index] : 0.0);
         amb_utf8_store(cell->key, sizeof cell->key, key, strlen(key));
         i++;
@@ -97,7 +104,7 @@ static int grid_fetch(struct grid *grid, struct ctl *ctl, const struct ctl_colum
 static int grid_store(struct ctl *ctl, struct grid *grid, const struct ctl_columns *columns, const char *path, size_t n_cells, size_t n_columns) {
     const size_t n_rows = (n_cells + n_columns - 1) / n_columns;
     struct amb_error err = AMB_ERROR_NULL;
-    char subtitle[160];
+    char subtitle[160], number[CTL_TEXT_BYTES];
     struct page_grid page = {
         .title = "Samples by the noise level from which they may be used",
         .subtitle = subtitle,
@@ -107,21 +114,28 @@ static int grid_store(struct ctl *ctl, struct grid *grid, const struct ctl_colum
         .cells = grid->cells,
     };
 
-    snprintf(subtitle, sizeof subtitle, "σ_min under each picture, evenly over %zu annotated samples, the best first", grid->n);
+    snprintf(subtitle, sizeof subtitle, "σₘᵢₙ under each picture, evenly over %s annotated samples, the best first",
+             ctl_text_count(number, (double)grid->n));
     for (size_t i = 0; i < n_rows; i++) {
         size_t lo = grid_pick(grid, i * n_columns, n_cells);
         size_t hi = grid_pick(grid, i * n_columns + n_columns - 1 < n_cells ? i * n_columns + n_columns - 1 : n_cells - 1, n_cells);
 
-        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%", 100.0 * (double)lo / (double)grid->n,
-                 100.0 * (double)(hi + 1) / (double)grid->n);
-        snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "%.2g to %.2g", (double)columns->sigma_min[grid->order[lo]],
-                 (double)columns->sigma_min[grid->order[hi]]);
+        double least = (double)columns->sigma_min[grid->order[lo]], largest = (double)columns->sigma_min[grid->order[hi]];
+        size_t end = (i + 1) * n_columns < n_cells ? (i + 1) * n_columns : n_cells;
+
+        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%", 100.0 * (double)(i * n_columns) / (double)n_cells,
+                 100.0 * (double)end / (double)n_cells);
+        if (largest > least) {
+            snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "σ %.2g to %.2g", least, largest);
+        } else {
+            snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "σ %.2g", least);
+        }
     }
     if (page_store_grid(path, &page, &err) < 0) {
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }
-    return ctl_print_picture(ctl, path, n_cells);
+    return ctl_print_picture(ctl, path, grid->n_images);
 }
 
 int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
@@ -158,6 +172,11 @@ int ctl_annotations_grid(struct ctl *ctl, const struct ctl_command *command, int
         return CTL_FAILED;
     }
     n_cells = grid->n < rows * n_columns ? grid->n : (size_t)(rows * n_columns);
+    n_columns = n_columns < n_cells ? n_columns : n_cells;
     r = grid_fetch(grid, ctl, &columns, n_cells);
+    if (r == CTL_OK && grid->n_images == 0) {
+        fprintf(stderr, "ambientctl: none of %zu samples has a picture: %s\n", n_cells, grid->reason);
+        return CTL_FAILED;
+    }
     return r != CTL_OK ? r : grid_store(ctl, grid, &columns, path, n_cells, (size_t)n_columns);
 }

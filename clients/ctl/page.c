@@ -17,6 +17,8 @@
 #define TILE      88.0
 #define TILE_GAP  10.0
 #define CURVE_REACH 0.3 /* of log sigma: single answers vary by 0.2, a line through fewer would follow them */
+#define CURVE_LEAST 4u  /* points of each mean where they lie farther apart */
+#define TICK_ROOM   34.0
 
 static void text_at(cairo_t *cr, double x, double y, double size, double align, const char *text) {
     cairo_text_extents_t extents;
@@ -25,6 +27,25 @@ static void text_at(cairo_t *cr, double x, double y, double size, double align, 
     cairo_text_extents(cr, text, &extents);
     cairo_move_to(cr, x - align * extents.x_advance, y);
     cairo_show_text(cr, text);
+}
+
+/* Cut to the room there is, with an ellipsis. */
+static void text_fit(cairo_t *cr, double x, double y, double size, double room, const char *text) {
+    char cut[200];
+    size_t n = strlen(text);
+    cairo_text_extents_t extents;
+
+    snprintf(cut, sizeof cut, "%s", text);
+    cairo_set_font_size(cr, size);
+    for (cairo_text_extents(cr, cut, &extents); extents.x_advance > room && n > 1; cairo_text_extents(cr, cut, &extents)) {
+        n--;
+        while (n > 1 && ((unsigned char)text[n] & 0xC0) == 0x80) {
+            n--; /* not inside a UTF-8 character */
+        }
+        snprintf(cut, sizeof cut, "%.*s…", (int)n, text);
+    }
+    cairo_move_to(cr, x, y);
+    cairo_show_text(cr, cut);
 }
 
 static cairo_t *page_begin(cairo_surface_t **surface, double width, double height) {
@@ -106,17 +127,9 @@ static double axes_y(const struct axes *axes, double p) {
     return axes->top + axes->height * (1 - p);
 }
 
-static void axes_draw(cairo_t *cr, const struct axes *axes) {
-    static const double steps[] = {1, 2, 5};
-    double last = -1e9;
+static void axes_draw_p(cairo_t *cr, const struct axes *axes) {
     char text[32];
 
-    cairo_set_line_width(cr, 0.6);
-    cairo_set_source_rgb(cr, 0, 0, 0);
-    cairo_move_to(cr, axes->left, axes->top);
-    cairo_line_to(cr, axes->left, axes->top + axes->height);
-    cairo_line_to(cr, axes->left + axes->width, axes->top + axes->height);
-    cairo_stroke(cr);
     for (int i = 0; i <= 4; i++) {
         double y = axes_y(axes, i / 4.0);
 
@@ -126,23 +139,55 @@ static void axes_draw(cairo_t *cr, const struct axes *axes) {
         snprintf(text, sizeof text, "%.2f", i / 4.0);
         text_at(cr, axes->left - 8, y + 3.5, 10, 1, text);
     }
-    for (int decade = -5; decade <= 4; decade++) {
-        for (int k = 0; k < 3; k++) {
-            double sigma = steps[k] * pow(10, decade), x = axes_x(axes, sigma);
+}
 
-            if (log(sigma) < axes->lo - 1e-9 || log(sigma) > axes->hi + 1e-9) {
+static void axes_draw_tick(cairo_t *cr, const struct axes *axes, double sigma, double length) {
+    double x = axes_x(axes, sigma), y = axes->top + axes->height;
+    char text[32];
+
+    cairo_move_to(cr, x, y);
+    cairo_line_to(cr, x, y + length);
+    cairo_stroke(cr);
+    if (length > 3) {
+        snprintf(text, sizeof text, "%.3g", sigma);
+        text_at(cr, x, y + 17, 10, 0.5, text);
+    }
+}
+
+/* Ticks at 1 to 9 of each decade, figures at 1, 2 and 5 where there is room; a short axis has more, or its ends. */
+static void axes_draw_sigma(cairo_t *cr, const struct axes *axes) {
+    const bool is_short = axes->hi - axes->lo < M_LN10;
+    double last = -1e9;
+    unsigned n_figures = 0;
+
+    for (int decade = (int)floor(axes->lo / M_LN10); decade <= axes->hi / M_LN10; decade++) {
+        for (int k = 1; k <= 9; k++) {
+            double sigma = k * pow(10, decade), x = axes_x(axes, sigma);
+            bool figure = (is_short || k == 1 || k == 2 || k == 5) && x - last > TICK_ROOM;
+
+            if (log(sigma) < axes->lo || log(sigma) > axes->hi) {
                 continue;
             }
-            cairo_move_to(cr, x, axes->top + axes->height);
-            cairo_line_to(cr, x, axes->top + axes->height + (k == 0 ? 5 : 3));
-            cairo_stroke(cr);
-            if (x - last > 34) {
-                snprintf(text, sizeof text, "%g", sigma);
-                text_at(cr, x, axes->top + axes->height + 17, 10, 0.5, text);
-                last = x;
-            }
+            axes_draw_tick(cr, axes, sigma, figure ? 5 : 3);
+            last = figure ? x : last;
+            n_figures += figure;
         }
     }
+    if (n_figures < 2) {
+        axes_draw_tick(cr, axes, exp(axes->lo), 5);
+        axes_draw_tick(cr, axes, exp(axes->hi), 5);
+    }
+}
+
+static void axes_draw(cairo_t *cr, const struct axes *axes) {
+    cairo_set_line_width(cr, 0.6);
+    cairo_set_source_rgb(cr, 0, 0, 0);
+    cairo_move_to(cr, axes->left, axes->top);
+    cairo_line_to(cr, axes->left, axes->top + axes->height);
+    cairo_line_to(cr, axes->left + axes->width, axes->top + axes->height);
+    cairo_stroke(cr);
+    axes_draw_p(cr, axes);
+    axes_draw_sigma(cr, axes);
     text_at(cr, axes->left + axes->width / 2, axes->top + axes->height + 36, 11, 0.5, "noise level σ");
     cairo_save(cr);
     cairo_translate(cr, axes->left - 44, axes->top + axes->height / 2);
@@ -153,14 +198,13 @@ static void axes_draw(cairo_t *cr, const struct axes *axes) {
 
 /* Mean over the nearest points, weighed by a kernel as wide as they reach: few points or many, no gaps. */
 static double curve_mean(const struct page_curve *curve, double z) {
-    const size_t wanted = curve->n / 10 > 6 ? curve->n / 10 : 6;
     double sum = 0, weights = 0, reach;
     size_t lo = 0, hi;
 
     while (lo < curve->n && log(curve->sigmas[lo]) < z) {
         lo++;
     }
-    for (hi = lo; hi - lo < wanted && (lo > 0 || hi < curve->n);) { /* grow towards the nearer neighbour */
+    for (hi = lo; hi - lo < CURVE_LEAST && (lo > 0 || hi < curve->n);) { /* grow towards the nearer neighbour */
         bool left = hi == curve->n || (lo > 0 && z - log(curve->sigmas[lo - 1]) < log(curve->sigmas[hi]) - z);
 
         lo -= left;
@@ -201,17 +245,16 @@ static void curve_points(cairo_t *cr, const struct axes *axes, const struct page
     }
 }
 
-static void curve_marks(cairo_t *cr, const struct axes *axes, const struct page_curve *curve) {
-    static const double dashes[] = {4, 3};
-    double x = axes_x(axes, curve->sigma_min), y = axes_y(axes, curve->threshold);
-    bool right = x > axes->left + 0.72 * axes->width;
-    char text[64];
+static void curve_interval(cairo_t *cr, const struct axes *axes, const struct page_curve *curve) {
+    cairo_set_source_rgba(cr, ACCENT, 0.12);
+    cairo_rectangle(cr, axes_x(axes, curve->lo), axes->top, axes_x(axes, curve->hi) - axes_x(axes, curve->lo), axes->height);
+    cairo_fill(cr);
+}
 
-    if (curve->hi > 0 && isfinite(curve->lo)) {
-        cairo_set_source_rgba(cr, ACCENT, 0.12);
-        cairo_rectangle(cr, axes_x(axes, curve->lo), axes->top, axes_x(axes, curve->hi) - axes_x(axes, curve->lo), axes->height);
-        cairo_fill(cr);
-    }
+static void curve_threshold(cairo_t *cr, const struct axes *axes, double threshold) {
+    static const double dashes[] = {4, 3};
+    double y = axes_y(axes, threshold);
+
     cairo_set_line_width(cr, 0.9);
     cairo_set_source_rgb(cr, 0.35, 0.35, 0.35);
     cairo_set_dash(cr, dashes, 2, 0);
@@ -219,68 +262,99 @@ static void curve_marks(cairo_t *cr, const struct axes *axes, const struct page_
     cairo_line_to(cr, axes->left + axes->width, y);
     cairo_stroke(cr);
     cairo_set_dash(cr, NULL, 0, 0);
-    snprintf(text, sizeof text, "threshold %.2f", curve->threshold);
-    text_at(cr, axes->left + 6, y - 4, 9, 0, text);
-    if (!isfinite(curve->sigma_min) || curve->sigma_min <= 0) {
-        return;
+}
+
+/* The figure stands above the axes, where no point can lie below it. */
+static void curve_sigma_min(cairo_t *cr, const struct axes *axes, const struct page_curve *curve, bool has_interval) {
+    double x = axes_x(axes, curve->sigma_min), right = axes->left + axes->width;
+    char text[96];
+    cairo_text_extents_t extents;
+    int n = snprintf(text, sizeof text, "σₘᵢₙ = %.3g", curve->sigma_min);
+
+    if (has_interval) {
+        snprintf(text + n, sizeof text - (size_t)n, "  in [%.3g, %.3g]", curve->lo, curve->hi);
     }
     cairo_set_source_rgb(cr, ACCENT);
     cairo_set_line_width(cr, 1.2);
-    cairo_move_to(cr, x, axes->top);
+    cairo_move_to(cr, x, axes->top - 4);
     cairo_line_to(cr, x, axes->top + axes->height);
     cairo_stroke(cr);
-    snprintf(text, sizeof text, "σ_min = %.3g", curve->sigma_min);
-    text_at(cr, x + (right ? -6 : 6), axes->top + 10, 11, right ? 1 : 0, text);
-    if (curve->hi > 0 && isfinite(curve->lo)) {
-        snprintf(text, sizeof text, "[%.3g, %.3g]", curve->lo, curve->hi);
-        text_at(cr, x + (right ? -6 : 6), axes->top + 24, 9, right ? 1 : 0, text);
+    cairo_set_font_size(cr, 10);
+    cairo_text_extents(cr, text, &extents);
+    text_at(cr, fmin(fmax(x, axes->left + extents.x_advance / 2), right - extents.x_advance / 2), axes->top - 8, 10, 0.5, text);
+}
+
+/* A word of the legend behind its sign, which is 18 wide; where the next begins. */
+static double legend_text(cairo_t *cr, double x, double y, const char *text) {
+    cairo_text_extents_t extents;
+
+    cairo_set_source_rgb(cr, 0.35, 0.35, 0.35);
+    text_at(cr, x + 23, y, 9, 0, text);
+    cairo_text_extents(cr, text, &extents);
+    return x + 23 + extents.x_advance + 16;
+}
+
+static void curve_legend(cairo_t *cr, const struct page_curve *curve, double x, double y, bool has_interval) {
+    struct axes dashes = {.top = y - 8, .width = 18, .height = 9};
+    char text[32];
+
+    snprintf(text, sizeof text, "threshold %.3g", curve->threshold);
+    cairo_set_source_rgb(cr, BLUE);
+    cairo_arc(cr, x + 9, y - 3.5, 1.9, 0, 2 * M_PI);
+    cairo_fill(cr);
+    x = legend_text(cr, x, y, "answers of the classifier");
+    cairo_set_source_rgb(cr, BLUE);
+    cairo_set_line_width(cr, 1.8);
+    cairo_move_to(cr, x, y - 3.5);
+    cairo_line_to(cr, x + 18, y - 3.5);
+    cairo_stroke(cr);
+    x = legend_text(cr, x, y, "their local mean");
+    dashes.left = x;
+    curve_threshold(cr, &dashes, 0.5);
+    x = legend_text(cr, x, y, text);
+    if (has_interval) {
+        cairo_set_source_rgba(cr, ACCENT, 0.2);
+        cairo_rectangle(cr, x, y - 8, 18, 9);
+        cairo_fill(cr);
+        legend_text(cr, x, y, "interval of σₘᵢₙ");
     }
 }
 
 int page_store_curve(const char *path, const struct page_curve *curve, struct amb_error *err) {
-    const double width = 640, height = 400;
-    struct axes axes = {.left = 70, .top = 66, .width = width - 70 - 24, .height = height - 66 - 56};
+    const double width = 640, height = 430, room = width - 48 - (curve->image.data != NULL ? 68 : 0);
+    const bool has_sigma_min = isfinite(curve->sigma_min) && curve->sigma_min > 0;
+    const bool has_interval = has_sigma_min && isfinite(curve->lo) && curve->hi > curve->lo;
+    struct axes axes = {.left = 70, .top = 102, .width = width - 70 - 24, .height = height - 102 - 56};
     cairo_surface_t *surface;
     cairo_t *cr = page_begin(&surface, width, height);
 
-    axes.lo = log(curve->sigmas[curve->n > 64 ? 1 : 0]) - 0.1; /* the outermost point of a random grid lies far out */
+    axes.lo = log(curve->sigmas[0]) - 0.1;
     axes.hi = log(curve->sigmas[curve->n - 1]) + 0.1;
-    text_at(cr, 24, 28, 14, 0, curve->title);
+    text_fit(cr, 24, 28, 14, room, curve->title);
     cairo_set_source_rgb(cr, 0.35, 0.35, 0.35);
-    text_at(cr, 24, 46, 10, 0, curve->subtitle);
-    curve_marks(cr, &axes, curve);
+    text_fit(cr, 24, 46, 10, room, curve->subtitle);
+    curve_legend(cr, curve, 24, 66, has_interval);
+    if (has_interval) {
+        curve_interval(cr, &axes, curve);
+    }
+    curve_threshold(cr, &axes, curve->threshold);
     curve_points(cr, &axes, curve);
     curve_line(cr, &axes, curve);
+    if (has_sigma_min) {
+        curve_sigma_min(cr, &axes, curve, has_interval);
+    }
     axes_draw(cr, &axes);
     if (curve->image.data != NULL) {
-        image_at(cr, &curve->image, width - 24 - 56, 6, 56);
+        image_at(cr, &curve->image, width - 24 - 56, 8, 56);
     }
     return page_end(cr, surface, path, err);
 }
 
 /* The grid */
 
-static void text_fit(cairo_t *cr, double x, double y, double size, double room, const char *text) {
-    char cut[72];
-    size_t n = strlen(text);
-    cairo_text_extents_t extents;
-
-    snprintf(cut, sizeof cut, "%s", text);
-    cairo_set_font_size(cr, size);
-    for (cairo_text_extents(cr, cut, &extents); extents.x_advance > room && n > 1; cairo_text_extents(cr, cut, &extents)) {
-        n--;
-        while (n > 1 && ((unsigned char)text[n] & 0xC0) == 0x80) {
-            n--; /* not inside a UTF-8 character */
-        }
-        snprintf(cut, sizeof cut, "%.*s…", (int)n, text);
-    }
-    cairo_move_to(cr, x, y);
-    cairo_show_text(cr, cut);
-}
-
 int page_store_grid(const char *path, const struct page_grid *grid, struct amb_error *err) {
     const double left = 136, top = 72, row_high = TILE + 34;
-    const double width = left + grid->n_columns * (TILE + TILE_GAP) + 14, height = top + grid->n_rows * row_high + 10;
+    const double width = fmax(left + grid->n_columns * (TILE + TILE_GAP) + 14, 440), height = top + grid->n_rows * row_high + 10;
     cairo_surface_t *surface;
     cairo_t *cr = page_begin(&surface, width, height);
 
@@ -298,10 +372,9 @@ int page_store_grid(const char *path, const struct page_grid *grid, struct amb_e
             const struct page_cell *cell = &grid->cells[i * grid->n_columns + j];
             double x = left + j * (TILE + TILE_GAP);
 
-            if (cell->image.data == NULL) {
-                continue;
+            if (cell->image.data != NULL) {
+                image_at(cr, &cell->image, x, y, TILE);
             }
-            image_at(cr, &cell->image, x, y, TILE);
             text_at(cr, x, y + TILE + 13, 11, 0, cell->caption);
             cairo_set_source_rgb(cr, 0.45, 0.45, 0.45);
             text_fit(cr, x, y + TILE + 25, 8, TILE, cell->key);

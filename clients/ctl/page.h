@@ -29,7 +29,7 @@ struct page_grid {
     const char *title, *subtitle;
     uint32_t n_rows, n_columns;
     const char (*headings)[2][32]; /* n_rows: two lines */
-    const struct page_cell *cells; /* n_rows x n_columns; cells without image are left out */
+    const struct page_cell *cells; /* n_rows x n_columns; without image: the words alone */
 };
 
 /* Errors: -ENOSYS without cairo; errno values of the file, with its path. */

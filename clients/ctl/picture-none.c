@@ -5,9 +5,10 @@
 
 #include <errno.h>
 
-int picture_store(const char *path, const char *title, const struct picture_column *columns, uint32_t count,
-                  uint32_t per_band, struct amb_error *err) {
+int picture_store(const char *path, const char *title, const char *subtitle, const struct picture_column *columns,
+                  uint32_t count, uint32_t per_band, struct amb_error *err) {
     (void)title;
+    (void)subtitle;
     (void)columns;
     (void)count;
     (void)per_band;

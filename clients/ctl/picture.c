@@ -45,7 +45,7 @@ static void picture_fit(cairo_t *cr, double x, double y, double size, double gre
     memcpy(cut, text, n + 1);
     cairo_set_font_size(cr, size);
     cairo_text_extents(cr, cut, &extents);
-    while (extents.x_advance > TILE + TILE_GAP - 2 && n > 1) {
+    while (extents.x_advance > TILE && n > 1) {
         n--;
         while (n > 1 && ((unsigned char)text[n] & 0xC0) == 0x80) {
             n--; /* not inside a UTF-8 character */
@@ -97,21 +97,19 @@ static void picture_column_draw(cairo_t *cr, const struct picture_column *column
         picture_tile(cr, column, row, x, y + row * (TILE + 4));
     }
     y += PICTURE_ROWS * (TILE + 4) + 10;
-    picture_fit(cr, x, y, 12.5, 0.1, column->lines[0]);
-    picture_fit(cr, x, y + LINE_HIGH, 12.5, 0.1, column->lines[1]);
+    picture_fit(cr, x, y, 11.5, 0.1, column->lines[0]);
+    picture_fit(cr, x, y + LINE_HIGH, 11.5, 0.1, column->lines[1]);
     picture_fit(cr, x, y + 2 * LINE_HIGH, 11, 0.45, column->lines[2]);
 }
 
-static void picture_draw(cairo_t *cr, const char *title, const struct picture_column *columns, uint32_t count,
+static void picture_draw(cairo_t *cr, const char *title, const char *subtitle, const struct picture_column *columns, uint32_t count,
                          uint32_t per_band) {
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_paint(cr);
     cairo_select_font_face(cr, "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_BOLD);
     picture_text(cr, MARGIN, MARGIN + 12, 17, 0.1, title);
     cairo_select_font_face(cr, "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
-    picture_text(cr, MARGIN, MARGIN + 32, 12, 0.4,
-                 "x_tn = x0 + noise up to sigma_tn, always the same noise: below it the flaws of a sample would be "
-                 "learnt. x_t adds fresh noise up to sigma_t. Shown scaled by 1/sqrt(1 + sigma²).");
+    picture_text(cr, MARGIN, MARGIN + 32, 12, 0.4, subtitle);
     for (uint32_t i = 0; i < count; i++) {
         double x = MARGIN + LABELS + (i % per_band) * (TILE + TILE_GAP);
         double y = MARGIN + TITLE_HIGH + (i / per_band) * BAND_HIGH;
@@ -128,8 +126,8 @@ static void picture_draw(cairo_t *cr, const char *title, const struct picture_co
     }
 }
 
-int picture_store(const char *path, const char *title, const struct picture_column *columns, uint32_t count,
-                  uint32_t per_band, struct amb_error *err) {
+int picture_store(const char *path, const char *title, const char *subtitle, const struct picture_column *columns,
+                  uint32_t count, uint32_t per_band, struct amb_error *err) {
     uint32_t across = count < per_band ? count : per_band, bands = (count + per_band - 1) / per_band;
     double width = 2 * MARGIN + LABELS + across * (TILE + TILE_GAP);
     double height = 2 * MARGIN + TITLE_HIGH + bands * BAND_HIGH;
@@ -138,7 +136,7 @@ int picture_store(const char *path, const char *title, const struct picture_colu
     cairo_t *cr = cairo_create(page);
     cairo_status_t status;
 
-    picture_draw(cr, title, columns, count, per_band);
+    picture_draw(cr, title, subtitle, columns, count, per_band);
     status = cairo_status(cr);
     errno = 0; /* drawing leaves one behind, of fonts that it looked for */
     if (status == CAIRO_STATUS_SUCCESS) {

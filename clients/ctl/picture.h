@@ -14,5 +14,5 @@ struct picture_column {
 };
 
 /* Write columns, `per_band` side by side, bands below each other. -ENOSYS without cairo. */
-int picture_store(const char *path, const char *title, const struct picture_column *columns, uint32_t count,
-                  uint32_t per_band, struct amb_error *err);
+int picture_store(const char *path, const char *title, const char *subtitle, const struct picture_column *columns,
+                  uint32_t count, uint32_t per_band, struct amb_error *err);

@@ -1,8 +1,8 @@
 /*
  * Preview: one batch, sorted by sigma, as a picture: x0, x_tn, x_t under each other, figures and key below.
  *
- * Noised pictures are shown times 1/sqrt(1 + s^2) (alpha of the vp process), so that contrast stays in range at every
- * noise level; the caption says so. Here the columns are put together; picture.c draws them.
+ * Noised pictures of ve are shown times 1/sqrt(1 + s^2) (alpha of the vp process), so that contrast stays in range at
+ * every noise level; the caption says so. Here the columns are put together; picture.c draws them.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -69,7 +69,8 @@ static int preview_draw(const struct ctl *ctl, const struct preview *preview, co
     AMB_CLEANUP(amb_freep) struct picture_column *columns = amb_calloc(PREVIEW_MAX, sizeof *columns);
     uint32_t order[PREVIEW_MAX], count = ambient_batch_count(batch);
     struct amb_error err = AMB_ERROR_NULL;
-    char title[256];
+    const bool is_ve = strcmp(preview->process, "ve") == 0;
+    char title[256], subtitle[256];
 
     if (columns == NULL) {
         fprintf(stderr, "ambientctl: no memory for a picture\n");
@@ -85,7 +86,9 @@ static int preview_draw(const struct ctl *ctl, const struct preview *preview, co
     }
     snprintf(title, sizeof title, "One batch of %u, sorted by noise level (process %s, policy %s, seed %" PRIu64 ")", count,
              preview->process, preview->policy, preview->seed);
-    if (picture_store(preview->path, title, columns, count, (uint32_t)preview->columns, &err) < 0) {
+    snprintf(subtitle, sizeof subtitle, "x_tn = %s + noise up to sigma_tn, the same for ever: its flaws lie below. x_t adds fresh "
+             "noise up to sigma_t.%s", is_ve ? "x0" : "alpha_n x0", is_ve ? " Shown scaled by 1/sqrt(1 + sigma²)." : "");
+    if (picture_store(preview->path, title, subtitle, columns, count, (uint32_t)preview->columns, &err) < 0) {
         fprintf(stderr, "ambientctl: %s\n", err.message);
         return CTL_FAILED;
     }

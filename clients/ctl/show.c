@@ -12,8 +12,9 @@
 #include "clients/ctl/columns.h"
 #include "clients/ctl/page.h"
 
-#define PLOT_ROWS    16u
+#define PLOT_ROWS    21u /* 0.05 each: the usual threshold 0.55 is a row */
 #define PLOT_COLUMNS 240u
+#define PLOT_LEFT    8u /* of the axis: "  1.00 ┤" */
 
 struct curve {
     double *sigmas, *p; /* owned */
@@ -93,38 +94,96 @@ static void records_print(const cJSON *reply) {
     }
 }
 
+struct plot {
+    double lo, hi; /* log sigma */
+    unsigned width;
+};
+
+static unsigned plot_column(const struct plot *plot, double sigma) {
+    return (unsigned)((log(sigma) - plot->lo) / (plot->hi - plot->lo) * (plot->width - 1));
+}
+
+struct plot_axis {
+    char figures[PLOT_COLUMNS + 1];
+    bool ticks[PLOT_COLUMNS];
+};
+
+/* A figure centred under its column, where a space is left on both sides. */
+static void plot_axis_put(struct plot_axis *axis, const struct plot *plot, double sigma) {
+    char text[16];
+    int n = snprintf(text, sizeof text, "%.3g", sigma), width = (int)plot->width;
+    int column = (int)plot_column(plot, sigma), left = column - n / 2;
+
+    left = left < 0 ? 0 : left > width - n ? width - n : left;
+    for (int i = left > 0 ? left - 1 : 0; i <= left + n && i < width; i++) {
+        if (axis->figures[i] != ' ') {
+            return;
+        }
+    }
+    memcpy(axis->figures + left, text, (size_t)n);
+    axis->ticks[column] = true;
+}
+
+/* The decades first, then 2 and 5 of each where there is room, and on a short axis what else fits, or its ends. */
+static void plot_axis_print(const struct plot *plot, unsigned at) {
+    static const int steps[] = {1, 2, 5, 3, 4, 6, 7, 8, 9};
+    const int n_steps = plot->hi - plot->lo < M_LN10 ? 9 : 3;
+    struct plot_axis axis = {0};
+
+    memset(axis.figures, ' ', plot->width);
+    for (int k = 0; k < n_steps; k++) {
+        for (int decade = (int)floor(plot->lo / M_LN10); decade <= plot->hi / M_LN10; decade++) {
+            double z = log(steps[k]) + decade * M_LN10;
+
+            if (z >= plot->lo && z <= plot->hi) {
+                plot_axis_put(&axis, plot, exp(z));
+            }
+        }
+    }
+    plot_axis_put(&axis, plot, exp(plot->lo));
+    plot_axis_put(&axis, plot, exp(plot->hi));
+    printf("%*s└", (int)PLOT_LEFT - 1, "");
+    for (unsigned x = 0; x < plot->width; x++) {
+        printf("%s", x == at ? "┴" : axis.ticks[x] ? "┬" : "─");
+    }
+    printf("\n%*s%s\n", (int)PLOT_LEFT, "", axis.figures);
+}
+
 /* Mean of the points in each column, as a dot on a grid of characters. */
 static void plot_print(const struct curve *curve, double threshold, double sigma_min) {
-    const unsigned width = ctl_columns() - 10 < PLOT_COLUMNS ? ctl_columns() - 10 : PLOT_COLUMNS;
-    const double lo = log(curve->sigmas[0]), hi = log(curve->sigmas[curve->n - 1]) + 1e-9;
+    const struct plot plot = {
+        .lo = log(curve->sigmas[0]) - 1e-9,
+        .hi = log(curve->sigmas[curve->n - 1]) + 1e-9,
+        .width = ctl_columns() - PLOT_LEFT - 1 < PLOT_COLUMNS ? ctl_columns() - PLOT_LEFT - 1 : PLOT_COLUMNS,
+    };
     double sums[PLOT_COLUMNS] = {0};
     unsigned counts[PLOT_COLUMNS] = {0}, at = (unsigned)-1;
     const unsigned line = (unsigned)lround((1 - threshold) * (PLOT_ROWS - 1));
 
     for (size_t i = 0; i < curve->n; i++) {
-        unsigned column = (unsigned)((log(curve->sigmas[i]) - lo) / (hi - lo) * (width - 1));
+        unsigned column = plot_column(&plot, curve->sigmas[i]);
 
         sums[column] += curve->p[i];
         counts[column]++;
     }
-    if (sigma_min > 0 && isfinite(sigma_min) && log(sigma_min) >= lo && log(sigma_min) <= hi) {
-        at = (unsigned)((log(sigma_min) - lo) / (hi - lo) * (width - 1));
+    if (sigma_min > 0 && isfinite(sigma_min) && log(sigma_min) >= plot.lo && log(sigma_min) <= plot.hi) {
+        at = plot_column(&plot, sigma_min);
     }
-    printf("  P(low quality)\n");
+    printf("  P(low quality) by sigma; ╌ threshold %.3g%s\n", threshold, at < plot.width ? ", │ sigma_min" : "");
     for (unsigned row = 0; row < PLOT_ROWS; row++) {
-        printf("  %4.2f ┤", 1 - row / (PLOT_ROWS - 1.0));
-        for (unsigned x = 0; x < width; x++) {
+        if (row % 5 == 0) {
+            printf("%*.2f ┤", (int)PLOT_LEFT - 2, 1 - row / (PLOT_ROWS - 1.0));
+        } else {
+            printf("%*s│", (int)PLOT_LEFT - 1, "");
+        }
+        for (unsigned x = 0; x < plot.width; x++) {
             bool dot = counts[x] > 0 && (unsigned)lround((1 - sums[x] / counts[x]) * (PLOT_ROWS - 1)) == row;
 
             printf("%s", dot ? "●" : x == at ? "│" : row == line ? "╌" : " ");
         }
         printf("\n");
     }
-    printf("       └");
-    for (unsigned x = 0; x < width; x++) {
-        printf("%s", x == at ? "┴" : "─");
-    }
-    printf("\n        %-*.3g%.3g  sigma\n", (int)width - 12, curve->sigmas[0], curve->sigmas[curve->n - 1]);
+    plot_axis_print(&plot, at);
 }
 
 static int picture_load(struct page_image *out, uint8_t **data, struct ctl *ctl, double index) {
