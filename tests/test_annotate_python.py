@@ -206,6 +206,33 @@ def test_export_is_checked_against_torch(tmp_path):
         ambientd.export_classifier(Picture(), tmp_path / "y.onnx", image_shape=(3, 16, 16))
 
 
+def test_what_is_exported_runs_in_the_daemon(daemon, tmp_path):
+    """Networks that are called as EDM's, return a softmax, or pass over sigma and return another dtype."""
+    torch = pytest.importorskip("torch", reason="torch is not installed; run.sh --with-torch")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+    class Network(torch.nn.Module):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x, *more):
+            return self.answer(x.mean((2, 3)), *more)
+
+    one = daemon(datasets.tar_set(tmp_path / "shards", 10), "--size", "16", "--state-dir", tmp_path / "state", "--jobs-share",
+                 env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    with ambientd.Client(one.socket) as client:
+        for name, labels, answer in (("edm", 10, lambda h, sigma, labels: h[:, 0] + labels.sum(1) / sigma.flatten()),
+                                     ("integer", "integer", lambda h, sigma, labels: h[:, :1] - labels[:, None]),
+                                     ("softmax", None, lambda h, sigma: h / sigma[:, None]),
+                                     ("double", None, lambda h, sigma: h[:, 0].double())):
+            path = tmp_path / f"{name}.onnx"
+            ambientd.export_classifier(Network(answer), path, image_shape=(3, 16, 16), labels=labels)
+            job = client.annotate(path, mode="dense", grid=(0.01, 3, 4), trials=1, where={"annotated": "any"}).wait(60)
+            assert (job.state, job.facts["done"]) == ("done", 10), name
+
+
 @pytest.fixture
 def train_classifier(tmp_path):
     """train_classifier(arguments): on 64 pictures of the demo, a few steps."""
