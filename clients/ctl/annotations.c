@@ -96,10 +96,10 @@ static void stats_print(const cJSON *reply, const char *by) {
 
 static int run_stats(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
     const char *by = "source";
-    uint64_t bins = 48;
+    uint64_t bins = ctl_columns() - 5 < 48 ? ctl_columns() - 5 : 48;
     const struct ctl_option options[] = {
         {"by", 0, "WHAT", "source (default) or label", CTL_STRING, &by},
-        {"bins", 0, "N", "bins of the histograms, default 48", CTL_COUNT, &bins},
+        {"bins", 0, "N", "bins of the histograms, default 48 where they fit", CTL_COUNT, &bins},
     };
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
     cJSON *request;
