@@ -5,9 +5,14 @@
 set -eu
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+case "${1:-}" in
+"") out=build/demo ;;
+-h | --help) sed -n '2,4p' "$0" | cut -c3-; exit 0 ;;
+-*) echo "run.sh: unknown option '$1'; known: --help" >&2; exit 2 ;;
+/*) out=$1 ;;
+*) out=$PWD/$1 ;;
+esac
 cd "$root"
-out=${1:-build/demo}
-case "$out" in -h | --help) sed -n '2,4p' "$0" | cut -c3-; exit 0 ;; esac
 
 began=$(date +%s)
 say() { printf '\n[%3d s] %s\n' "$(($(date +%s) - began))" "$*"; }
