@@ -129,6 +129,8 @@ def train(args, address):
     client = ambientd.Client(address)
     fields, is_positive = positives(args, client)
     torch.manual_seed(args.seed)
+    # a core for the daemon: torch's threads spin while they wait for one that it keeps from running
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - 1)))
     edges = [0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 1e9]
     held_out = {band: [0, 0] for band in zip(edges, edges[1:])}
     model, began, losses, share = None, time.monotonic(), [], []
