@@ -117,14 +117,12 @@ static int grid_store(struct ctl *ctl, struct grid *grid, const struct ctl_colum
     snprintf(subtitle, sizeof subtitle, "σₘᵢₙ under each picture, evenly over %s annotated samples, the best first",
              ctl_text_count(number, (double)grid->n));
     for (size_t i = 0; i < n_rows; i++) {
-        size_t lo = grid_pick(grid, i * n_columns, n_cells);
-        size_t hi = grid_pick(grid, i * n_columns + n_columns - 1 < n_cells ? i * n_columns + n_columns - 1 : n_cells - 1, n_cells);
+        size_t begin = i * n_columns, end = begin + n_columns < n_cells ? begin + n_columns : n_cells;
+        double least = (double)columns->sigma_min[grid->order[grid_pick(grid, begin, n_cells)]];
+        double largest = (double)columns->sigma_min[grid->order[grid_pick(grid, end - 1, n_cells)]];
 
-        double least = (double)columns->sigma_min[grid->order[lo]], largest = (double)columns->sigma_min[grid->order[hi]];
-        size_t end = (i + 1) * n_columns < n_cells ? (i + 1) * n_columns : n_cells;
-
-        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%", 100.0 * (double)(i * n_columns) / (double)n_cells,
-                 100.0 * (double)end / (double)n_cells);
+        snprintf(grid->headings[i][0], sizeof grid->headings[i][0], "%.0f to %.0f %%",
+                 100.0 * (double)begin / (double)n_cells, 100.0 * (double)end / (double)n_cells);
         if (largest > least) {
             snprintf(grid->headings[i][1], sizeof grid->headings[i][1], "σ %.2g to %.2g", least, largest);
         } else {

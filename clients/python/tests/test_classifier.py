@@ -180,8 +180,9 @@ def test_a_network_that_does_not_fit_is_refused_and_the_old_file_stays(torch, ne
 @pytest.mark.parametrize("options,message", [
     ({"labels": -1}, "labels is -1"), ({"labels": True}, "labels is True"), ({"labels": "one-hot"}, "labels is 'one-hot'"),
     ({"sigma_shape": "1"}, "sigma_shape is '1'"), ({"sigma_data": 0}, "sigma_data is 0"),
-    ({"example_sigma": (0, 80)}, "example_sigma is"), ({"image_shape": (3, 8)}, "image_shape is"), ({"image_shape": "8x8"}, "image_shape is '8x8'"),
-    ({"image_shape": 8}, "image_shape is 8"), ({"image_shape": (1, 8, 8)}, r"cannot be called with x \[2, 1, 8, 8\]")])
+    ({"example_sigma": (0, 80)}, "example_sigma is"), ({"image_shape": (3, 8)}, "image_shape is"),
+    ({"image_shape": "8x8"}, "image_shape is '8x8'"), ({"image_shape": 8}, "image_shape is 8"),
+    ({"image_shape": (1, 8, 8)}, r"cannot be called with x \[2, 1, 8, 8\]")])
 def test_options_say_what_is_allowed(network, tmp_path, options, message):
     with pytest.raises(ambientd.ConfigError, match=message):
         ambientd.export_classifier(network(), tmp_path / "m.onnx", **{"image_shape": SHAPE, **options})
