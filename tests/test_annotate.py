@@ -492,7 +492,9 @@ def test_export_is_read_back(served, tmp_path):
     got = columns(other)
     assert (got["sigma_min"] == whole["sigma_min"]).all() and (got["sigma_max"] == whole["sigma_max"]).all()
     ctl(one, "annotations", "export", tmp_path / "toolbox.jsonl", "--toolbox")
-    assert all(isinstance(json.loads(line)["sigma_min"], float | int) for line in open(tmp_path / "toolbox.jsonl"))
+    lines = [json.loads(line) for line in open(tmp_path / "toolbox.jsonl")]
+    assert all(isinstance(line["sigma_min"], float | int) for line in lines)
+    assert [line["filename"] for line in lines] == [f"{key}.png" for key in whole["answer"]["keys"]]
 
 
 def test_watcher_hears_of_progress_until_the_job_ends(served):

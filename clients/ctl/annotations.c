@@ -155,7 +155,7 @@ static void generation_print(const cJSON *reply) {
 static int run_export(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv) {
     bool toolbox = false;
     const struct ctl_option options[] = {
-        {"toolbox", 0, NULL, "infinite sigmas as 300.0, as the Python toolbox reads them", CTL_FLAG, &toolbox},
+        {"toolbox", 0, NULL, "as the Python toolbox reads them: by `filename`, infinity as 300.0", CTL_FLAG, &toolbox},
     };
     AMB_CLEANUP(ambp_json_deletep) cJSON *reply = NULL;
     char path[PATH_MAX], count[CTL_TEXT_BYTES];

@@ -66,6 +66,15 @@ static bool export_needs_source(const struct amb_sample_info *info, const char *
            (info->key_bytes > bytes && memcmp(info->key, source, bytes) == 0 && info->key[bytes] == '/');
 }
 
+static int export_push_filename(struct amb_buf *out, const struct amb_catalog *cat, uint32_t i_sample) {
+    size_t bytes;
+    const char *path = amb_catalog_peek_path(&bytes, cat, i_sample);
+    int r = amb_buf_push(out, "\"filename\": \"", 13);
+
+    r = r < 0 ? r : export_push_text(out, path, bytes);
+    return r < 0 ? r : amb_buf_push(out, "\", ", 3);
+}
+
 static int export_push_line(struct amb_buf *out, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_annotation value, bool toolbox) {
     struct amb_sample_info info;
@@ -77,7 +86,9 @@ static int export_push_line(struct amb_buf *out, const struct amb_catalog *cat, 
 
     amb_catalog_get(&info, cat, i_sample);
     source = amb_catalog_source(cat, info.i_source, &first, &count, &repeat);
-    r = amb_buf_push(out, "{\"key\": \"", 9);
+    r = amb_buf_push(out, "{", 1);
+    r = r < 0 || !toolbox ? r : export_push_filename(out, cat, i_sample);
+    r = r < 0 ? r : amb_buf_push(out, "\"key\": \"", 8);
     if (r == 0 && export_needs_source(&info, source, amb_catalog_count_sources(cat))) {
         r = export_push_text(out, source, strlen(source));
         r = r < 0 ? r : amb_buf_push(out, "/", 1);

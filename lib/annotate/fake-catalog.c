@@ -103,6 +103,13 @@ void amb_catalog_get(struct amb_sample_info *out, const struct amb_catalog *cat,
     out->label = cat->samples != NULL ? cat->samples[i_sample].label : AMB_LABEL_NONE;
 }
 
+const char *amb_catalog_peek_path(size_t *bytes, const struct amb_catalog *cat, uint32_t i_sample) {
+    const char *path = cat->samples != NULL ? cat->samples[i_sample].path : cat->keys[i_sample];
+
+    *bytes = strlen(path);
+    return path;
+}
+
 static bool same(const char *text, size_t text_bytes, const char *name, size_t name_bytes) {
     return text_bytes == name_bytes && memcmp(text, name, name_bytes) == 0;
 }

@@ -75,9 +75,10 @@ TEST(lines_are_what_people_and_the_toolbox_read) {
                 "{\"key\": \"q\\u0022\\u005c\\u000a\xc3\xa9\\udcff\", \"sigma_min\": \"inf\", \"sigma_max\": 1e-07}\n"
                 "{\"key\": \"main/main/a\", \"sigma_min\": 0, \"sigma_max\": \"inf\"}\n");
     export_all(ledger, true); /* over the old one */
-    assert_file("{\"key\": \"a\", \"sigma_min\": 0.1, \"sigma_max\": 0.25}\n"
-                "{\"key\": \"q\\u0022\\u005c\\u000a\xc3\xa9\\udcff\", \"sigma_min\": 300.0, \"sigma_max\": 1e-07}\n"
-                "{\"key\": \"main/main/a\", \"sigma_min\": 0, \"sigma_max\": 300.0}\n");
+    assert_file("{\"filename\": \"a.png\", \"key\": \"a\", \"sigma_min\": 0.1, \"sigma_max\": 0.25}\n"
+                "{\"filename\": \"b.png\", \"key\": \"q\\u0022\\u005c\\u000a\xc3\xa9\\udcff\", \"sigma_min\": 300.0, "
+                "\"sigma_max\": 1e-07}\n"
+                "{\"filename\": \"main/a.png\", \"key\": \"main/main/a\", \"sigma_min\": 0, \"sigma_max\": 300.0}\n");
     amb_ledger_free(ledger);
     amb_catalog_unref(cat);
 }

@@ -31,12 +31,17 @@ static const struct amb_shard *find_shard(uint32_t *i, const struct amb_catalog 
     return catalog_locate(&i_shard, i, cat, i_sample)->shard;
 }
 
-static struct find_text find_path(const struct amb_catalog *cat, uint32_t i_sample) {
-    struct find_text path;
+const char *amb_catalog_peek_path(size_t *bytes, const struct amb_catalog *cat, uint32_t i_sample) {
     uint32_t i;
     const struct amb_shard *shard = find_shard(&i, cat, i_sample);
 
-    path.text = amb_shard_picture(shard, i, &path.bytes);
+    return amb_shard_picture(shard, i, bytes);
+}
+
+static struct find_text find_path(const struct amb_catalog *cat, uint32_t i_sample) {
+    struct find_text path;
+
+    path.text = amb_catalog_peek_path(&path.bytes, cat, i_sample);
     return path;
 }
 

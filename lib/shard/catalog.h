@@ -165,6 +165,9 @@ int amb_catalog_read_member(struct amb_buf *payload, const struct amb_catalog *c
 int amb_catalog_get_members(char *out, size_t out_bytes, const struct amb_catalog *cat, uint32_t i_sample,
                             struct amb_error *err);
 
+/* Path of the picture inside its shard or folder, not terminated. Valid until the catalog is freed. Thread: any. */
+const char *amb_catalog_peek_path(size_t *bytes, const struct amb_catalog *cat, uint32_t i_sample);
+
 /* The number in `to` of a sample of `from`, if both stand on one shard; false: it has none. */
 bool amb_catalog_translate(uint32_t *out, const struct amb_catalog *to, const struct amb_catalog *from,
                            uint32_t i_sample);

@@ -143,8 +143,8 @@ class Client:
                            dataset: str | None = None) -> dict[str, Any]:
         """Let the daemon write its current generation as an annotations.jsonl: {"path", "lines"}. For its user only.
 
-        Values are the effective ones, also of samples that nobody set. `toolbox` writes infinity as 300.0, which the
-        Python toolbox of Ambient Diffusion reads.
+        Values are the effective ones, also of samples that nobody set. `toolbox` is the form that the Python toolbox
+        of Ambient Diffusion reads: with `filename`, the picture's path inside its shard, and 300.0 for infinity.
         """
         return self._order(wire.EXPORT, path=os.path.abspath(path), toolbox=toolbox or None, dataset=dataset)
 
