@@ -1,5 +1,5 @@
 /*
- * Annotator: fixed rules and scores, and files through annotate/import.h.
+ * Annotator: fixed rules, scores through score.h, and files through annotate/import.h.
  *
  * Order of entries is order of records, so "within a rank the later record wins" holds for the configuration
  * too.
@@ -13,25 +13,21 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "daemon/key.h"
+#include "daemon/score.h"
 #include "daemon/text.h"
 #include "proto/json.h"
-
-#define SCORE_ROWS_MAX 1024u /* not tuned */
 
 static const char *const import_keys[] = {"import", "sigmas",   "epsilon",
                                           "span",   "inf_from", "crop_threshold"};
 static const char *const fixed_entry_keys[] = {"fixed"};
 static const char *const fixed_keys[] = {"source", "key", "label", "sigma_min", "sigma_max"};
 static const char *const score_entry_keys[] = {"score"};
-static const char *const score_keys[] = {"key", "source", "quantiles", "table"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Imports */
@@ -219,159 +215,6 @@ static void fixed_apply(struct ambd_lines *reports, struct amb_ledger *ledger, s
     ambd_lines_printf(reports, "%s: %u samples", where, n_matched);
 }
 
-/* Scores */
-
-struct score_row {
-    double at;
-    float sigma_min;
-};
-
-struct score_rule {
-    const char *key, *source;
-    bool quantiles;
-    struct score_row rows[SCORE_ROWS_MAX];
-    size_t n_rows;
-};
-
-static int score_load_rows(struct score_rule *out, const cJSON *rows, const char *name,
-                           struct amb_error *err) {
-    const cJSON *row;
-
-    out->n_rows = 0;
-    cJSON_ArrayForEach(row, rows) {
-        const cJSON *at = cJSON_GetArrayItem(row, 0), *sigma = cJSON_GetArrayItem(row, 1);
-        double value = cJSON_IsString(sigma) && strcmp(sigma->valuestring, "inf") == 0 ? (double)INFINITY
-                       : cJSON_IsNumber(sigma)                                         ? sigma->valuedouble
-                                                                                       : -1;
-
-        if (out->n_rows == SCORE_ROWS_MAX || !cJSON_IsNumber(at) || cJSON_GetArraySize(row) != 2 ||
-            !(value >= 0) || (out->n_rows > 0 && at->valuedouble <= out->rows[out->n_rows - 1].at) ||
-            (out->quantiles && !(at->valuedouble >= 0 && at->valuedouble <= 1))) {
-            return amb_fail(err, AMB_ERR_CONFIG,
-                            "'%s' row %zu, allowed: at most %u rows [%s, sigma_min], rising", name,
-                            out->n_rows, SCORE_ROWS_MAX, out->quantiles ? "share from 0 to 1" : "score");
-        }
-        out->rows[out->n_rows++] = (struct score_row){at->valuedouble, (float)value};
-    }
-    if (out->n_rows == 0) {
-        return amb_fail(err, AMB_ERR_CONFIG, "'%s' has no rows, allowed: [[%s, sigma_min], ...]", name,
-                        out->quantiles ? "share from 0 to 1" : "score");
-    }
-    return 0;
-}
-
-static int score_load(struct score_rule *out, const cJSON *rule, const char *where, struct amb_error *err) {
-    const cJSON *quantiles = NULL, *table = NULL;
-    int r = ambp_json_check_keys(rule, where, score_keys, COUNT(score_keys), err);
-
-    if (r < 0) {
-        return r;
-    }
-    r = ambp_json_get_string(&out->key, rule, "key", true, err);
-    r = r < 0 ? r : ambp_json_get_string(&out->source, rule, "source", false, err);
-    r = r < 0 ? r : ambp_json_get_array(&quantiles, rule, "quantiles", false, err);
-    r = r < 0 ? r : ambp_json_get_array(&table, rule, "table", false, err);
-    if (r == 0 && (quantiles == NULL) == (table == NULL)) {
-        r = amb_fail(err, AMB_ERR_CONFIG, "allowed: either 'quantiles' or 'table'");
-    }
-    out->quantiles = quantiles != NULL;
-    r = r < 0 ? r
-              : score_load_rows(out, out->quantiles ? quantiles : table,
-                                out->quantiles ? "quantiles" : "table", err);
-    return r < 0 ? ambd_key_fail(err, where, "") : 0;
-}
-
-/* The number in field `key` of the sample's .json member; NaN where there is none. */
-static int score_read(double *out, struct amb_buf *member, struct amb_catalog *catalog, uint32_t i_sample,
-                      const char *key, struct amb_error *err) {
-    AMB_CLEANUP(ambp_json_deletep) cJSON *json = NULL;
-    const cJSON *value;
-    int r = amb_catalog_read_member(member, catalog, i_sample, "json", err);
-
-    *out = NAN;
-    if (r != 0) {
-        return r < 0 ? r : 0;
-    }
-    if (ambp_json_decode(&json, (const char *)member->data, member->n_bytes, AMBP_JSON_DEPTH_MAX, NULL) ==
-        0) {
-        value = cJSON_GetObjectItemCaseSensitive(json, key);
-        *out = cJSON_IsNumber(value) ? value->valuedouble : (double)NAN;
-    }
-    return 0;
-}
-
-static int double_compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-/* Share of the n sorted scores that lie below `score`. */
-static double score_share(const double *sorted, size_t n, double score) {
-    size_t lo = 0, hi = n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (sorted[mid] < score) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return (double)lo / (double)n;
-}
-
-static void score_put(struct amb_ledger *ledger, const struct score_rule *rule, uint32_t i_sample,
-                      double at) {
-    for (size_t i = rule->n_rows; i-- > 0;) {
-        if (at >= rule->rows[i].at) {
-            amb_ledger_put(ledger, i_sample, AMB_ORIGIN_SCORE, AMB_SIDE_MIN,
-                           (struct amb_annotation){rule->rows[i].sigma_min, 0});
-            return;
-        }
-    }
-}
-
-static int score_apply(struct ambd_lines *reports, struct amb_ledger *ledger, struct amb_catalog *catalog,
-                       const struct score_rule *rule, const char *where, struct amb_error *err) {
-    AMB_CLEANUP(amb_buf_deinit) struct amb_buf member = AMB_BUF_NULL;
-    uint32_t n = amb_catalog_count(catalog);
-    AMB_CLEANUP(amb_freep) double *scores = amb_malloc((n + 1) * sizeof *scores);
-    AMB_CLEANUP(amb_freep) double *sorted = amb_malloc((n + 1) * sizeof *sorted);
-    size_t n_scored = 0;
-
-    if (scores == NULL || sorted == NULL) {
-        return amb_fail(err, -ENOMEM, "%s: no memory for %u scores", where, n);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct amb_sample_info info;
-        int r = 0;
-
-        amb_catalog_get(&info, catalog, i);
-        scores[i] = NAN;
-        if (rule->source == NULL ||
-            strcmp(rule->source, amb_catalog_source(catalog, info.i_source, NULL, NULL, NULL)) == 0) {
-            r = score_read(&scores[i], &member, catalog, i, rule->key, err);
-        }
-        if (r < 0) {
-            return r;
-        }
-        if (!isnan(scores[i])) {
-            sorted[n_scored++] = scores[i];
-        }
-    }
-    qsort(sorted, n_scored, sizeof *sorted, double_compare);
-    for (uint32_t i = 0; i < n; i++) {
-        if (!isnan(scores[i])) {
-            score_put(ledger, rule, i,
-                      rule->quantiles ? score_share(sorted, n_scored, scores[i]) : scores[i]);
-        }
-    }
-    ambd_lines_printf(reports, "%s: %zu of %u samples have the field '%s'", where, n_scored, n, rule->key);
-    return 0;
-}
-
 /* Entries */
 
 static int entry_check(const cJSON *entry, const char *where, struct amb_error *err) {
@@ -382,10 +225,8 @@ static int entry_check(const cJSON *entry, const char *where, struct amb_error *
     int i = 0, r;
 
     if (score != NULL) {
-        AMB_CLEANUP(amb_freep) struct score_rule *rule = amb_calloc(1, sizeof *rule);
-
         r = ambp_json_check_keys(entry, where, score_entry_keys, COUNT(score_entry_keys), err);
-        return r < 0 || rule == NULL ? r : score_load(rule, score, where, err);
+        return r < 0 ? r : ambd_score_check(score, where, err);
     }
     if (fixed != NULL) {
         const cJSON *item;
@@ -441,13 +282,7 @@ static int entry_apply(struct ambd_lines *reports, struct amb_ledger *ledger, st
     int i = 0, r = 0;
 
     if (score != NULL) {
-        AMB_CLEANUP(amb_freep) struct score_rule *rule = amb_calloc(1, sizeof *rule);
-
-        if (rule == NULL) {
-            return amb_fail(err, -ENOMEM, "%s: out of memory", where);
-        }
-        r = score_load(rule, score, where, err);
-        return r < 0 ? r : score_apply(reports, ledger, catalog, rule, where, err);
+        return ambd_score_apply(reports, ledger, score, where, err);
     }
     if (fixed == NULL) {
         return import_apply(reports, ledger, entry, err);
@@ -495,7 +330,9 @@ void ambd_annotator_look(const struct ambd_annotator_ear *ear, const cJSON *anno
 
     cJSON_ArrayForEach(entry, annotations) {
         AMB_CLEANUP(amb_fd_closep) int fd = -1;
-        const cJSON *path = cJSON_GetObjectItemCaseSensitive(entry, "import");
+        const cJSON *score = cJSON_GetObjectItemCaseSensitive(entry, "score");
+        const cJSON *path = score != NULL ? cJSON_GetObjectItemCaseSensitive(score, "file")
+                                          : cJSON_GetObjectItemCaseSensitive(entry, "import");
         struct amb_error why = AMB_ERROR_NULL;
 
         if (cJSON_IsString(path) && amb_file_open(&fd, path->valuestring, &why) < 0) {

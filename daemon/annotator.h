@@ -15,10 +15,10 @@
     "{\"fixed\": [{\"source\": NAME, \"key\": GLOB, \"label\": N, \"sigma_min\": S, \"sigma_max\": S}, "     \
     "...]}:\n"                                                                                               \
     " samples that fit every condition given get the sides given.\n"                                         \
-    "{\"score\": {\"key\": FIELD, \"source\": NAME, \"quantiles\": [[0, S], [0.5, S], ...]}}: the field of " \
-    "the\n"                                                                                                  \
-    " .json member; a sample gets the sigma_min of the last row whose share of lower scores it reaches.\n"   \
-    " \"table\": [[SCORE, S], ...] instead of quantiles: of the last row whose score it reaches."
+    "{\"score\": {\"key\": FIELD, \"source\": NAME, \"quantiles\": [[0, S], [0.5, S, S], ...]}}: the field\n"   \
+    " of the .json member, or with \"file\": FILE of that file's lines; a sample gets sigma_min, and sigma_max\n"  \
+    " where it is given, of the last row whose share of lower scores it reaches. \"table\": [[SCORE, S], ...]\n"   \
+    " instead of quantiles: of the last row whose score it reaches."
 
 /* Keys, types and ranges of the array; no file is touched. AMB_ERR_CONFIG with the path of the key. Thread:
  * loop. */

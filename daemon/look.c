@@ -257,7 +257,13 @@ static void look_at_dataset(struct ambd_look *look, const struct ambd_dataset_co
         look_at_file(look, dataset->excludes_path);
     }
     cJSON_ArrayForEach(entry, dataset->annotations) {
+        const cJSON *score = cJSON_GetObjectItemCaseSensitive(entry, "score");
+        const char *file = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(score, "file"));
+
         look_at_import(look, entry);
+        if (file != NULL) {
+            look_at_file(look, file);
+        }
     }
 }
 

@@ -358,3 +358,46 @@ def test_fixed_and_score_annotations(daemon, tmp_path):
         values = [client.call(wire.SAMPLE, {"index": i})["annotation"] for i in range(10)]
     assert [v["sigma_min"] for v in values] == [2, 2, "inf", "inf", "inf", *[pytest.approx(0.7)] * 4, 3]
     assert values[0]["sigma_max"] == pytest.approx(0.1) and values[9]["sigma_min_origin"] == "fixed"
+
+
+def scored(daemon, tmp_path, score, n):
+    """Annotations of n samples under this score, and what the daemon reports of it."""
+    import datasets
+    path = datasets.write_tar(tmp_path / "a.tar", [datasets.sample(i) for i in range(n)])
+    config = {"socket": str(tmp_path / "d" / "s"), "cache_dir": str(tmp_path / "i"), "datasets": {"main": {
+        "sources": {"main": {"shards": [str(path)]}}, "annotations": [{"score": score}]}}}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    one = daemon("--config", tmp_path / "c.json")
+    one.socket = tmp_path / "d" / "s"
+    with one.client() as client:
+        values = [client.call(wire.SAMPLE, {"index": i})["annotation"] for i in range(n)]
+    return values, "\n".join(one.status()["datasets"]["main"]["annotations"]["reports"])
+
+
+def test_score_is_read_from_a_file_and_sets_both_sides(daemon, tmp_path):
+    """Shares are of the scored samples; equal scores have equal shares, and what is no number is no score."""
+    scores = [1, 1, 2, 2, 5, "5", None, float("nan"), {"a": 3}]  # then one without a line
+    lines = [json.dumps({"filename": f"some/where/{i:06d}.png", "quality": score, "sigma_min": "means nothing here"})
+             for i, score in enumerate(scores)]
+    lines += [json.dumps({"filename": "nobody.png", "quality": 0}), json.dumps({"index": 4, "quality": 9})]
+    (tmp_path / "scores.jsonl").write_text("\n".join(lines) + "\n")
+    values, reports = scored(daemon, tmp_path, {"key": "quality", "file": str(tmp_path / "scores.jsonl"),
+                                                "quantiles": [[0, 2.0, 0.125], [0.4, None, 0.25], [0.8, 0, "inf"]]}, 10)
+    assert [(v["sigma_min"], v["sigma_max"]) for v in values] == [
+        *[(2, 0.125)] * 2, *[("inf", 0.25)] * 2, (0, "inf"), *[(0, "inf")] * 5]
+    assert [v["sigma_max_origin"] for v in values] == [*["score"] * 5, *["default"] * 5]
+    assert "unmatched (line 10: 'nobody.png')" in reports and "5 of 10 samples have the field 'quality'" in reports
+
+
+@pytest.mark.parametrize("change, word", [
+    ({"quantiles": [[0, 1], [1.5, 2]]}, "row 1"), ({"quantiles": [[0, 1, 2, 3]]}, "row 0"), ({"quantiles": [[0, None]]}, "row 0"),
+    ({"quantiles": [[0.5, 1], [0.5, 2]]}, "rising"), ({"quantiles": [[0, -1]]}, "row 0"), ({"table": [[0, 1]]}, "either"),
+    ({"quantiles": []}, "no rows"), ({"file": "/nowhere/scores.jsonl"}, "/nowhere/scores.jsonl"), ({"fiel": "x"}, "fiel")])
+def test_score_that_cannot_be_meant_is_refused(tmp_path, change, word):
+    import datasets
+    path = datasets.write_tar(tmp_path / "a.tar", [datasets.sample(0)])
+    (tmp_path / "c.json").write_text(json.dumps({"socket": str(tmp_path / "s"), "datasets": {"main": {
+        "sources": {"main": {"shards": [str(path)]}},
+        "annotations": [{"score": {"key": "quality", "quantiles": [[0, 1]]} | change}]}}}))
+    done = subprocess.run([BIN, "serve", "--config", tmp_path / "c.json", "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and word in done.stdout + done.stderr

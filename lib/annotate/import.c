@@ -23,6 +23,7 @@ struct import_stage {
     uint32_t n_samples;
     struct amb_annotation *values;
     uint8_t *marks; /* amb_side bits and STAGE_NAMED */
+    double *scores; /* borrowed; NULL: annotations are read */
 };
 
 static void import_stage_deinit(struct import_stage *stage) {
@@ -84,7 +85,7 @@ static void import_stage_put(struct amb_import_report *report, struct import_sta
 
     report->n_matched++;
     report->n_by_rule[match->rule]++;
-    report->n_empty += record->sides == 0;
+    report->n_empty += record->sides == 0 && isnan(record->score);
     if ((*mark & STAGE_NAMED) != 0) {
         report->n_repeated++;
         import_example(&report->repeated, record, match);
@@ -98,6 +99,9 @@ static void import_stage_put(struct amb_import_report *report, struct import_sta
     }
     if ((record->sides & AMB_SIDE_MAX) != 0) {
         value->sigma_max = (float)record->sigma_max;
+    }
+    if (!isnan(record->score)) {
+        stage->scores[match->i_sample] = record->score;
     }
     *mark = (uint8_t)(*mark | record->sides | STAGE_NAMED);
 }
@@ -200,4 +204,22 @@ int amb_import_jsonl(struct amb_import_report *report, struct amb_ledger *ledger
     }
     import_commit(report, ledger, &stage);
     return 0;
+}
+
+int amb_import_scores(double *scores, struct amb_import_report *report, struct amb_catalog *cat, const char *path,
+                      const char *key, struct amb_error *err) {
+    AMB_CLEANUP(import_stage_deinit) struct import_stage stage = {.scores = scores};
+    AMB_CLEANUP(amb_record_deinit) struct amb_record record = {0};
+    int r;
+
+    memset(report, 0, sizeof *report);
+    amb_record_init(&record, &(struct amb_record_options){.path = path, .score_key = key});
+    r = amb_catalog_load_names(cat, err);
+    r = r < 0 ? r : import_stage_init(&stage, amb_catalog_count(cat), err);
+    r = r < 0 ? r : import_lines(report, &stage, cat, &record, 0, err);
+    import_name_rule(report);
+    for (uint32_t i = 0; r == 0 && i < stage.n_samples; i++) {
+        report->n_without_annotation += stage.marks[i] == 0;
+    }
+    return r;
 }

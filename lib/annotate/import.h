@@ -54,3 +54,13 @@ void amb_import_examples_push(struct amb_import_examples *examples, uint64_t i_l
  */
 int amb_import_jsonl(struct amb_import_report *report, struct amb_ledger *ledger, const char *path,
                      const struct amb_import_options *options, struct amb_error *err);
+
+/**
+ * Read a file line by line: the number in field `key` of each line is the score of the sample that it names.
+ *
+ * scores:  one for each sample of the catalog; of samples that no line gives a number they stay as they are. The later
+ *          line of a sample wins. Errors: as amb_import_jsonl, without NaN and the like, which are no scores.
+ * Thread:  any; blocks.
+ */
+int amb_import_scores(double *scores, struct amb_import_report *report, struct amb_catalog *cat, const char *path,
+                      const char *key, struct amb_error *err);

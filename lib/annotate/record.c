@@ -131,9 +131,25 @@ static int record_load_annotation(struct record_line *line, unsigned arg, struct
     return r;
 }
 
+/* Scores. */
+
+/* Whatever is no number is no score, as in a sample's .json member. */
+static int record_load_score(struct record_line *line, struct amb_error *err) {
+    double value;
+
+    line->record->score = NAN;
+    amb_jsontext_peek(&line->in);
+    if (amb_number_decode(&value, &line->in.p, line->in.end)) {
+        line->record->score = value;
+        return 0;
+    }
+    return record_skip(line, 1) ? 0 : record_fail_syntax(line, err);
+}
+
 /* The line. */
 
 /* The names first, AMB_RECORD_NAMES_N of them, in the order in which they are tried. */
+#define FIELDS_WHO (AMB_RECORD_NAMES_N + 2u) /* those that say which sample is meant */
 static const struct record_field fields[] = {
     {"key", record_load_name, 0},
     {"__key__", record_load_name, 1},
@@ -171,14 +187,19 @@ static int record_crop_row(const char *text, size_t bytes) {
 
 static int record_load_field(struct record_line *line, struct amb_error *err) {
     struct amb_record *record = line->record;
+    const char *score_key = record->options.score_key;
+    const size_t n = score_key != NULL ? FIELDS_WHO : sizeof fields / sizeof fields[0];
 
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+    if (score_key != NULL && record_text_is(record, score_key)) {
+        return record_load_score(line, err);
+    }
+    for (size_t i = 0; i < n; i++) {
         if (record_text_is(record, fields[i].name)) {
             line->field = fields[i].name;
             return fields[i].load(line, fields[i].arg, err);
         }
     }
-    if (record->text.n_bytes >= sizeof RECORD_CROP_PREFIX - 1 &&
+    if (score_key == NULL && record->text.n_bytes >= sizeof RECORD_CROP_PREFIX - 1 &&
         memcmp(record->text.data, RECORD_CROP_PREFIX, sizeof RECORD_CROP_PREFIX - 1) == 0) {
         int row = record_crop_row((const char *)record->text.data, record->text.n_bytes);
 
@@ -214,6 +235,7 @@ static void record_clear(struct amb_record *record, struct record_line *line) {
     }
     record->has_index = record->min_is_ruled = false;
     record->sides = 0;
+    record->score = NAN;
     line->record = record;
     line->has_crops = false;
     for (unsigned i = 0; i < RECORD_MIN_N; i++) {

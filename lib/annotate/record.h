@@ -16,6 +16,7 @@ struct amb_record_options {
     double epsilon;
     unsigned span;
     double crop_threshold;
+    const char *score_key;   /* only this field and the names are read; NULL: the forms of annotations */
 };
 
 /* Kept between lines, so that reading allocates nothing once warm. One owner. */
@@ -31,6 +32,7 @@ struct amb_record {
     unsigned sides;                    /* enum amb_side bits that it sets, maybe none */
     double sigma_min, sigma_max;       /* of these sides; >= 0, inf allowed */
     bool min_is_ruled;                 /* sigma_min comes from `probabilities` */
+    double score;                      /* in the field `score_key`; NaN: no number there */
 
     /* scratch */
     struct amb_buf text, numbers;
