@@ -463,7 +463,8 @@ static int bench_first_model(struct bench *bench, struct amb_error *err) {
     return began[0] == '\0' || strcmp(began, now) == 0
                ? 0
                : amb_fail(err, AMB_ERR_CHANGED,
-                          "the model's file has changed: sha256 %.12s, the job began with %.12s; start another job", now,
+                          "the model's file has changed: sha256 %.12s, the job began with %.12s; put that back "
+                          "and resume the job, or start another", now,
                           began);
 }
 

@@ -133,7 +133,7 @@ char *ambd_job_dump(const struct ambd_job *job) {
     ambp_json_add_u64(json, "evaluations", job->n_evaluations);
     ambp_json_add_u64(json, "started_unix", job->started_unix_s);
     ambp_json_add_u64(json, "ended_unix", job->ended_unix_s);
-    cJSON_AddNumberToObject(json, "seconds", job->seconds);
+    cJSON_AddNumberToObject(json, "seconds", job_seconds(job, ambd_now_ns()));
     ambd_json_add_string(json, "sha256", job->sha256);
     ambd_json_add_string(json, "runtime", job->runtime);
     return ambd_json_print(json);

@@ -163,7 +163,8 @@ static void job_end_run(struct ambd_jobs *jobs, struct ambd_job *job) {
         job->edition = NULL;
     }
     if (jobs->stopping) {
-        job->state = AMBD_JOB_QUEUED; /* noted as running: it goes on at the next start */
+        job_note(jobs, job, false); /* as running: it goes on at the next start */
+        job->state = AMBD_JOB_QUEUED;
         return;
     }
     if (job->wanted != AMBD_JOB_RUNNING) {
@@ -352,6 +353,7 @@ static void select_done(struct ambd_task *task) {
     if (select->error.code == 0) {
         job->n_total = select->selection.n_selected + select->selection.n_own;
         job->n_done = select->selection.n_own;
+        job->n_evaluations = select->selection.n_evaluations;
         if (job->start_sequence == 0) {
             job->start_sequence = select->selection.start_sequence;
             job_note(jobs, job, false);
@@ -444,6 +446,7 @@ static void jobs_on_timer(uv_timer_t *timer) {
             ambd_job_count_rate(job, now_ns);
             jobs->changes++;
             if (now_ns - job->dataset->published_ns > publish_ns) {
+                job_note(jobs, job, false); /* what records do not say would be lost with a kill */
                 dataset_publish(jobs, job->dataset);
             }
         }
@@ -677,6 +680,9 @@ int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *acti
         }
         if (job->state == AMBD_JOB_DONE || job->state == AMBD_JOB_QUEUED) {
             return act_fail(job, action, err);
+        }
+        if (ambd_job_is_over(job) && jobs_check_new(jobs, job, err) < 0) {
+            return err->code;
         }
         job->reason = AMB_ERROR_NULL;
         job_want(jobs, job, AMBD_JOB_QUEUED);

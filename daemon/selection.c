@@ -19,8 +19,8 @@ static bool rank_is_higher(enum amb_origin origin) {
     return origin == AMB_ORIGIN_FIXED || origin == AMB_ORIGIN_IMPORT;
 }
 
-static enum want selection_want(const struct ambd_dataset *dataset, const struct ambd_spec *spec, uint64_t start_sequence,
-                                uint32_t i_sample, const struct amb_hash128 *uid) {
+static enum want selection_want(struct ambd_selection *selection, const struct ambd_dataset *dataset,
+                                const struct ambd_spec *spec, uint32_t i_sample, const struct amb_hash128 *uid) {
     const bool crops = spec->kind == AMBD_SPEC_CROPS;
     const enum amb_origin origin = crops ? AMB_ORIGIN_CROPS : AMB_ORIGIN_CLASSIFIER;
     struct amb_store_record records[AMB_ORIGIN_N];
@@ -33,8 +33,12 @@ static enum want selection_want(const struct ambd_dataset *dataset, const struct
     }
     amb_store_get(records, &n, dataset->store, uid, 0);
     for (size_t i = 0; i < n; i++) {
+        if (records[i].origin == origin && records[i].sequence >= selection->start_sequence) {
+            selection->n_evaluations += records[i].n_evaluations;
+            return WANT_OWN;
+        }
         if (records[i].origin == origin) {
-            return records[i].sequence >= start_sequence ? WANT_OWN : spec->again ? WANT_YES : WANT_SKIP;
+            return spec->again ? WANT_YES : WANT_SKIP;
         }
     }
     return WANT_YES;
@@ -59,7 +63,7 @@ int ambd_selection_get(struct ambd_selection *out, const struct ambd_dataset *da
 
         amb_catalog_get(&info, catalog, i);
         if (ambd_spec_matches(spec, &info, amb_catalog_source(catalog, info.i_source, NULL, NULL, NULL), &uid)) {
-            want = selection_want(dataset, spec, out->start_sequence, i, &uid);
+            want = selection_want(out, dataset, spec, i, &uid);
             counts[want]++;
             out->bits[i / 64] |= (uint64_t)(want == WANT_YES) << i % 64;
         }

@@ -11,6 +11,7 @@ struct ambd_selection {
     uint64_t *bits;          /* a bit for each sample; owned */
     uint64_t n_selected;
     uint64_t n_own;          /* of those asked for, the job has done so many */
+    uint64_t n_evaluations;  /* that those took */
     uint64_t n_skipped;      /* asked for, but known already, or trusted */
     uint64_t start_sequence; /* records of its kind from it on are the job's own */
 };

@@ -8,6 +8,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import time
 
 import numpy
@@ -154,7 +155,7 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     row = wait(one, id)
     assert (row["state"], row["done"], row["total"]) == ("done", N, N)
     whole = columns(one)
-    assert (whole["min_origin"] == 3).all()
+    assert (whole["min_origin"] == 3).all() and row["evaluations"] == whole["evaluations"].sum()
     other = served(state="other")
     wait(other, annotate(other))
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
@@ -201,7 +202,10 @@ def test_job_pauses_resumes_gives_way_and_is_cancelled(served):
     act(one, second, "cancel")
     assert wait(one, second)["state"] == "cancelled"
     act(one, first, "resume")
-    assert wait(one, first)["state"] == "done"
+    again = annotate(one, where={"label": 2})
+    with pytest.raises(wire.Refused, match="may mean the same samples"):
+        act(one, second, "resume")
+    assert wait(one, first)["state"] == wait(one, again)["state"] == "done"
     with pytest.raises(wire.Refused, match="cannot resume job"):
         act(one, first, "resume")
     with pytest.raises(wire.Refused, match="no job 99"):
@@ -342,6 +346,29 @@ def test_model_that_does_not_open_fails_the_job_with_the_reason(served, body, me
     row = wait(one, annotate(one, **body))
     assert row["state"] == "failed" and message in row["reason"]
     assert wait(one, annotate(one))["state"] == "done"  # nothing is in the way of the next
+
+
+def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    one = served("--size", 64, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    model, bytes_before = tmp_path / "m.onnx", (ROOT / "clients/demo/classifier.onnx").read_bytes()
+    model.write_bytes(bytes_before)
+    id = annotate(one, model=str(model), mode="dense", trials=1, grid=[0.01, 3, 256], batch=1)
+    end = time.monotonic() + 60
+    while job(one, id)["done"] == 0:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    act(one, id, "pause")
+    assert wait(one, id, ("paused", *OVER))["state"] == "paused"
+    model.write_bytes(bytes_before + b"\x32\x01x")  # a doc_string: the same network, other bytes
+    act(one, id, "resume")
+    row = wait(one, id)
+    assert row["state"] == "failed" and "the model is another one" in row["reason"]
+    model.write_bytes(bytes_before)
+    act(one, id, "resume")
+    assert (row := wait(one, id))["state"] == "done" and row["evaluations"] == 256 * N
+    got = columns(one)
+    assert len(got["answer"]["models"]) == 1 and (got["model"] == 1).all()
 
 
 def test_missing_library_is_said_with_what_to_install(served, tmp_path):
