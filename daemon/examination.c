@@ -20,12 +20,15 @@
 #include <unistd.h>
 
 #include "annotate/crops.h"
+#include "annotate/control.h"
 #include "annotate/examiner.h"
 #include "base/alloc.h"
 #include "batch/load.h"
 #include "daemon/fit.h"
 
 #define DEPOSIT_NS UINT64_C(300000000) /* a record waits no longer than this to be written */
+#define MEASURE_NS UINT64_C(300000000) /* as long as a classifier's batch is looked for, about */
+#define ADAPTIVE_EVALUATIONS 80u       /* a sample, as measured: lib/annotate/adaptive.c */
 
 struct bench { /* everything the thread has open */
     struct ambd_examination *examination;
@@ -471,7 +474,7 @@ static int bench_first_model(struct bench *bench, struct amb_error *err) {
 static int bench_open(struct bench *bench, struct amb_error *err) {
     struct ambd_examination *examination = bench->examination;
     double evaluations_per_s = 0;
-    size_t batch = 0;
+    size_t batch = AMB_CROPS_BATCH;
     int r = amb_filler_init(&bench->filler, &examination->options.limits, err);
 
     r = r < 0 ? r
@@ -535,8 +538,48 @@ static void *examination_main(void *opaque) {
     return NULL;
 }
 
-int ambd_examination_measure(struct amb_model_info *info, size_t *batch, double *evaluations_per_s,
-                             const struct ambd_examination_options *options, struct amb_error *err) {
+/* Of a sample without a picture: each costs the same. */
+static int crops_measure(double *evaluations_per_s, struct bench *bench, struct amb_error *err) {
+    const struct amb_subject subject = {.u8 = bench->planes.data};
+    const uint64_t began_ns = amb_load_now_ns();
+    double q[AMB_RULE_CROPS_N];
+    uint64_t n = 0, spent_ns = 0;
+
+    while (spent_ns < MEASURE_NS) {
+        struct amb_error why = AMB_ERROR_NULL;
+
+        if (amb_crops_run(q, bench->crops, &subject, &why) < 0 && why.code != AMB_ERR_FORMAT) { /* NaN costs the same */
+            return amb_fail(err, why.code, "%s", why.message);
+        }
+        n += amb_crops_count(bench->crops);
+        spent_ns = amb_load_now_ns() - began_ns;
+    }
+    *evaluations_per_s = (double)n * 1e9 / (double)spent_ns;
+    return 0;
+}
+
+static int bench_measure(struct ambd_measurement *out, struct bench *bench, struct amb_error *err) {
+    const struct ambd_spec *spec = bench->examination->options.spec;
+    const size_t bytes = (size_t)bench->channels * bench->height * bench->width;
+
+    if (bench->crops == NULL) {
+        const bool dense = spec->mode == AMB_SEARCH_DENSE;
+
+        out->n_evaluations = dense ? spec->grid.n * spec->n_trials : ADAPTIVE_EVALUATIONS;
+        out->n_overhead = dense ? 0 : AMB_CONTROL_DRAWS;
+        out->evaluations_per_s = bench->examination->evaluations_per_s;
+        return 0;
+    }
+    if (amb_buf_reserve(&bench->planes, bytes) < 0) {
+        return amb_fail(err, -ENOMEM, "no memory to measure a model");
+    }
+    memset(bench->planes.data, 0, bytes);
+    out->n_evaluations = amb_crops_count(bench->crops);
+    return crops_measure(&out->evaluations_per_s, bench, err);
+}
+
+int ambd_examination_measure(struct ambd_measurement *out, const struct ambd_examination_options *options,
+                             struct amb_error *err) {
     struct ambd_examination *examination = amb_calloc(1, sizeof *examination);
     struct bench bench = {.examination = examination};
     int r;
@@ -548,10 +591,10 @@ int ambd_examination_measure(struct amb_model_info *info, size_t *batch, double 
     examination->dataset = *options->dataset;
     pthread_mutex_init(&examination->lock, NULL);
     r = bench_open(&bench, err);
+    r = r < 0 ? r : bench_measure(out, &bench, err);
     bench_close(&bench);
-    *info = examination->info;
-    *batch = examination->batch;
-    *evaluations_per_s = examination->evaluations_per_s;
+    out->info = examination->info;
+    out->batch = examination->batch;
     pthread_mutex_destroy(&examination->lock);
     amb_free(examination);
     return r;

@@ -63,9 +63,17 @@ struct ambd_examination {
     struct ambd_deposit deposits[AMBD_DEPOSITS];
 };
 
+struct ambd_measurement {
+    struct amb_model_info info; /* of the (first) model */
+    size_t batch;
+    uint64_t n_evaluations;     /* that a sample takes; adaptive: on average */
+    uint64_t n_overhead;        /* that a job takes beside its samples */
+    double evaluations_per_s;
+};
+
 /* Open the model and measure it, as a job would, on this thread. Errors: those of a job. Thread: desk; blocks. */
-int ambd_examination_measure(struct amb_model_info *info, size_t *batch, double *evaluations_per_s,
-                             const struct ambd_examination_options *options, struct amb_error *err);
+int ambd_examination_measure(struct ambd_measurement *out, const struct ambd_examination_options *options,
+                             struct amb_error *err);
 
 /* Start the thread. Errors: -ENOMEM, -EAGAIN; `selected` is the caller's still. Thread: loop. */
 int ambd_examination_new(struct ambd_examination **out, const struct ambd_examination_options *options,

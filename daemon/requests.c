@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "annotate/control.h"
 #include "annotate/export.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -20,8 +19,7 @@
 #include "daemon/text.h"
 #include "proto/json.h"
 
-#define COUNT(a)             (sizeof(a) / sizeof((a)[0]))
-#define ADAPTIVE_EVALUATIONS 75u /* a sample, as measured: lib/annotate/adaptive.c */
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static void add_generation(cJSON *out, const struct ambd_dataset *dataset, bool changed) {
     cJSON *generation = cJSON_AddObjectToObject(out, "generation");
@@ -56,9 +54,8 @@ static void dry_run_free(void *opaque) {
 static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_error *err) {
     const struct dry_run *dry_run = query->detail;
     const struct ambd_server *server = query->session->server;
-    const struct ambd_spec *spec = &dry_run->spec;
     struct ambd_examination_options options = {
-        .spec = spec,
+        .spec = &dry_run->spec,
         .dataset = &query->generation->edition->fill,
         .limits = server->codec_limits,
         .library = server->config->annotate.library,
@@ -66,35 +63,33 @@ static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_erro
         .n_providers = (size_t)server->config->annotate.n_providers,
         .n_threads = (unsigned)server->config->annotate.threads,
     };
-    struct amb_model_info info = {0};
-    size_t batch = 0;
-    double rate = 0;
-    uint64_t n_evaluations = spec->mode == AMB_SEARCH_DENSE
-                                 ? dry_run->selection.n_selected * spec->grid.n * spec->n_trials
-                                 : dry_run->selection.n_selected * ADAPTIVE_EVALUATIONS + AMB_CONTROL_DRAWS;
+    struct ambd_measurement found = {0};
+    const struct amb_model_info *info = &found.info;
+    uint64_t n_evaluations;
     cJSON *model;
-    int r = ambd_examination_measure(&info, &batch, &rate, &options, err);
+    int r = ambd_examination_measure(&found, &options, err);
 
     if (r < 0) {
         return r;
     }
+    n_evaluations = dry_run->selection.n_selected * found.n_evaluations + found.n_overhead;
     ambp_json_add_u64(out, "samples", dry_run->selection.n_selected);
     ambp_json_add_u64(out, "skipped", dry_run->selection.n_skipped);
     ambp_json_add_u64(out, "evaluations", n_evaluations);
-    ambp_json_add_u64(out, "batch", batch);
-    cJSON_AddNumberToObject(out, "evaluations_per_s", rate);
-    if (rate > 0) {
-        cJSON_AddNumberToObject(out, "eta_s", (double)n_evaluations / rate);
+    ambp_json_add_u64(out, "batch", found.batch);
+    cJSON_AddNumberToObject(out, "evaluations_per_s", found.evaluations_per_s);
+    if (found.evaluations_per_s > 0) {
+        cJSON_AddNumberToObject(out, "eta_s", (double)n_evaluations / found.evaluations_per_s);
     } else {
         cJSON_AddNullToObject(out, "eta_s");
     }
     model = cJSON_AddObjectToObject(out, "model");
-    cJSON_AddStringToObject(model, "sha256", info.sha256);
-    ambp_json_add_u64(model, "bytes", info.bytes);
-    ambp_json_add_u64(model, "channels", info.channels);
-    ambp_json_add_u64(model, "height", info.height);
-    ambp_json_add_u64(model, "width", info.width);
-    ambd_json_add_string(model, "runtime", info.runtime);
+    cJSON_AddStringToObject(model, "sha256", info->sha256);
+    ambp_json_add_u64(model, "bytes", info->bytes);
+    ambp_json_add_u64(model, "channels", info->channels);
+    ambp_json_add_u64(model, "height", info->height);
+    ambp_json_add_u64(model, "width", info->width);
+    ambd_json_add_string(model, "runtime", info->runtime);
     return 0;
 }
 

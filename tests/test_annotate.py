@@ -400,6 +400,13 @@ def test_dry_run_counts_and_starts_nothing(served):
         assert client.call(wire.JOBS, {})["jobs"] == []
 
 
+def test_dry_run_of_crops_counts_their_patches(served):
+    one = served()
+    with one.client() as client:
+        answer = client.call(wire.ANNOTATE, {"kind": "crops", "models": {"4": "fake:constant=0.6", "8": "fake:constant=nan"}, "dry_run": True})
+    assert answer["evaluations"] == N * (16 + 4) and answer["batch"] > 0 and answer["evaluations_per_s"] > 0 and answer["eta_s"] > 0
+
+
 def test_dense_keeps_whole_curves_and_agrees_with_adaptive(served, tmp_path):
     one = served()
     grid = [0.01, 3, 256]

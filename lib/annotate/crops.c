@@ -10,8 +10,6 @@
 
 #include "base/alloc.h"
 
-#define BATCH 32u /* tiles in a run; not tuned */
-
 struct amb_crops {
     struct amb_model *models[AMB_RULE_CROPS_N];
     uint32_t channels, height, width;
@@ -61,19 +59,19 @@ int amb_crops_new(struct amb_crops **out, struct amb_model *const models[AMB_RUL
     crops->n_elements = (size_t)channels * height * width;
     r = crops_check(crops, err);
     crops->base = amb_malloc(crops->n_elements * sizeof *crops->base);
-    crops->x = amb_malloc(BATCH * crops->n_elements * sizeof *crops->x);
-    crops->sigma = amb_calloc(BATCH, sizeof *crops->sigma);
-    crops->p = amb_calloc(BATCH, sizeof *crops->p);
-    crops->labels = amb_calloc(BATCH, sizeof(int64_t));
+    crops->x = amb_malloc(AMB_CROPS_BATCH * crops->n_elements * sizeof *crops->x);
+    crops->sigma = amb_calloc(AMB_CROPS_BATCH, sizeof *crops->sigma);
+    crops->p = amb_calloc(AMB_CROPS_BATCH, sizeof *crops->p);
+    crops->labels = amb_calloc(AMB_CROPS_BATCH, sizeof(int64_t));
     if (r == 0 && (crops->base == NULL || crops->x == NULL || crops->sigma == NULL || crops->p == NULL ||
                    crops->labels == NULL)) {
-        r = amb_fail(err, -ENOMEM, "no memory for %u patches", BATCH);
+        r = amb_fail(err, -ENOMEM, "no memory for %u patches", AMB_CROPS_BATCH);
     }
     if (r < 0) {
         amb_crops_free(crops);
         return r;
     }
-    for (size_t i = 0; i < BATCH; i++) {
+    for (size_t i = 0; i < AMB_CROPS_BATCH; i++) {
         crops->sigma[i] = AMB_CROPS_SIGMA;
     }
     *out = crops;
@@ -122,8 +120,8 @@ static int crops_run_size(double *q, struct amb_crops *crops, unsigned row, stru
     const size_t n_tiles = tiles_count(crops, row), size = amb_rule_crops[row].size;
     double sum = 0;
 
-    for (size_t at = 0; at < n_tiles; at += BATCH) {
-        size_t n = n_tiles - at < BATCH ? n_tiles - at : BATCH;
+    for (size_t at = 0; at < n_tiles; at += AMB_CROPS_BATCH) {
+        size_t n = n_tiles - at < AMB_CROPS_BATCH ? n_tiles - at : AMB_CROPS_BATCH;
         int r;
 
         for (size_t i = 0; i < n; i++) {
@@ -148,7 +146,7 @@ int amb_crops_run(double q[AMB_RULE_CROPS_N], struct amb_crops *crops, const str
     for (size_t i = 0; i < crops->n_elements; i++) {
         crops->base[i] = subject->u8 != NULL ? (float)subject->u8[i] / 127.5f - 1.0f : subject->x[i];
     }
-    for (size_t i = 0; i < BATCH; i++) {
+    for (size_t i = 0; i < AMB_CROPS_BATCH; i++) {
         memcpy((uint8_t *)crops->labels + i * sizeof(int64_t), &subject->label, sizeof(int64_t));
     }
     for (unsigned row = 0; row < AMB_RULE_CROPS_N; row++) {

@@ -8,6 +8,7 @@
 #include "annotate/rule.h"
 #include "base/error.h"
 
+#define AMB_CROPS_BATCH 32u    /* tiles in a run; not tuned */
 #define AMB_CROPS_SIGMA 0.001f /* what the models are told; no noise is added (DESIGN section 5) */
 
 struct amb_crops; /* one owner */
