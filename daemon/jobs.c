@@ -619,7 +619,8 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
     if (r < 0) {
         return r;
     }
-    r = jobs_check_new(jobs, job, err);
+    r = ambd_spec_check_source(&job->spec, dataset->edition->fill.catalog, err);
+    r = r < 0 ? r : jobs_check_new(jobs, job, err);
     r = r < 0 ? r : jobs_make_room(jobs, dataset, err);
     if (r < 0) {
         job->spec.json = NULL; /* the caller's still */

@@ -137,7 +137,9 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
         return r;
     }
     ambd_json_add_string(named, "dataset", dataset->name);
-    query = ambd_query_new(session, id, named, "ANNOTATE", keys, COUNT(keys), dry_run_select, err);
+    query = ambd_spec_check_source(&dry_run->spec, dataset->edition->fill.catalog, err) < 0
+                ? NULL
+                : ambd_query_new(session, id, named, "ANNOTATE", keys, COUNT(keys), dry_run_select, err);
     if (query == NULL) {
         dry_run->spec.json = NULL; /* the caller's still */
         dry_run_free(dry_run);

@@ -62,6 +62,14 @@ static int check_path(const char *key, const char *path, struct amb_error *err) 
                     key, path);
 }
 
+/* The row of a patch size as it is written: "8". -1 for any other text. */
+static int crop_row(const char *text) {
+    char *end = NULL;
+    unsigned long size = text[0] >= '1' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+
+    return size > 0 && size <= 64 && *end == '\0' ? amb_rule_crop_find((unsigned)size) : -1;
+}
+
 static int load_models(struct ambd_spec *spec, struct amb_error *err) {
     const cJSON *models = NULL, *entry;
     int r = ambp_json_get_object(&models, spec->json, "models", spec->kind == AMBD_SPEC_CROPS, err);
@@ -75,10 +83,10 @@ static int load_models(struct ambd_spec *spec, struct amb_error *err) {
         return r < 0 ? r : check_path("model", spec->model, err);
     }
     cJSON_ArrayForEach(entry, models) {
-        int row = amb_rule_crop_find((unsigned)strtoul(entry->string, NULL, 10));
+        int row = crop_row(entry->string);
 
-        if (row < 0 || !cJSON_IsString(entry)) {
-            return amb_fail(err, AMB_ERR_CONFIG, "'models.%.20s', allowed: a path for each of 1, 4, 8, 16, 24, 32, 48, 64",
+        if (row < 0 || !cJSON_IsString(entry) || spec->models[row] != NULL) {
+            return amb_fail(err, AMB_ERR_CONFIG, "'models.%.20s', allowed: one path for each of 1, 4, 8, 16, 24, 32, 48, 64",
                             entry->string);
         }
         r = check_path("models", entry->valuestring, err);
@@ -248,7 +256,7 @@ static int load_choices(struct ambd_spec *spec, struct amb_error *err) {
         spec->crop_sigmas[i] = amb_rule_crops[i].sigma_max;
     }
     cJSON_ArrayForEach(entry, table) {
-        int row = amb_rule_crop_find((unsigned)strtoul(entry->string, NULL, 10));
+        int row = crop_row(entry->string);
 
         if (row < 0 || !cJSON_IsNumber(entry) || !(entry->valuedouble >= 0)) {
             return amb_fail(err, AMB_ERR_CONFIG, "'crop_table.%.20s', allowed: a sigma for each of 1, 4, 8, 16, 24, 32, 48, 64",
@@ -278,6 +286,21 @@ int ambd_spec_load(struct ambd_spec *out, cJSON *json, struct amb_error *err) {
     cJSON_DeleteItemFromObjectCaseSensitive(json, "dataset");
     *out = spec;
     return 0;
+}
+
+int ambd_spec_check_source(const struct ambd_spec *spec, const struct amb_catalog *catalog, struct amb_error *err) {
+    char names[128] = "";
+
+    for (size_t i = 0; spec->source != NULL && i < amb_catalog_count_sources(catalog); i++) {
+        const char *name = amb_catalog_source(catalog, i, NULL, NULL, NULL);
+
+        if (strcmp(spec->source, name) == 0) {
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", name);
+    }
+    return spec->source == NULL ? 0
+                                : amb_fail(err, AMB_ERR_CONFIG, "'where.source' is '%.64s', there are: %s", spec->source, names);
 }
 
 bool ambd_spec_matches(const struct ambd_spec *spec, const struct amb_sample_info *info, const char *source,

@@ -55,6 +55,9 @@ struct ambd_spec {
 int ambd_spec_load(struct ambd_spec *out, cJSON *json, struct amb_error *err);
 void ambd_spec_deinit(struct ambd_spec *spec); /* idempotent; also for AMB_CLEANUP */
 
+/* Is there a source of the name asked for, if one is? AMB_ERR_CONFIG, with those that there are. Thread: any. */
+int ambd_spec_check_source(const struct ambd_spec *spec, const struct amb_catalog *catalog, struct amb_error *err);
+
 /* The sample is among those asked for, but for what is known of it. Thread: any. */
 bool ambd_spec_matches(const struct ambd_spec *spec, const struct amb_sample_info *info, const char *source,
                        const struct amb_hash128 *uid);

@@ -161,6 +161,19 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
 
 
+def test_follow_waits_for_the_daemon_after_this_one(served):
+    one = served()
+    id = annotate(one, model="fake:slow=10")
+    follow = subprocess.Popen([CTL, "job", "follow", str(id), "--socket", str(one.socket)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    assert "running" in follow.stderr.readline()
+    one.process.kill()
+    one.process.wait()
+    served("--socket", one.socket)
+    out, err = follow.communicate(timeout=120)
+    assert follow.returncode == 0 and f"job {id} done: {N} of {N} samples" in out and "waiting up to 300 s" in err, (out, err)
+
+
 def test_two_lines_of_an_import_that_set_a_side_each_both_stay(served, tmp_path):
     one = served()
     lines = [{"filename": "000003", "sigma_min": 1.5}, {"filename": "000004", "sigma_min": 0.5}, {"filename": "000003", "sigma_max": 0.25},
@@ -325,7 +338,11 @@ def test_bad_requests_say_what_is_allowed(served, daemon, tars):
         ({"where": {"annotated": "maybe"}}, "no, any"),
         ({"epsilon": 0.7}, "-0.5 and 0.5"),
         ({"modle": "x"}, "unknown key"),
+        ({"where": {"source": "web"}}, "there are: main"),
+        ({"where": {"source": "web"}, "dry_run": True}, "there are: main"),
         ({"kind": "crops"}, "models"),
+        ({"kind": "crops", "models": {"8x": "fake:edge"}}, "one path for each of"),
+        ({"kind": "crops", "models": {"8": "fake:edge"}, "crop_table": {"08": 1}}, "a sigma for each of"),
         ({"providers": [1]}, "CUDA"),
     ]:
         with pytest.raises(wire.Refused) as refused:
@@ -444,6 +461,9 @@ def test_crops_set_sigma_max_and_leave_sigma_min(served):
     assert row["state"] == "done" and (got["sigma_max"] == numpy.float32(0.05)).all() and (got["max_origin"] == 2).all()
     assert (got["sigma_min"] == before["sigma_min"]).all()
     assert row["evaluations"] == N * (16 + 4)
+    ctl(one, "annotate", "--crops", "4=fake:constant=0.6,8=fake:constant=0.9", "--where", "annotated=any", "--follow",
+        "--crop-table", "8=0.3,4=0.1", "--crop-threshold", 0.05)
+    assert (columns(one)["sigma_max"] == numpy.float32(0.3)).all()
 
 
 def subscribe(client, **body):

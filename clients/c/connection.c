@@ -136,8 +136,9 @@ static int connection_read(struct ambient_client *client, uint8_t *out, size_t n
             client->lost = true;
         }
         if (got < 0) {
-            return client_fail(err, -errno, "the daemon %s",
-                               errno == EAGAIN ? "takes connections and does not answer" : strerror(errno));
+            return client_fail(err, -errno, errno == EAGAIN ? "the daemon takes connections and does not answer"
+                                                            : "the daemon is gone: %s",
+                               strerror(errno));
         }
         if (got == 0) {
             return client_fail(err, -ECONNRESET, "the daemon closed the connection");

@@ -15,6 +15,7 @@
 
 /* "source=NAME,label=N,key=GLOB,annotated=any" */
 static int where_add(cJSON *request, const struct ctl_command *command, const char *text) {
+    static const char *const words[] = {"source", "label", "key", "annotated"};
     cJSON *where = cJSON_AddObjectToObject(request, "where");
     char copy[4096], *rest = copy, *word;
 
@@ -23,8 +24,12 @@ static int where_add(cJSON *request, const struct ctl_command *command, const ch
     }
     while ((word = strsep(&rest, ",")) != NULL) {
         char *value = strchr(word, '='), *end = NULL;
+        size_t bytes = value != NULL ? (size_t)(value - word) : 0, i = 0;
 
-        if (value == NULL) {
+        while (i < sizeof words / sizeof words[0] && (bytes != strlen(words[i]) || strncmp(word, words[i], bytes) != 0)) {
+            i++;
+        }
+        if (i == sizeof words / sizeof words[0]) {
             return ctl_usage(command, "--where has '%s', allowed: source=NAME, label=N, key=GLOB, annotated=any", word);
         }
         *value++ = '\0';
@@ -90,26 +95,43 @@ static int grid_add(cJSON *request, const char *text) {
     return path_add(request, "grid", text);
 }
 
-/* "8=m8.onnx,16=m16.onnx" */
-static int crops_add(cJSON *request, const struct ctl_command *command, const char *text) {
-    cJSON *models = cJSON_AddObjectToObject(request, "models");
-    char copy[8192], *rest = copy, *word;
+/* "8=m8.onnx,16=m16.onnx", or "8=0.15,16=0.2" */
+static int sizes_add(cJSON *object, const struct ctl_command *command, const char *option, bool sigmas, const char *text) {
+    char copy[8192], *rest = copy, *word, *end = NULL;
     int r = CTL_OK;
 
-    cJSON_AddStringToObject(request, "kind", "crops");
     if (snprintf(copy, sizeof copy, "%s", text) >= (int)sizeof copy) {
-        return ctl_usage(command, "--crops is longer than %zu bytes", sizeof copy);
+        return ctl_usage(command, "--%s is longer than %zu bytes", option, sizeof copy);
     }
     while (r == CTL_OK && (word = strsep(&rest, ",")) != NULL) {
         char *value = strchr(word, '=');
+        double sigma = value != NULL && sigmas ? strtod(value + 1, &end) : 0;
 
-        if (value == NULL) {
-            return ctl_usage(command, "--crops has '%s', allowed: SIZE=MODEL,...", word);
+        if (value == NULL || (sigmas && (end == value + 1 || *end != '\0' || !(sigma >= 0) || isinf(sigma)))) {
+            return ctl_usage(command, "--%s has '%s', allowed: SIZE=%s,...", option, word, sigmas ? "SIGMA" : "MODEL");
         }
         *value++ = '\0';
-        r = path_add(models, word, value);
+        if (sigmas) {
+            cJSON_AddNumberToObject(object, word, sigma);
+        } else {
+            r = path_add(object, word, value);
+        }
     }
     return r;
+}
+
+static int crops_add(cJSON *request, const struct ctl_command *command, const char *models, const char *table,
+                     double threshold) {
+    int r;
+
+    cJSON_AddStringToObject(request, "kind", "crops");
+    if (!isnan(threshold)) {
+        cJSON_AddNumberToObject(request, "crop_threshold", threshold);
+    }
+    r = sizes_add(cJSON_AddObjectToObject(request, "models"), command, "crops", false, models);
+    return r != CTL_OK || table == NULL
+               ? r
+               : sizes_add(cJSON_AddObjectToObject(request, "crop_table"), command, "crop-table", true, table);
 }
 
 static void dry_run_print(const cJSON *reply) {
@@ -154,13 +176,15 @@ static int annotate_send(struct ctl *ctl, cJSON *request, bool dry_run, bool fol
 
 int ctl_run_annotate(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command = ctl_command_get("annotate");
-    const char *model = NULL, *crops = NULL, *mode = NULL, *where = NULL, *part = NULL, *grid = NULL, *resize = NULL;
+    const char *model = NULL, *crops = NULL, *table = NULL, *mode = NULL, *where = NULL, *part = NULL, *grid = NULL, *resize = NULL;
     uint64_t trials = NOT_GIVEN, span = NOT_GIVEN, column = 0, seed = 0, batch = 0;
-    double epsilon = 0.05, priority = 0;
+    double epsilon = 0.05, priority = 0, threshold = NAN; /* not given */
     bool follow = false, dry_run = false, curves = false;
     const struct ctl_option options[] = {
         {"model", 'm', "FILE", "the classifier, an .onnx file that the daemon can read", CTL_STRING, &model},
         {"crops", 0, "N=FILE,..", "find sigma_max instead, by a classifier for each patch size", CTL_STRING, &crops},
+        {"crop-table", 0, "N=S,..", "sigma_max of patch sizes, default 4=0.05,8=0.15,...", CTL_STRING, &table},
+        {"crop-threshold", 0, "Q", "the largest size with a mean above it decides, default 0.25", CTL_NUMBER, &threshold},
         {"mode", 0, "MODE", "adaptive (default) or dense, the published 8,192 evaluations", CTL_STRING, &mode},
         {"where", 'w', "COND,..", "source=NAME, label=N, key=GLOB; annotated=any: also again", CTL_STRING, &where},
         {"part", 0, "K/N", "the K-th of N equal parts, for several daemons", CTL_STRING, &part},
@@ -187,9 +211,12 @@ int ctl_run_annotate(struct ctl *ctl, int argc, char **argv) {
         return ctl_usage(command, "%s, expected one of --model FILE and --crops SIZE=FILE,...",
                          model == NULL ? "no model" : "two kinds of model");
     }
+    if (crops == NULL && (table != NULL || !isnan(threshold))) {
+        return ctl_usage(command, "--crop-%s without --crops", table != NULL ? "table" : "threshold");
+    }
     ctl->dataset = argv[0] != NULL ? argv[0] : ctl->dataset;
     request = cJSON_CreateObject();
-    r = model != NULL ? path_add(request, "model", model) : crops_add(request, command, crops);
+    r = model != NULL ? path_add(request, "model", model) : crops_add(request, command, crops, table, threshold);
     r = r == CTL_OK && where != NULL ? where_add(request, command, where) : r;
     r = r == CTL_OK && part != NULL ? part_add(request, command, part) : r;
     r = r == CTL_OK && grid != NULL ? grid_add(request, grid) : r;

@@ -64,15 +64,17 @@ const struct ctl_command ctl_commands[] = {
      "ambientctl annotate main --model classifier.onnx --dry-run\n"
      "    ambientctl annotate main --model classifier.onnx --follow\n"
      "    ambientctl annotate main -m c.onnx --where source=web,label=3 --curves\n"
+     "    ambientctl annotate main --crops 8=m8.onnx,16=m16.onnx --crop-table 8=0.1,16=0.2\n"
      "    ambientctl annotate main -m c.onnx --part 1/4 --mode dense",
      ctl_run_annotate},
     {"annotations", "SUBCOMMAND", "stats, show, grid, export, import, merge, mint, verify", "", "", ctl_run_annotations},
     {"jobs", "", "annotation jobs, their state and progress",
      "A job waits where there is no room on the disk, and goes on by itself.", "ambientctl jobs", ctl_run_jobs},
     {"job", "ACTION ID", "follow, pause, resume, cancel a job, or change its priority",
-     "ACTION is follow, pause, resume, cancel or priority. A paused job keeps what it found; a cancelled one too, but\n"
-     "it is over. The job of the highest priority of a dataset runs. follow ends with the job, exit status 1 where that\n"
-     "failed or was cancelled; with --json it prints the job every 5 s and at its end.",
+     "ACTION is follow, pause, resume, cancel or priority. A paused job keeps what it found, and so does one that failed\n"
+     "or was cancelled; resume goes on with each. The job of the highest priority of a dataset runs. follow ends with the\n"
+     "job, exit status 1 where that failed or was cancelled, and waits up to 300 s for a daemon that is restarted; with\n"
+     "--json it prints the job every 5 s and at its end.",
      "ambientctl job follow 3\n    ambientctl job pause 3\n    ambientctl job priority 3 --priority 10", ctl_run_job},
     {"bench", "", "stream at full speed: images/s, GB/s, stalls by cause",
      "Subscribes like a trainer, reads every byte of each batch once, and says where the time went.",

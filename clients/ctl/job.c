@@ -13,8 +13,10 @@
 #include "clients/ctl/ctl.h"
 
 #define BAR_COLUMNS  24u
-#define LINE_SECONDS 5 /* between lines where there is no terminal */
+#define LINE_SECONDS 5   /* between lines where there is no terminal */
+#define WAIT_SECONDS 300 /* for the daemon after this one: as long as trainers do */
 
+static const struct timespec follow_pause = {0, 250000000};
 static volatile sig_atomic_t interrupted;
 
 static void follow_on_signal(int signum) {
@@ -90,10 +92,26 @@ static cJSON *job_find(cJSON *reply, double id) {
     return NULL;
 }
 
+/* The daemon after this one goes on with the job. */
+static int follow_reconnect(struct ctl *ctl) {
+    struct ambient_error err;
+
+    fprintf(stderr, "ambientctl: waiting up to %d s for the next daemon, which goes on with the job\n", WAIT_SECONDS);
+    ambient_disconnect(ctl->client);
+    ctl->client = NULL;
+    for (int i = 0; i < 4 * WAIT_SECONDS; i++) {
+        if (interrupted || ambient_connect(&ctl->client, ctl->socket, &err) == 0) {
+            return CTL_OK;
+        }
+        nanosleep(&follow_pause, NULL);
+    }
+    return ctl_fail(&err);
+}
+
 int ctl_follow(struct ctl *ctl, double id) {
-    const struct timespec pause = {0, 250000000};
     const bool terminal = !ctl->json && isatty(STDERR_FILENO);
     struct sigaction action = {.sa_handler = follow_on_signal};
+    bool answered = false;
     time_t last = 0;
 
     sigaction(SIGINT, &action, NULL);
@@ -102,8 +120,13 @@ int ctl_follow(struct ctl *ctl, double id) {
         cJSON *job;
 
         if (ctl_ask(&reply, ctl, "JOBS", NULL) != CTL_OK) {
-            return CTL_FAILED;
+            if (!answered || follow_reconnect(ctl) != CTL_OK) {
+                return CTL_FAILED;
+            }
+            answered = false;
+            continue;
         }
+        answered = true;
         job = job_find(reply, id);
         if (job == NULL) {
             fprintf(stderr, "ambientctl: the daemon has no job %.0f; `ambientctl jobs` lists them\n", id);
@@ -118,7 +141,7 @@ int ctl_follow(struct ctl *ctl, double id) {
         if (job_is_over(job)) {
             return strcmp(ctl_get_string(job, "state"), "done") == 0 ? CTL_OK : CTL_FAILED;
         }
-        nanosleep(&pause, NULL);
+        nanosleep(&follow_pause, NULL);
     }
     fprintf(ctl->json ? stderr : stdout,
             "%sjob %.0f goes on in the daemon; `ambientctl job follow %.0f` looks again, `ambientctl job cancel %.0f` ends it\n",

@@ -58,7 +58,7 @@ class Job:
         return self._act("pause")
 
     def resume(self) -> Job:
-        """Go on with a paused job."""
+        """Go on with a job that is paused, has failed, or was cancelled."""
         return self._act("resume")
 
     def cancel(self) -> Job:
