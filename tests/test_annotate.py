@@ -2,13 +2,17 @@
 library: "fake:edge" gives smooth pictures a larger sigma_min, "fake:slow=MS" takes its time."""
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 import numpy
@@ -172,6 +176,24 @@ def test_follow_waits_for_the_daemon_after_this_one(served):
     served("--socket", one.socket)
     out, err = follow.communicate(timeout=120)
     assert follow.returncode == 0 and f"job {id} done: {N} of {N} samples" in out and "waiting up to 300 s" in err, (out, err)
+
+
+@pytest.mark.parametrize("columns", [44, 80, 200])
+def test_progress_fits_the_line_of_a_terminal(served, columns):
+    """What is longer than a line wraps, and the next one would be written below it instead of over it."""
+    one = served()
+    id = annotate(one, model="fake:slow=2")
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen([CTL, "job", "follow", str(id), "--socket", str(one.socket)], stdout=there, stderr=there) as follow:
+        os.close(there)
+        text = b""
+        with contextlib.suppress(OSError), open(here, "rb", buffering=0) as terminal:  # EIO: the other end is closed
+            while piece := terminal.read(65536):
+                text += piece
+    *lines, last = text.decode().replace("\r\n", "\n").split("\r\x1b[K")[1:]
+    assert follow.returncode == 0 and len(lines) > 2 and f"job {id} done: {N} of {N} samples in" in last
+    assert all(line[0] == "▕" and len(line) < columns for line in (*lines, last.splitlines()[0])), lines
 
 
 def test_two_lines_of_an_import_that_set_a_side_each_both_stay(served, tmp_path):
@@ -589,7 +611,7 @@ def test_verify_reports_damage_with_its_place(served, tmp_path):
     assert done.returncode == 1 and "DAMAGED" in done.stdout and "offset" in done.stdout
     done = ctl(one, "annotations", "verify", "--json", check=False)
     assert done.returncode == 1 and json.loads(done.stdout)["damaged"] > 0
-    assert "store.damaged" in one.log()
+    assert "store.damaged" in one.log() and "DAMAGED" in ctl(one, "status").stdout
     row = wait(one, annotate(one))  # what was lost is done again, the rest is served
     assert row["state"] == "done" and (columns(one)["min_origin"] == 3).all()
 

@@ -49,6 +49,10 @@ static void axis_print(const cJSON *bins) {
     ctl_text_sigma(lo, cJSON_GetArrayItem(bins, 0));
     ctl_text_sigma(middle, cJSON_GetArrayItem(bins, n / 2));
     ctl_text_sigma(hi, cJSON_GetArrayItem(bins, n));
+    if ((int)strlen(lo) >= n / 2 || (int)strlen(middle) > n - n / 2 - (int)strlen(hi)) { /* few bins */
+        printf("    %s to %s\n", lo, hi);
+        return;
+    }
     printf("    %-*s%-*s%s\n", n / 2, lo, n - n / 2 - (int)strlen(hi) + 1, middle, hi);
 }
 

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "clients/ctl/ctl.h"
 
-#define BAR_COLUMNS  24u
+#define BAR_COLUMNS  24
 #define LINE_SECONDS 5   /* between lines where there is no terminal */
 #define WAIT_SECONDS 300 /* for the daemon after this one: as long as trainers do */
 
@@ -30,15 +30,24 @@ static const char *progress_eta(char out[CTL_TEXT_BYTES], const cJSON *job) {
     return cJSON_IsNumber(eta) ? ctl_text_seconds(out, eta->valuedouble) : "-";
 }
 
+/* In a terminal the bar takes what the numbers leave of the line, for a line that wraps cannot be written over. */
 static void progress_print(const cJSON *job, bool terminal) {
     double done = ctl_get_number(job, "done"), total = ctl_get_number(job, "total");
     double evaluations = ctl_get_number(job, "evaluations");
-    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES], bar[3 * BAR_COLUMNS + 8];
+    char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES], text[256];
+    int columns = (int)ctl_columns() - 5, width, n; /* less the least of bars with its ends, a space, the cursor */
+    const char *bar;
 
-    snprintf(bar, sizeof bar, "%s", ctl_text_bar(total > 0 ? done / total : 0, BAR_COLUMNS));
-    fprintf(stderr, "%s%s %s / %s  %.1f samples/s  %.0f evaluations a sample  ETA %s  %s%s", terminal ? "\r\033[K▕" : "", bar,
-            ctl_text_count(a, done), ctl_text_count(b, total), ctl_get_number(job, "samples_per_s"),
-            done > 0 ? evaluations / done : 0.0, progress_eta(c, job), ctl_get_string(job, "state"), terminal ? "" : "\n");
+    n = snprintf(text, sizeof text, "%s / %s  %.1f/s  %.0f evaluations a sample  ETA %s  %s", ctl_text_count(a, done),
+                 ctl_text_count(b, total), ctl_get_number(job, "samples_per_s"), done > 0 ? evaluations / done : 0.0,
+                 progress_eta(c, job), ctl_get_string(job, "state"));
+    if (!terminal) {
+        fprintf(stderr, "%s\n", text);
+        return;
+    }
+    width = columns <= n ? 1 : columns - n < BAR_COLUMNS ? columns - n + 1 : BAR_COLUMNS;
+    bar = ctl_text_bar(total > 0 ? done / total : 0, (unsigned)width);
+    fprintf(stderr, "\r\033[K▕%s%*s▏ %.*s", bar, width - (int)strlen(bar) / 3, "", columns, text);
     fflush(stderr);
 }
 

@@ -96,6 +96,9 @@ static void status_dataset(const cJSON *dataset) {
         printf("  quarantined  %s samples: see `ambientctl quarantine`\n",
                ctl_text_count(bad, ctl_get_number(dataset, "quarantined")));
     }
+    if (ctl_get_number(cJSON_GetObjectItemCaseSensitive(annotations, "store"), "damaged") > 0) {
+        printf("  store        DAMAGED, the rest is served: see `ambientctl annotations verify`\n");
+    }
     status_lines(cJSON_GetObjectItemCaseSensitive(dataset, "findings"));
 }
 
