@@ -422,6 +422,37 @@ TEST(bad_lines_are_refused_and_nothing_is_recorded) {
 }
 
 /* 16 objects and arrays may be open, the line's own included; also in a field that nobody reads. */
+/* Only names and the one field mean something, whatever forms of annotations stand beside them. */
+TEST(scores_are_the_numbers_of_one_field) {
+    static const char text[] = "{\"filename\": \"/data/a.png\", \"q\\u0061\": -1.5, \"sigma_min\": \"no sigma\"}\n"
+                               "{\"key\": \"main/b\", \"qa\": 3, \"crop_predictions_5\": 1}\n"
+                               "{\"index\": 1, \"qa\": 4}\n"
+                               "{\"index\": 1, \"qa\": null}\n"
+                               "{\"key\": \"x/dup\", \"qa\": NaN}\n"
+                               "{\"key\": \"y/dup\", \"qa\": [7]}\n"
+                               "{\"key\": \"d\", \"q\": 7}\n"
+                               "{\"key\": \"nobody\", \"qa\": 7}\n";
+    static const double expected[N_SAMPLES] = {-1.5, 4, 0, 0, 0, 0}; /* 0: as before */
+    struct amb_catalog *cat = fake_catalog_new(samples, N_SAMPLES);
+    double scores[N_SAMPLES] = {0};
+    struct amb_import_report report;
+    struct amb_error err = AMB_ERROR_NULL;
+
+    file_write(path, text, sizeof text - 1);
+    assert_ok(amb_import_scores(scores, &report, cat, path, "qa", &err), err);
+    for (size_t i = 0; i < N_SAMPLES; i++) {
+        assert_true(scores[i] >= expected[i] && scores[i] <= expected[i]);
+    }
+    assert_int_equal(report.n_matched, 7);
+    assert_int_equal(report.unmatched.n, 1);
+    assert_int_equal(report.n_repeated, 2);
+    assert_int_equal(report.n_without_annotation, 1);
+    file_write(path, "{\"key\": \"a\", \"qa\": 1}\n{\"key\": \"a\", \"qa\": 01}\n", 44);
+    assert_int_equal(amb_import_scores(scores, &report, cat, path, "qa", &err), AMB_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "line 2"));
+    amb_catalog_unref(cat);
+}
+
 TEST(depth_is_limited) {
     for (int depth = 15; depth <= 100000; depth = depth == 15 ? 16 : depth * 50) {
         struct amb_ledger *ledger = samples_ledger_new();
@@ -613,6 +644,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(examples_are_cut_between_characters),
     cmocka_unit_test(inf_rule_can_be_moved_and_turned_off),
     cmocka_unit_test(bad_lines_are_refused_and_nothing_is_recorded),
+    cmocka_unit_test(scores_are_the_numbers_of_one_field),
     cmocka_unit_test(depth_is_limited),
     cmocka_unit_test(bad_options_are_refused),
     cmocka_unit_test(damaged_lines_end_in_a_verdict),

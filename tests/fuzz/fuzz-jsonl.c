@@ -23,7 +23,7 @@
 #define GRID_N         4u
 
 static struct amb_catalog *catalog;
-static struct amb_record record;
+static struct amb_record record, scored;
 static struct amb_buf refilled;
 static int file = -1;
 
@@ -42,6 +42,7 @@ static void start(void) {
     amb_record_init(&record, &(struct amb_record_options){
                                  .path = "input", .sigmas_path = "sigmas", .epsilon = 0.05, .span = 32,
                                  .crop_threshold = 0.25});
+    amb_record_init(&scored, &(struct amb_record_options){.path = "input", .score_key = "sigma_min"});
     record.grid.sigmas = amb_malloc(sizeof sigmas);
     FUZZ_REQUIRE(record.grid.sigmas != NULL);
     memcpy(record.grid.sigmas, sigmas, sizeof sigmas);
@@ -99,6 +100,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         i_line = record.i_line = jsonl.i_line;
         if (fuzz_check(amb_record_decode(&record, line, n, &err), &err) == 0) {
             check_record();
+        } else {
+            FUZZ_REQUIRE(err.code == AMB_ERR_FORMAT);
+        }
+        scored.i_line = i_line;
+        if (fuzz_check(amb_record_decode(&scored, line, n, &err), &err) == 0) {
+            FUZZ_REQUIRE(scored.sides == 0 && !isinf(scored.score));
         } else {
             FUZZ_REQUIRE(err.code == AMB_ERR_FORMAT);
         }
