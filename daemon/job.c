@@ -49,6 +49,37 @@ struct ambd_job *ambd_job_free(struct ambd_job *job) {
     return NULL;
 }
 
+static void grid_hash(char out[AMB_HASH128_TEXT_BYTES], const struct amb_grid *grid) {
+    const struct amb_hash128 hash = amb_hash128_encode(grid->sigmas, grid->n * sizeof *grid->sigmas);
+
+    amb_hash128_text(out, &hash);
+}
+
+int ambd_job_read_grid(struct amb_grid *out, const struct ambd_job *job, struct amb_error *err) {
+    AMB_CLEANUP(amb_grid_deinit) struct amb_grid grid = AMB_GRID_NULL;
+    char hash[AMB_HASH128_TEXT_BYTES];
+    int r = amb_grid_load(&grid, job->spec.grid_path, err);
+
+    if (r < 0) {
+        return r;
+    }
+    grid_hash(hash, &grid);
+    if (job->grid_hash[0] != '\0' && strcmp(job->grid_hash, hash) != 0) {
+        return amb_fail(err, AMB_ERR_STATE,
+                        "%s holds other sigmas than when the job began; put those back and resume the job, or start a new one",
+                        job->spec.grid_path);
+    }
+    *out = grid;
+    grid = AMB_GRID_NULL;
+    return 0;
+}
+
+void ambd_job_take_grid(struct ambd_job *job, struct amb_grid *grid) {
+    job->spec.grid = *grid;
+    *grid = AMB_GRID_NULL;
+    grid_hash(job->grid_hash, &job->spec.grid);
+}
+
 bool ambd_job_is_over(const struct ambd_job *job) {
     return job->state >= AMBD_JOB_DONE;
 }
@@ -136,17 +167,19 @@ char *ambd_job_dump(const struct ambd_job *job) {
     cJSON_AddNumberToObject(json, "seconds", job_seconds(job, ambd_now_ns()));
     ambd_json_add_string(json, "sha256", job->sha256);
     ambd_json_add_string(json, "runtime", job->runtime);
+    ambd_json_add_string(json, "grid_hash", job->grid_hash);
     return ambd_json_print(json);
 }
 
 static int load_state(struct ambd_job *job, const cJSON *json, struct amb_error *err) {
-    const char *state = "", *reason = NULL, *sha256 = "", *runtime = "";
+    const char *state = "", *reason = NULL, *sha256 = "", *runtime = "", *hash = "";
     double code = 0, priority = 0;
     int r = ambp_json_get_string(&state, json, "state", true, err);
 
     r = r < 0 ? r : ambp_json_get_string(&reason, json, "reason", false, err);
     r = r < 0 ? r : ambp_json_get_string(&sha256, json, "sha256", false, err);
     r = r < 0 ? r : ambp_json_get_string(&runtime, json, "runtime", false, err);
+    r = r < 0 ? r : ambp_json_get_string(&hash, json, "grid_hash", false, err);
     r = r < 0 ? r : ambp_json_get_f64(&code, json, "code", false, err);
     r = r < 0 ? r : ambp_json_get_f64(&priority, json, "priority", false, err);
     r = r < 0 ? r : ambp_json_get_f64(&job->seconds, json, "seconds", false, err);
@@ -174,6 +207,7 @@ static int load_state(struct ambd_job *job, const cJSON *json, struct amb_error 
     }
     snprintf(job->sha256, sizeof job->sha256, "%s", sha256);
     snprintf(job->runtime, sizeof job->runtime, "%s", runtime);
+    snprintf(job->grid_hash, sizeof job->grid_hash, "%s", hash);
     return 0;
 }
 

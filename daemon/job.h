@@ -35,6 +35,7 @@ struct ambd_job {
     uint64_t started_unix_s, ended_unix_s;
     double seconds;             /* running, all runs */
     char sha256[65], runtime[AMB_MODEL_RUNTIME_TEXT];
+    char grid_hash[AMB_HASH128_TEXT_BYTES]; /* of the file's numbers; "": none was read */
     size_t batch;
 
     /* while RUNNING or WAITING */
@@ -50,6 +51,14 @@ struct ambd_job {
 /* JSON of an ANNOTATE request is taken on success. Errors: those of ambd_spec_load. */
 int ambd_job_new(struct ambd_job **out, uint64_t id, struct ambd_dataset *dataset, cJSON *json, struct amb_error *err);
 struct ambd_job *ambd_job_free(struct ambd_job *job); /* NULL ok; returns NULL */
+
+/**
+ * Read the file of sigmas that the request names.
+ *
+ * Errors: those of amb_grid_load; AMB_ERR_STATE it holds others than when the job began. Thread: any; blocks.
+ */
+int ambd_job_read_grid(struct amb_grid *out, const struct ambd_job *job, struct amb_error *err);
+void ambd_job_take_grid(struct ambd_job *job, struct amb_grid *grid);
 
 /* DONE, FAILED or CANCELLED: for good. */
 bool ambd_job_is_over(const struct ambd_job *job);

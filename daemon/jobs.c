@@ -306,12 +306,16 @@ struct select_task {
     struct ambd_jobs *jobs;
     struct ambd_job *job;
     struct ambd_selection selection;
+    struct amb_grid grid; /* read anew behind a restart */
     struct amb_error error;
 };
 
 static void select_run(struct ambd_task *task) {
     struct select_task *select = (struct select_task *)task;
 
+    if (select->job->spec.grid.n == 0 && ambd_job_read_grid(&select->grid, select->job, &select->error) < 0) {
+        return;
+    }
     ambd_selection_get(&select->selection, select->job->dataset, &select->job->spec, select->job->start_sequence,
                        &select->error);
 }
@@ -350,6 +354,9 @@ static void select_done(struct ambd_task *task) {
 
     job->n_tasks--;
     jobs->n_running--;
+    if (select->grid.n > 0) {
+        ambd_job_take_grid(job, &select->grid);
+    }
     if (select->error.code == 0) {
         job->n_total = select->selection.n_selected + select->selection.n_own;
         job->n_done = select->selection.n_own;
@@ -609,6 +616,7 @@ static int jobs_make_room(struct ambd_jobs *jobs, const struct ambd_dataset *dat
 int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_dataset *dataset, cJSON *json,
                    struct amb_error *err) {
     struct ambd_job *job = NULL;
+    struct amb_grid grid = AMB_GRID_NULL;
     int r;
 
     if (dataset->store == NULL) {
@@ -619,7 +627,11 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
     if (r < 0) {
         return r;
     }
-    r = ambd_spec_check_source(&job->spec, dataset->edition->fill.catalog, err);
+    r = job->spec.grid.n == 0 ? ambd_job_read_grid(&grid, job, err) : 0;
+    if (grid.n > 0) {
+        ambd_job_take_grid(job, &grid);
+    }
+    r = r < 0 ? r : ambd_spec_check_source(&job->spec, dataset->edition->fill.catalog, err);
     r = r < 0 ? r : jobs_check_new(jobs, job, err);
     r = r < 0 ? r : jobs_make_room(jobs, dataset, err);
     if (r < 0) {

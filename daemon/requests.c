@@ -137,7 +137,8 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
         return r;
     }
     ambd_json_add_string(named, "dataset", dataset->name);
-    query = ambd_spec_check_source(&dry_run->spec, dataset->edition->fill.catalog, err) < 0
+    r = dry_run->spec.grid.n == 0 ? amb_grid_load(&dry_run->spec.grid, dry_run->spec.grid_path, err) : 0;
+    query = r < 0 || ambd_spec_check_source(&dry_run->spec, dataset->edition->fill.catalog, err) < 0
                 ? NULL
                 : ambd_query_new(session, id, named, "ANNOTATE", keys, COUNT(keys), dry_run_select, err);
     if (query == NULL) {

@@ -142,9 +142,8 @@ static int load_grid(struct ambd_spec *spec, struct amb_error *err) {
         return grid_init_default(&spec->grid, err);
     }
     if (cJSON_IsString(grid)) {
-        int r = check_path("grid", grid->valuestring, err);
-
-        return r < 0 ? r : amb_grid_load(&spec->grid, grid->valuestring, err);
+        spec->grid_path = grid->valuestring;
+        return check_path("grid", grid->valuestring, err);
     }
     return grid_init_range(&spec->grid, grid, err);
 }

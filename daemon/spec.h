@@ -28,7 +28,8 @@ struct ambd_spec {
     const char *model;                     /* of a classifier */
     const char *models[AMB_RULE_CROPS_N];  /* of crops, by row of amb_rule_crops; NULL: not asked */
     enum amb_search_mode mode;
-    struct amb_grid grid; /* owned */
+    struct amb_grid grid;  /* owned */
+    const char *grid_path; /* of a file that is to be read into it; NULL: none is */
     uint64_t n_trials, span, column, seed, batch;
     int64_t priority; /* higher first */
     double epsilon, crop_threshold;
@@ -49,8 +50,8 @@ struct ambd_spec {
 /**
  * Check and take over. json is taken on success; dry_run and dataset are dropped from it, so that it can be kept.
  *
- * Errors: AMB_ERR_CONFIG with key, found, allowed; those of amb_grid_load.
- * Thread: any; reads the grid's file.
+ * Errors: AMB_ERR_CONFIG with key, found, allowed.
+ * Thread: any; reads no file.
  */
 int ambd_spec_load(struct ambd_spec *out, cJSON *json, struct amb_error *err);
 void ambd_spec_deinit(struct ambd_spec *spec); /* idempotent; also for AMB_CLEANUP */

@@ -410,6 +410,28 @@ def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tm
     assert len(got["answer"]["models"]) == 1 and (got["model"] == 1).all()
 
 
+def test_grid_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tmp_path):
+    """Behind a restart the file is read anew: gone, or with other sigmas, the job is there and says so."""
+    grid, sigmas = tmp_path / "sigmas.txt", "\n".join(f"{0.01 * 1.06**i:.9f}" for i in range(100))
+    grid.write_text(sigmas)
+    one = served()
+    id = annotate(one, model="fake:slow=20", mode="dense", trials=1, grid=str(grid), batch=1)
+    for text, message in [(None, "No such file"), (sigmas + "\n70", "holds other sigmas than when the job began")]:
+        wait(one, id, ("running",))
+        one.process.kill()
+        one.process.wait()
+        grid.unlink()
+        if text is not None:
+            grid.write_text(text)
+        one = served()
+        row = wait(one, id)
+        assert row["state"] == "failed" and message in row["reason"]
+        grid.write_text(sigmas)
+        act(one, id, "resume")
+    act(one, id, "cancel")
+    wait(one, id, ("cancelled",))
+
+
 def test_missing_library_is_said_with_what_to_install(served, tmp_path):
     environment = {**os.environ, "AMBIENTD_ONNXRUNTIME": "/nonexistent/libonnxruntime.so"}
     model = tmp_path / "m.onnx"
