@@ -290,6 +290,9 @@ def test_nan_gives_the_sample_up_and_the_job_goes_on(served):
     got = columns(one)
     assert (got["state"] == 2).sum() == row["given_up"]
     key = got["answer"]["keys"][int(numpy.flatnonzero(got["state"] == 2)[0])]
+    listed = ctl(one, "annotations", "given-up", "--count", 500).stdout.splitlines()
+    assert f"main/{key}  classifier: the model answers no probability" in listed[0] and listed[-1] == f"{row['given_up']} samples given up"
+    assert len(ctl(one, "annotations", "given-up", "-n", 1).stdout.splitlines()) == 2
     assert "gave it up (the model answers no probability)" in ctl(one, "annotations", "show", key).stdout
     again = wait(one, annotate(one))  # a given-up sample has a record: it is done only where asked for again
     assert again["total"] == 0

@@ -294,6 +294,11 @@ static const struct subcommand subcommands[] = {
       "the classifier takes for good and for bad.",
       "ambientctl annotations grid -o grid.png\n    ambientctl annotations grid -o g.png --rows 9 --columns 12", NULL},
      ctl_annotations_grid},
+    {{"annotations given-up", "", "samples of which an annotator has no answer, and why",
+      "`format`: the model answers NaN, or the picture is none. They keep their source's default; a job passes over them\n"
+      "unless it is asked with --where annotated=any.",
+      "ambientctl annotations given-up\n    ambientctl annotations given-up --json | jq -r .key", NULL},
+     ctl_annotations_given_up},
     {{"annotations export", "FILE", "write the present generation as annotations.jsonl",
       "One line a sample; the daemon writes the file. With --toolbox in the form that the Python toolbox reads.",
       "ambientctl annotations export annotations.jsonl --toolbox", NULL},
@@ -322,7 +327,7 @@ static void annotations_help(void) {
     printf("NAME\n    ambientctl annotations - what is known of the samples\n\n"
            "SYNOPSIS\n    ambientctl annotations SUBCOMMAND [OPTION...] [ARGUMENT...]\n\nSUBCOMMANDS\n");
     for (size_t i = 0; i < COUNT(subcommands); i++) {
-        printf("    %-8s %s\n", strrchr(subcommands[i].command.name, ' ') + 1, subcommands[i].command.summary);
+        printf("    %-9s %s\n", strrchr(subcommands[i].command.name, ' ') + 1, subcommands[i].command.summary);
     }
     printf("\n    `ambientctl annotations SUBCOMMAND --help` has the page of each.\n");
 }

@@ -67,7 +67,7 @@ const struct ctl_command ctl_commands[] = {
      "    ambientctl annotate main --crops 8=m8.onnx,16=m16.onnx --crop-table 8=0.1,16=0.2\n"
      "    ambientctl annotate main -m c.onnx --part 1/4 --mode dense",
      ctl_run_annotate},
-    {"annotations", "SUBCOMMAND", "stats, show, grid, export, import, merge, mint, verify", "", "", ctl_run_annotations},
+    {"annotations", "SUBCOMMAND", "stats, show, grid, given-up, export, import, merge, mint, verify", "", "", ctl_run_annotations},
     {"jobs", "", "annotation jobs, their state and progress",
      "A job waits where there is no room on the disk, and goes on by itself.", "ambientctl jobs", ctl_run_jobs},
     {"job", "ACTION ID", "follow, pause, resume, cancel a job, or change its priority",

@@ -64,8 +64,8 @@ static void summary_print(const cJSON *job) {
     }
     printf("\n");
     if (ctl_get_number(job, "given_up") > 0 || ctl_get_number(job, "unreadable") > 0) {
-        printf("  %.0f samples without an answer from the model, %.0f unreadable\n", ctl_get_number(job, "given_up"),
-               ctl_get_number(job, "unreadable"));
+        printf("  %.0f samples without an answer from the model, %.0f unreadable; see `ambientctl annotations given-up`\n",
+               ctl_get_number(job, "given_up"), ctl_get_number(job, "unreadable"));
     }
     if (ctl_get_string(job, "reason")[0] != '\0') {
         printf("  %s\n", ctl_get_string(job, "reason"));
