@@ -621,6 +621,21 @@ def test_stats_and_status_say_who_is_annotated(served):
     assert "done" in ctl(one, "jobs").stdout and "12 samples set" in ctl(one, "status").stdout
 
 
+def test_status_of_a_dataset_tells_its_jobs(daemon, tars, tmp_path):
+    datasets_of = {name: {"sources": {"main": {"shards": [str(tars)]}}} for name in ("one", "two")}
+    (tmp_path / "c.json").write_text(json.dumps({"socket": str(tmp_path / "d/s"), "state_dir": str(tmp_path / "state"),
+                                                 "cache_dir": str(tmp_path / "i"), "datasets": datasets_of}))
+    both = daemon("--config", tmp_path / "c.json")
+    both.socket = tmp_path / "d/s"
+    ids = {name: annotate(both, dataset=name, model="fake:slow=20") for name in datasets_of}
+    for id in ids.values():
+        act(both, id, "pause")
+        wait(both, id, ("paused",))
+    assert f"job {ids['one']} paused: dataset one, " in ctl(both, "status").stdout
+    out = ctl(both, "status", "--dataset", "two").stdout
+    assert f"job {ids['two']} paused: dataset two, " in out and "dataset one" not in out
+
+
 def test_verify_reports_damage_with_its_place(served, tmp_path):
     one = served()
     wait(one, annotate(one))

@@ -128,15 +128,16 @@ static void status_states(struct ctl *ctl, const char *dataset) {
     }
 }
 
-/* Jobs that have not ended. */
-static void status_jobs(const cJSON *jobs) {
+/* Jobs that have not ended, of the dataset that was named. */
+static void status_jobs(const cJSON *jobs, const char *dataset) {
     const cJSON *job;
 
     cJSON_ArrayForEach(job, jobs) {
         const char *state = ctl_get_string(job, "state"), *reason = ctl_get_string(job, "reason");
         char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES], c[CTL_TEXT_BYTES];
 
-        if (strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0) {
+        if (strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0 ||
+            (dataset != NULL && strcmp(dataset, ctl_get_string(job, "dataset")) != 0)) {
             continue;
         }
         printf("\njob %.0f %s: dataset %s, %s of %s samples, %.1f/s, %s evaluations/s, ETA %s%s%s\n", ctl_get_number(job, "id"),
@@ -239,7 +240,7 @@ int ctl_run_status(struct ctl *ctl, int argc, char **argv) {
             status_states(ctl, dataset->string);
         }
     }
-    status_jobs(cJSON_GetObjectItemCaseSensitive(status, "jobs"));
+    status_jobs(cJSON_GetObjectItemCaseSensitive(status, "jobs"), ctl->dataset);
     status_sessions(cJSON_GetObjectItemCaseSensitive(status, "sessions"));
     status_counters(cJSON_GetObjectItemCaseSensitive(status, "counters"));
     return CTL_OK;
