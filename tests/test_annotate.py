@@ -26,6 +26,7 @@ CTL = os.environ.get("AMBIENTCTL_BIN", str(ROOT / "build/clients/ctl/ambientctl"
 DTYPES = {"f32": "<f4", "u32": "<u4", "u8": "u1", "u16": "<u2", "i64": "<i8"}
 OVER = ("done", "failed", "cancelled")
 N = 120
+CONTROL = 1024  # evaluations of a run of an adaptive job that are of no sample
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_job_annotates_every_sample_and_a_generation_is_minted(served):
     got = columns(one)
     assert (got["state"] == 1).all() and (got["min_origin"] == 3).all() and (got["sigma_max"] == 0).all()
     assert (got["lo"] <= got["sigma_min"]).all() and (got["sigma_min"] <= got["hi"]).all()
-    assert got["evaluations"].sum() == row["evaluations"] > 0
+    assert got["evaluations"].sum() == row["evaluations"] - CONTROL > 0
     assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] == 2)
     assert columns(one, start=100, count=50)["sigma_min"].shape == (20,)
 
@@ -159,7 +160,7 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     row = wait(one, id)
     assert (row["state"], row["done"], row["total"]) == ("done", N, N)
     whole = columns(one)
-    assert (whole["min_origin"] == 3).all() and row["evaluations"] == whole["evaluations"].sum()
+    assert (whole["min_origin"] == 3).all() and row["evaluations"] == whole["evaluations"].sum() + CONTROL
     other = served(state="other")
     wait(other, annotate(other))
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
@@ -405,7 +406,7 @@ def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tm
     model.write_bytes(bytes_before + b"\x32\x01x")  # a doc_string: the same network, other bytes
     act(one, id, "resume")
     row = wait(one, id)
-    assert row["state"] == "failed" and "the model is another one" in row["reason"]
+    assert row["state"] == "failed" and "the model's file has changed" in row["reason"]
     model.write_bytes(bytes_before)
     act(one, id, "resume")
     assert (row := wait(one, id))["state"] == "done" and row["evaluations"] == 256 * N

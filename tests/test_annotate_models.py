@@ -79,22 +79,6 @@ def test_samples_are_resized_to_the_models_own_size(served, tmp_path, filter):
     assert (columns(one)["sigma_min"] > 0.0005).tolist() == [False, True, False, False]
 
 
-def test_model_exchanged_under_a_job_fails_it_when_it_goes_on(served, tmp_path):
-    """Its records would come from two models, and be listed under the first."""
-    data = datasets.zip_set(tmp_path / "integers.zip", 2000)
-    one = served(shards=data, env=ENV)
-    path = labelled_model(tmp_path / "m.onnx", 1, [10])
-    id = annotate(one, model=path, mode="dense", batch=8)
-    while not wait(one, id, ("running",))["sha256"]:
-        time.sleep(0.02)
-    act(one, id, "pause")
-    wait(one, id, ("paused",))
-    labelled_model(path, 7, [])
-    act(one, id, "resume")
-    row = wait(one, id)
-    assert row["state"] == "failed" and "has changed" in row["reason"] and row["sha256"][:12] in row["reason"], row
-
-
 def endless_model(path):
     """A loop of 2^62 rounds before each answer."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")

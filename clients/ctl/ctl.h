@@ -84,13 +84,16 @@ int ctl_sample_add(cJSON *request, const struct ctl_command *command, const char
 /* Of a PNG with so many images that was written to `path`. CTL_OK or CTL_FAILED. */
 int ctl_print_picture(const struct ctl *ctl, const char *path, size_t n_images);
 
-/* "12,345"; "1.5 GiB"; "3 min 5 s". Each writes into out (32 bytes) and returns it. */
-#define CTL_TEXT_BYTES 32
+/* "12,345"; "1.5 GiB"; "3 min 5 s". Each writes into out and returns it. */
+#define CTL_TEXT_BYTES 48
 const char *ctl_text_count(char out[CTL_TEXT_BYTES], double n);
 const char *ctl_text_bytes(char out[CTL_TEXT_BYTES], double n);
 const char *ctl_text_seconds(char out[CTL_TEXT_BYTES], double seconds);
 /* A sigma: 4 significant digits, "inf". */
 const char *ctl_text_sigma(char out[CTL_TEXT_BYTES], const cJSON *value);
+
+/* Why an annotator gave a sample up: `code` of a record, in words. */
+const char *ctl_text_given_up(char out[CTL_TEXT_BYTES], const char *code);
 
 /* A bar of at most `width` columns for share in [0, 1], in eighths of a column; UTF-8, not padded. Static buffer. */
 const char *ctl_text_bar(double share, unsigned width);

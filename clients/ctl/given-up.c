@@ -12,11 +12,12 @@
 
 static void sample_print(const cJSON *reply) {
     const cJSON *record;
+    char why[CTL_TEXT_BYTES];
 
     printf("%9.0f  %s/%s", ctl_get_number(reply, "index"), ctl_get_string(reply, "source"), ctl_get_string(reply, "key"));
     cJSON_ArrayForEach(record, cJSON_GetObjectItemCaseSensitive(reply, "records")) {
         if (ctl_get_string(record, "code")[0] != '\0') {
-            printf("  %s: %s", ctl_get_string(record, "origin"), ctl_get_string(record, "code"));
+            printf("  %s: %s", ctl_get_string(record, "origin"), ctl_text_given_up(why, ctl_get_string(record, "code")));
         }
     }
     printf("\n");

@@ -54,17 +54,6 @@ static double number_or(const cJSON *object, const char *key, double absent) {
     return cJSON_IsNumber(item) ? item->valuedouble : cJSON_IsString(item) ? (double)INFINITY : absent;
 }
 
-/* Why an annotator gave a sample up; "": it did not. */
-static void reason_print(const char *code) {
-    if (strcmp(code, "EDOM") == 0) {
-        printf(" gave it up (the model answers no probability)");
-    } else if (strcmp(code, "ERANGE") == 0) {
-        printf(" gave it up (the model has no such label)");
-    } else if (code[0] != '\0') {
-        printf(" gave it up (unreadable: %s)", code);
-    }
-}
-
 static void records_print(const cJSON *reply) {
     const cJSON *annotation = cJSON_GetObjectItemCaseSensitive(reply, "annotation"), *record;
     char a[CTL_TEXT_BYTES], b[CTL_TEXT_BYTES];
@@ -78,7 +67,9 @@ static void records_print(const cJSON *reply) {
            ctl_get_string(annotation, "sigma_max_origin"));
     cJSON_ArrayForEach(record, cJSON_GetObjectItemCaseSensitive(reply, "records")) {
         printf("  %s:", ctl_get_string(record, "origin"));
-        reason_print(ctl_get_string(record, "code"));
+        if (ctl_get_string(record, "code")[0] != '\0') {
+            printf(" gave it up (%s)", ctl_text_given_up(a, ctl_get_string(record, "code")));
+        }
         if (!cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(record, "sigma_min"))) {
             printf(" sigma_min %s", ctl_text_sigma(a, cJSON_GetObjectItemCaseSensitive(record, "sigma_min")));
         }

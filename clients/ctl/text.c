@@ -57,6 +57,17 @@ const char *ctl_text_sigma(char out[CTL_TEXT_BYTES], const cJSON *value) {
     return out;
 }
 
+const char *ctl_text_given_up(char out[CTL_TEXT_BYTES], const char *code) {
+    if (strcmp(code, "EDOM") == 0) {
+        snprintf(out, CTL_TEXT_BYTES, "the model answers no probability");
+    } else if (strcmp(code, "ERANGE") == 0) {
+        snprintf(out, CTL_TEXT_BYTES, "the model has no such label");
+    } else {
+        snprintf(out, CTL_TEXT_BYTES, "unreadable: %s", code);
+    }
+    return out;
+}
+
 const char *ctl_text_bar(double share, unsigned width) {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
     static char bar[3 * 256 + 4];
