@@ -69,6 +69,7 @@ static void sampler_measure_gap(struct amb_sampler *sampler) {
 
 static int sampler_check_gap(const struct amb_sampler *sampler, struct amb_error *err) {
     bool truncate = sampler->options.gaps == AMB_GAPS_TRUNCATE;
+    bool is_nothing = !(sampler->gap_lo > 0) && !(sampler->gap_hi < INFINITY);
     char below[48] = "", above[48] = "";
 
     if (!sampler->has_gap || sampler->mass <= (truncate ? AMB_SAMPLER_GAP_MASS : AMB_SAMPLER_GAP_NONE)) {
@@ -82,11 +83,13 @@ static int sampler_check_gap(const struct amb_sampler *sampler, struct amb_error
     }
     return amb_fail(err, AMB_ERR_GAP,
                     "no sample admits sigma in [%.6g, %.6g] (VE scale), where the schedule has %.4g %% of its mass; allowed: "
-                    "%s; admitted: %s%s%s; use a schedule that stays there, or data that may be used everywhere",
+                    "%s; admitted: %s%s%s; %s",
                     sampler->gap_lo, sampler->gap_hi, 100 * sampler->mass,
                     truncate ? "1 % with gaps=truncate" : "none with gaps=error, 1 % with gaps=truncate", below,
                     below[0] != '\0' && above[0] != '\0' ? " and " : "",
-                    above[0] != '\0' || below[0] != '\0' ? above : "nothing");
+                    is_nothing ? "nothing" : above,
+                    is_nothing ? "annotate the samples, or let the default_annotation of a source admit its own"
+                               : "use a schedule that stays there, or data that may be used everywhere");
 }
 
 static uint64_t sampler_count_entries(const struct amb_sampler *sampler) {

@@ -1,0 +1,95 @@
+"""How annotations reach streams: sources that wait for theirs, generations that come under a running job, what stays and why."""
+
+import json
+import time
+
+import numpy
+import pytest
+
+import datasets
+import wire
+from test_annotate import act, annotate, columns, job, wait
+
+N = 60
+SCHEDULE = {"seed": 5, "schedule": {"kind": "lognormal", "mean": 0, "std": 1}}
+
+
+@pytest.fixture
+def served(daemon, tmp_path):
+    """served(source options): a daemon whose jobs publish every second, or as said, with a state directory that its successors share."""
+    def start(shards=None, state=tmp_path / "state", publish_s=1, **source):
+        shards = shards or datasets.tar_set(tmp_path / "tars", N, per_shard=30)
+        config = {"socket": str(tmp_path / "s"), "cache_dir": str(tmp_path / "index"), "state_dir": str(state), "workers": 1,
+                  "annotate": {"gives_way": False, "publish_s": publish_s}, "datasets": {"main": {"sources": {"main": {"shards": [shards], **source}}}}}
+        (tmp_path / "c.json").write_text(json.dumps(config))
+        one = daemon("--config", tmp_path / "c.json")
+        one.socket = tmp_path / "s"
+        return one
+    return start
+
+
+def load(one, path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with one.client() as client:
+        return client.call(wire.IMPORT, {"path": str(path)})["generation"]
+
+
+def subscribe(client, **body):
+    return client.subscribe(batch_size=16, fields=["x_t", "index", "s_t", "sigma_min", "sigma_max"], options=SCHEDULE, **body)
+
+
+def test_a_source_is_not_used_before_it_is_annotated(served):
+    """Nothing is admitted at first, and who subscribes is told so; then the annotated samples come, and no others, each above its
+    sigma_min. `sequential` asks no annotation."""
+    one = served(default_annotation="nowhere")
+    with one.client() as client:
+        with pytest.raises(wire.Refused, match="annotate the samples") as refused:
+            subscribe(client)
+        assert refused.value.code == "gap" and refused.value.detail == {"gap": [0, "inf"], "mass": 1}
+        whole = client.subscribe(batch_size=N, fields=["index"], options={"policy": "sequential"}).take()
+        assert sorted(whole[0][1]["index"]) == list(range(N))
+    id = annotate(one, where={"label": 1})
+    assert wait(one, id)["state"] == "done"
+    one.process.kill()
+    one.process.wait()
+    one = served(default_annotation="nowhere")
+    sigma_min = columns(one)["sigma_min"]
+    assert numpy.isinf(sigma_min).sum() == N - 6
+    with one.client() as client:
+        stream = subscribe(client)
+        rows = stream.take(30)
+        assert {int(i) for _, batch in rows for i in batch["index"]} == {1, 11, 21, 31, 41, 51}
+        assert stream.reply["gap"]["gap"] == pytest.approx([0, sigma_min.min()])
+        for _, batch in rows:
+            assert (batch["sigma_min"] == sigma_min[batch["index"]]).all() and (batch["s_t"] > batch["sigma_min"]).all()
+            assert (batch["sigma_max"] == 0).all()
+
+
+def test_generations_come_under_a_running_job_and_streams_take_them(served, tmp_path):
+    """A stream that follows is drawn, at every step, on the generation that the state before names; a replay of any of these steps by
+    a later daemon gives the same bytes."""
+    one = served(shards=datasets.tar_set(tmp_path / "many", 900, per_shard=300))
+    with one.client() as client:
+        stream, states, rows = subscribe(client), [], []
+        state = stream.reply["state"]
+        id = annotate(one, model="fake:slow=2", batch=8)
+        end = time.monotonic() + 120
+        while len({state["annotations"] for state in states}) < 4:
+            (lend, batch), = stream.take(1)
+            states.append(state)
+            rows.append(batch)
+            state = lend.state
+            assert time.monotonic() < end
+        assert job(one, id)["state"] == "running"
+        act(one, id, "cancel")
+        wait(one, id)
+    one.process.kill()
+    one.process.wait()
+    one = served(shards=str(tmp_path / "many/shard-*.tar"))
+    first = {state["annotations"]: i for i, state in reversed(list(enumerate(states)))}  # the step at which each took effect
+    for i in sorted(first.values()):
+        with one.client() as client:
+            (_, again), = subscribe(client, state=states[i], follow=False).take(1)
+            assert all((again[name] == rows[i][name]).all() for name in again)
+        annotated = rows[i]["sigma_max"] == 0
+        assert (rows[i]["s_t"] > rows[i]["sigma_min"])[annotated].all() and (rows[i]["sigma_min"] == 0)[~annotated].all()
