@@ -8,7 +8,7 @@ import pytest
 
 import datasets
 import wire
-from test_annotate import act, annotate, columns, job, wait
+from test_annotate import act, annotate, columns, ctl, job, wait
 
 N = 60
 SCHEDULE = {"seed": 5, "schedule": {"kind": "lognormal", "mean": 0, "std": 1}}
@@ -93,3 +93,12 @@ def test_generations_come_under_a_running_job_and_streams_take_them(served, tmp_
             assert all((again[name] == rows[i][name]).all() for name in again)
         annotated = rows[i]["sigma_max"] == 0
         assert (rows[i]["s_t"] > rows[i]["sigma_min"])[annotated].all() and (rows[i]["sigma_min"] == 0)[~annotated].all()
+
+
+def test_status_says_which_stream_stays_and_why(served, tmp_path):
+    one = served()
+    with one.client() as client:
+        subscribe(client).take(1)
+        load(one, tmp_path / "a.jsonl", [{"key": f"{i:06d}", "sigma_min": "inf"} for i in range(N)])
+        assert one.wait_for(lambda status: any(row["stays"] for row in status["sessions"]))
+        assert "stays on its generation, the newest is not for it: no sample admits sigma in [0, inf]" in ctl(one, "status").stdout

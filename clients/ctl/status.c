@@ -181,6 +181,9 @@ static void status_sessions(const cJSON *sessions) {
                ctl_text_bytes(bytes, ctl_get_number(session, "bytes")),
                ctl_text_seconds(wait_client, ctl_get_number(session, "wait_client_s")),
                ctl_text_seconds(wait_fill, ctl_get_number(session, "wait_fill_s")));
+        if (ctl_get_string(session, "stays")[0] != '\0') {
+            printf("      stays on its generation, the newest is not for it: %s\n", ctl_get_string(session, "stays"));
+        }
     }
 }
 
