@@ -369,8 +369,10 @@ int ambd_dataset_recall(struct ambd_generation **out, struct ambd_dataset *datas
         amb_hash128_text(now, &dataset->last_fingerprint);
         return amb_fail(err, AMB_ERR_NOT_FOUND,
                         "dataset '%s' has no annotations with fingerprint %s%s (now: %s, see `ambientctl status`); import "
-                        "the file they came from, or start a new stream",
-                        dataset->name, text, dataset->store != NULL ? " in memory or in its store" : "", now);
+                        "the file they came from, or subscribe with on_generation_change=continue",
+                        dataset->name, text,
+                        dataset->store != NULL ? " in memory or in its store, which keeps replaced ones for "
+                                                 "annotate.keep_generations_days" : "", now);
     }
     values = amb_malloc(((size_t)n + 1) * sizeof *values);
     if (values == NULL) {

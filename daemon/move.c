@@ -299,7 +299,7 @@ static int find_fail(struct ambd_session *session, struct ambd_dataset *dataset,
     if (ambd_dataset_find_edition(dataset, edition) != NULL) {
         return amb_fail(err, AMB_ERR_NOT_FOUND,
                         "dataset '%s' has no annotations with fingerprint %s (now: %s, see `ambientctl "
-                        "status`); import the file they came from, or start a new stream",
+                        "status`); import the file they came from, or subscribe with on_generation_change=continue",
                         dataset->name, asked, known);
     }
     amb_hash128_text(asked, edition);

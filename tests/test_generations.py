@@ -102,3 +102,16 @@ def test_status_says_which_stream_stays_and_why(served, tmp_path):
         load(one, tmp_path / "a.jsonl", [{"key": f"{i:06d}", "sigma_min": "inf"} for i in range(N)])
         assert one.wait_for(lambda status: any(row["stays"] for row in status["sessions"]))
         assert "stays on its generation, the newest is not for it: no sample admits sigma in [0, inf]" in ctl(one, "status").stdout
+
+
+def test_annotations_that_are_gone_are_named_with_the_way_out(served):
+    one = served()
+    with one.client() as client:
+        state = subscribe(client).take(1)[0][0].state
+    state["annotations"] = "0" * 31 + "1"
+    with one.client() as client:
+        with pytest.raises(wire.Refused, match="0{31}1 in memory or in its store.*on_generation_change=continue") as refused:
+            subscribe(client, state=state)
+        assert refused.value.code == "not-found"
+        stream = subscribe(client, state=state, on_generation_change="continue")
+        assert "0" * 31 + "1" in stream.reply["warnings"][0] and stream.take(1)[0][0].step == 1
