@@ -101,6 +101,10 @@ static void job_set_state(struct ambd_jobs *jobs, struct ambd_job *job, enum amb
     job_note(jobs, job, false);
 }
 
+static bool is_full(const struct amb_error *err) {
+    return err->code == -ENOSPC || err->code == -EDQUOT;
+}
+
 /* Minting */
 
 struct mint {
@@ -130,6 +134,7 @@ static void mint_done(struct ambd_task *task) {
     mint->jobs->changes++;
     mint->jobs->n_running--;
     mint->dataset->minting = false;
+    mint->dataset->mint_waits = is_full(&mint->error);
     ambd_server_continue_stop(mint->jobs->server);
     amb_free(mint);
 }
@@ -147,6 +152,17 @@ static void dataset_publish(struct ambd_jobs *jobs, struct ambd_dataset *dataset
     dataset->published_ns = ambd_now_ns();
     jobs->n_running++;
     ambd_desk_push(&jobs->server->clerk, &mint->task);
+}
+
+/* What jobs have left must reach the streams, also where there was no room for the generation when they ended. */
+static void mint_retry(struct ambd_jobs *jobs, uint64_t now_ns, uint64_t publish_ns) {
+    for (size_t i = 0; i < jobs->server->n_datasets; i++) {
+        struct ambd_dataset *dataset = jobs->server->datasets[i];
+
+        if (dataset->mint_waits && now_ns - dataset->published_ns > publish_ns) {
+            dataset_publish(jobs, dataset);
+        }
+    }
 }
 
 /* Ends of a run */
@@ -213,10 +229,9 @@ static void put_done(struct ambd_task *task) {
     struct put *put = (struct put *)task;
     struct ambd_jobs *jobs = put->jobs;
     struct ambd_job *job = put->job;
-    bool full = put->error.code == -ENOSPC || put->error.code == -EDQUOT;
 
     jobs->changes++;
-    if (full && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
+    if (is_full(&put->error) && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
         if (job->state != AMBD_JOB_WAITING) {
             job->reason = put->error;
             job_set_state(jobs, job, AMBD_JOB_WAITING);
@@ -227,7 +242,7 @@ static void put_done(struct ambd_task *task) {
     }
     if (put->error.code == 0) {
         put_count(job, put->deposit);
-    } else if (!full) {
+    } else if (!is_full(&put->error)) {
         job->reason = put->error;
         ambd_examination_stop(job->examination);
     }
@@ -457,6 +472,9 @@ static void jobs_on_timer(uv_timer_t *timer) {
                 dataset_publish(jobs, job->dataset);
             }
         }
+    }
+    if (!jobs->stopping) {
+        mint_retry(jobs, now_ns, publish_ns);
     }
     ambd_events_tick(jobs->server);
 }

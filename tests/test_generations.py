@@ -1,6 +1,7 @@
 """How annotations reach streams: sources that wait for theirs, generations that come under a running job, what stays and why."""
 
 import json
+import subprocess
 import time
 
 import numpy
@@ -8,7 +9,7 @@ import pytest
 
 import datasets
 import wire
-from test_annotate import act, annotate, columns, ctl, job, wait
+from test_annotate import OVER, act, annotate, columns, ctl, job, wait
 
 N = 60
 SCHEDULE = {"seed": 5, "schedule": {"kind": "lognormal", "mean": 0, "std": 1}}
@@ -115,3 +116,32 @@ def test_annotations_that_are_gone_are_named_with_the_way_out(served):
         assert refused.value.code == "not-found"
         stream = subscribe(client, state=state, on_generation_change="continue")
         assert "0" * 31 + "1" in stream.reply["warnings"][0] and stream.take(1)[0][0].step == 1
+
+
+def test_a_generation_for_which_there_was_no_room_is_minted_later(served, tmp_path):
+    """The disk fills under a job that replaces values, so that what they were does not fit when it is cancelled. Once there is room
+    the generation comes by itself."""
+    state = tmp_path / "small"
+    state.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(state)], capture_output=True).returncode != 0:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    try:
+        one = served(shards=datasets.tar_set(tmp_path / "many", 6000, size=8, per_shard=3000), state=state, publish_s=5)
+        assert wait(one, annotate(one))["state"] == "done"
+        ballast = state / "ballast"
+        with open(ballast, "wb", 0) as file, pytest.raises(OSError):
+            while True:
+                file.write(bytes(4096))
+        for turn in range(20):  # the journal has some room ahead
+            id = annotate(one, grid=[0.002 + 0.001 * (turn % 2), 80, 2000], where={"annotated": "any"})
+            if wait(one, id, ("waiting", *OVER))["state"] == "waiting":
+                break
+        act(one, id, "cancel")
+        wait(one, id)
+        assert one.wait_for(lambda _: "annotations.unminted" in one.log())
+        before = one.status()["datasets"]["main"]["annotations"]["generation"]
+        ballast.unlink()
+        assert one.wait_for(lambda status: status["datasets"]["main"]["annotations"]["generation"] > before, 30)
+        one.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=False)
