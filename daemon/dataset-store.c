@@ -284,6 +284,7 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
     const struct amb_store_generation *newest = store_find_generation(dataset, &edition->fingerprint, NULL);
     const uint32_t n = amb_catalog_count(edition->fill.catalog);
     struct amb_annotations *annotations = NULL;
+    struct amb_error lost = AMB_ERROR_NULL;
     int r;
 
     if (dataset->recorded != NULL && amb_hash128_equal(&edition->fingerprint, &dataset->recorded_dataset) &&
@@ -291,11 +292,10 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
         memcpy(values, dataset->recorded->values, n * sizeof *values);
         return 0;
     }
-    r = ambd_archive_load_values(values, n, dataset, &edition->fingerprint, &newest->annotations, err);
-    if (r != -ENOENT) {
-        return r;
+    if (ambd_archive_load_values(values, n, dataset, &edition->fingerprint, &newest->annotations, &lost) == 0) {
+        return 0;
     }
-    /* a crash came before they could be archived: then nothing has been replaced since, most likely */
+    /* damaged, or a crash came before they could be archived: perhaps nothing has been replaced since */
     r = ambd_dataset_reckon(&annotations, dataset, edition, newest->last_sequence, err);
     if (r < 0) {
         return r;
@@ -304,8 +304,9 @@ static int recall_newest(struct amb_annotation *values, struct ambd_dataset *dat
         memcpy(values, annotations->values, n * sizeof *values);
     } else {
         r = amb_fail(err, AMB_ERR_NOT_FOUND,
-                     "dataset '%s': the annotations of generation %llu are not kept, and what they came from has changed",
-                     dataset->name, (unsigned long long)newest->number);
+                     "dataset '%s': the annotations of generation %llu are not kept (%.280s), and what they came from has "
+                     "changed",
+                     dataset->name, (unsigned long long)newest->number, lost.message);
     }
     amb_annotations_unref(annotations);
     return r;

@@ -145,3 +145,25 @@ def test_a_generation_for_which_there_was_no_room_is_minted_later(served, tmp_pa
         one.stop()
     finally:
         subprocess.run(["umount", "-l", str(state)], check=False)
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:60], lambda data: data[:60] + bytes([data[60] ^ 4]) + data[61:], lambda data: b""],
+                         ids=["cut", "flipped", "empty"])
+def test_damage_to_the_archive_takes_no_generation_that_the_store_knows(served, tmp_path, harm):
+    """The values of an edition that was left are damaged: the records say them too, and the way back begins there."""
+    tars = tmp_path / "tars"
+    datasets.tar_set(tars, N, per_shard=30)
+    one, drawn = served(shards=str(tars / "shard-000000.tar")), []
+    for sigma_min in (0.25, 0.5):
+        load(one, tmp_path / "a.jsonl", [{"key": f"{i:06d}", "sigma_min": sigma_min} for i in range(15)])
+        with one.client() as client:
+            stream = subscribe(client)
+            drawn.append((stream.reply["state"], stream.take(1)[0][1]))
+    one.stop()
+    values = tmp_path / "state/editions/main" / f"{drawn[0][0]['dataset']}.values"
+    values.write_bytes(harm(values.read_bytes()))
+    one = served(shards=str(tars / "shard-*.tar"))
+    for state, batch in drawn:
+        with one.client() as client:
+            again = subscribe(client, state=state, follow=False).take(1)[0][1]
+            assert all((again[name] == batch[name]).all() for name in batch)

@@ -287,6 +287,7 @@ int amb_store_rebuild(struct amb_annotation *values, uint32_t n_samples, const s
                       const struct amb_hash128 *dataset, const struct amb_hash128 *annotations,
                       struct amb_error *err) {
     const struct amb_store_history *history = &store->history;
+    char asked[AMB_HASH128_TEXT_BYTES];
     size_t i = history->n_minted;
     int r;
 
@@ -304,9 +305,10 @@ int amb_store_rebuild(struct amb_annotation *values, uint32_t n_samples, const s
             return generation_check(values, n_samples, store, minted, err);
         }
         if (!minted->has_before || !history_find(&i, history, dataset)) {
+            amb_hash128_text(asked, annotations);
             return amb_fail(err, AMB_ERR_NOT_FOUND,
-                            "store %s: no such annotations; what was before generation %" PRIu64 " is not kept",
-                            store->dir, minted->generation.number);
+                            "store %s: annotations %s are gone; what was before generation %" PRIu64 " is not kept",
+                            store->dir, asked, minted->generation.number);
         }
         r = generation_undo(values, n_samples, store, minted, err);
         if (r < 0) {
