@@ -48,7 +48,8 @@ class Loader:
     slots         batches in shared memory: those you hold, the others are filled ahead
     weight        of the field "weight": "edm", "velocity", "none"
     follow        take new generations as they come; only ever done by a single rank
-    moves         make exactly these moves ({"step", "dataset", "annotations"}), as `loader.moves` reported them
+    moves         make exactly these moves ({"step", "dataset", "annotations"}), as `loader.moves` reported them. They say
+                  nothing of what the stream began on: load its state of then, or name it by a move at step 0 before them
     steps, passes end each iteration behind so many steps, or passes over the data
     device        copy the arrays there ("cuda": asynchronously, out of pinned slots)
     strict        refuse a state of other codec versions instead of warning
