@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
 #define ENDPOINT_BACKLOG 128 /* not tuned */
+#define LOCK_TRIES       200 /* of 10 ms; not tuned */
 
 int ambd_folder_make(const char *path, struct amb_error *err) {
     char part[4096];
@@ -93,24 +96,52 @@ int ambd_endpoint_default(char *out, size_t bytes, struct amb_error *err) {
     return r;
 }
 
+/* The pid that its holder has written; "" if it has not yet. */
+static void lock_read_pid(char pid[24], int fd) {
+    ssize_t n = pread(fd, pid, 23, 0);
+
+    pid[n > 0 ? (size_t)n : 0] = '\0';
+    pid[strcspn(pid, "\n")] = '\0';
+}
+
+/* A daemon that was killed while it started a decoder leaves the lock to it for the moment until that runs, and closes what is not
+ * its own: who comes next waits for that, not for a daemon that lives. 0 or -errno. */
+static int lock_acquire(char pid[24], int fd) {
+    static const struct timespec pause = {.tv_nsec = 10000000};
+
+    for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        long holder;
+
+        if (errno != EWOULDBLOCK) {
+            return -errno;
+        }
+        lock_read_pid(pid, fd);
+        holder = strtol(pid, NULL, 10);
+        if (i == LOCK_TRIES || holder <= 0 || kill((pid_t)holder, 0) == 0 || errno != ESRCH) {
+            return -EWOULDBLOCK;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 int ambd_lock_open(const char *path, const char *what, struct amb_error *err) {
     AMB_CLEANUP(amb_fd_closep)
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
     char pid[24] = "";
     ssize_t n;
+    int r;
 
     if (fd < 0) {
         return amb_fail(err, -errno, "cannot open %s: %s", path, strerror(errno));
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK) {
-            return amb_fail(err, -errno, "cannot lock %s: %s", path, strerror(errno));
-        }
-        n = pread(fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? (size_t)n : 0] = '\0';
-        pid[strcspn(pid, "\n")] = '\0';
+    r = lock_acquire(pid, fd);
+    if (r == -EWOULDBLOCK) {
         return amb_fail(err, AMB_ERR_BUSY, "already running: %s is held by the daemon with pid %s", what,
                         pid[0] != '\0' ? pid : "unknown");
+    }
+    if (r < 0) {
+        return amb_fail(err, r, "cannot lock %s: %s", path, strerror(-r));
     }
     n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n) {

@@ -1,11 +1,13 @@
 """Life of the daemon: start, second start, stop, what stands in its way; exit codes as `ambientd --help` says."""
 
+import fcntl
 import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -63,6 +65,19 @@ def test_second_daemon_on_the_state_exits_3(daemon, shards, tmp_path):
     one = daemon(shards, "--state-dir", tmp_path / "state")
     done = run("serve", shards, "--socket", tmp_path / "other", "--state-dir", tmp_path / "state")
     assert done.returncode == 3 and "already running" in done.stderr and str(one.process.pid) in done.stderr
+
+
+def test_what_a_killed_daemon_left_is_waited_for(daemon, shards, tmp_path):
+    """A child that has not let go of the lock yet, as a decoder that was being started; its daemon is gone."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with open(tmp_path / "s.lock", "w") as lock:
+        lock.write(f"{gone.pid}\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        one = daemon(shards, "--socket", tmp_path / "s")
+    assert one.client().call(wire.PING) == {}
 
 
 def test_one_of_many_that_start_at_once_serves(shards, tmp_path):
