@@ -155,6 +155,45 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
     return 0;
 }
 
+/* Of jobs: what is answered holds over a kill -9, so the answer waits until the clerk has written the job down. */
+
+static int noted_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
+    cJSON *reply = query->detail, *item;
+
+    (void)err;
+    while ((item = cJSON_DetachItemViaPointer(reply, reply->child)) != NULL) {
+        ambp_json_add_item(out, item->string, item);
+    }
+    return 0;
+}
+
+static void noted_free(void *opaque) {
+    cJSON_Delete(opaque);
+}
+
+/* Takes `reply`. */
+static int noted_push(struct ambd_session *session, uint32_t id, const struct ambd_dataset *dataset, const char *what,
+                      cJSON *reply, struct amb_error *err) {
+    static const char *const keys[] = {"dataset"};
+    AMB_CLEANUP(ambp_json_deletep) cJSON *named = cJSON_CreateObject();
+    struct ambd_query *query;
+
+    if (ambp_json_take_hole() || reply == NULL) {
+        cJSON_Delete(reply);
+        return amb_fail(err, -ENOMEM, "no memory for the answer; the request was carried out");
+    }
+    ambd_json_add_string(named, "dataset", dataset->name);
+    query = ambd_query_new(session, id, named, what, keys, COUNT(keys), noted_answer, err);
+    if (query == NULL) {
+        cJSON_Delete(reply);
+        return err->code;
+    }
+    query->detail = reply;
+    query->detail_free = noted_free;
+    ambd_query_push(query, &session->server->clerk);
+    return 0;
+}
+
 int ambd_query_annotate(struct ambd_session *session, uint32_t id, const cJSON *json, struct amb_error *err) {
     AMB_CLEANUP(ambp_json_deletep) cJSON *copy = cJSON_Duplicate(json, true);
     struct ambd_dataset *dataset;
@@ -181,9 +220,9 @@ int ambd_query_annotate(struct ambd_session *session, uint32_t id, const cJSON *
     if (!dry_run) {
         out = cJSON_CreateObject();
         ambp_json_add_item(out, "job", ambd_job_encode(job, ambd_now_ns()));
-        ambd_session_reply(session, id, ambd_json_print(out));
+        r = noted_push(session, id, dataset, "ANNOTATE", out, err);
     }
-    return 0;
+    return r;
 }
 
 /* JOB, JOBS */
@@ -195,7 +234,6 @@ int ambd_query_job(struct ambd_session *session, uint32_t id, const cJSON *json,
     const char *action = NULL;
     double priority = 0;
     uint64_t job_id = 0;
-    cJSON *out;
     int r = ambp_json_check_keys(json, "JOB", keys, COUNT(keys), err);
 
     r = r < 0 ? r : ambp_json_get_u64(&job_id, json, "id", 1, UINT64_MAX, true, err);
@@ -212,12 +250,7 @@ int ambd_query_job(struct ambd_session *session, uint32_t id, const cJSON *json,
         return amb_fail(err, AMB_ERR_NOT_FOUND, "no job %llu; `ambientctl jobs` lists them", (unsigned long long)job_id);
     }
     r = ambd_jobs_act(jobs, job, action, (int64_t)priority, err);
-    if (r < 0) {
-        return r;
-    }
-    out = ambd_job_encode(job, ambd_now_ns());
-    ambd_session_reply(session, id, ambd_json_print(out));
-    return 0;
+    return r < 0 ? r : noted_push(session, id, job->dataset, "JOB", ambd_job_encode(job, ambd_now_ns()), err);
 }
 
 static int load_dataset(struct ambd_dataset **out, struct ambd_session *session, const cJSON *json, const char *what,

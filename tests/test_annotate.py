@@ -166,6 +166,21 @@ def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     assert (columns(other)["sigma_min"] == whole["sigma_min"]).all()
 
 
+def test_a_job_that_was_answered_is_kept_over_a_kill(served):
+    """Whatever the daemon has done of it: ten kills as soon as the answer is there."""
+    one = served()
+    for k in range(10):
+        id = annotate(one, model="fake:slow=5", where={"annotated": "any"})
+        one.process.kill()
+        one.process.wait()
+        one = served()
+        act(one, id, "cancel")
+        one.process.kill()
+        one.process.wait()
+        one = served()
+        assert wait(one, id)["state"] == "cancelled", k
+
+
 def test_follow_waits_for_the_daemon_after_this_one(served):
     one = served()
     id = annotate(one, model="fake:slow=10")
