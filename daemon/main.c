@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "codec/sandbox.h"
+#include "base/utf8.h"
 #include "daemon/cli.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -24,7 +25,10 @@ enum exit_code {
 };
 
 static int main_fail(const struct amb_error *err, enum exit_code code) {
-    fprintf(stderr, "ambientd: %s\n", err->message);
+    struct amb_error shown = *err;
+
+    amb_utf8_tame(shown.message);
+    fprintf(stderr, "ambientd: %s\n", shown.message);
     return (int)code;
 }
 

@@ -227,6 +227,21 @@ def test_quarantine_lists_and_exports(server, tmp_path):
     assert (tmp_path / "exclude.txt").read_text() == "main/000007\n"
 
 
+def test_no_name_commands_the_terminal(tmp_path):
+    """ESC, DEL and C1 of a key are shown as '?'; programs and files get it as it is."""
+    key = "a\x1b[2J\x7f\x9bz"
+    datasets.write_tar(tmp_path / "a.tar", [("good", datasets.sample(0)[1]), (key, {"png": b"no picture"})])
+    with ambientd.start(tmp_path / "a.tar", size=16) as server:
+        assert "a?[2J???z" in (out := ok(server, "ls")) and "\x1b" not in out
+        assert key in ok(server, "ls", "--json").encode().decode("unicode_escape").encode("latin-1").decode()
+        with ambientd.Loader(server.address, batch_size=2, fields=["index"], policy="sequential", schedule=None) as loader:
+            list(loader)
+        ok(server, "quarantine", "--export", tmp_path / "exclude.txt")
+        assert (tmp_path / "exclude.txt").read_text() == f"main/{key}\n" and "a?[2J???z" in ok(server, "quarantine")
+        status, _, err = ctl(server, "sample", "no" + key)
+        assert status == 1 and "noa?[2J???z" in err
+
+
 def test_import_mints_a_generation_that_streams_adopt(server, tmp_path):
     (tmp_path / "new.jsonl").write_text('{"key": "000001", "sigma_min": 2.5}\n')
     with ambientd.Loader(server.address, batch_size=8, fields=["index"]) as loader:

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/utf8.h"
 #include "clients/ctl/ctl.h"
 
 const struct ctl_command ctl_commands[] = {
@@ -111,8 +112,21 @@ int ctl_usage(const struct ctl_command *command, const char *fmt, ...) {
 }
 
 int ctl_fail(const struct ambient_error *err) {
-    fprintf(stderr, "ambientctl: %s\n", err->message);
+    char message[sizeof err->message];
+
+    snprintf(message, sizeof message, "%s", err->message);
+    amb_utf8_tame(message);
+    fprintf(stderr, "ambientctl: %s\n", message);
     return CTL_FAILED;
+}
+
+static void json_tame(cJSON *json) {
+    for (; json != NULL; json = json->next) {
+        if (cJSON_IsString(json)) {
+            amb_utf8_tame(json->valuestring);
+        }
+        json_tame(json->child);
+    }
 }
 
 int ctl_connect(struct ctl *ctl) {
@@ -144,6 +158,9 @@ int ctl_ask(cJSON **out, struct ctl *ctl, const char *type, cJSON *request) {
     if (ambp_json_decode(out, reply, strlen(reply), AMBP_JSON_DEPTH_MAX, &bad) < 0) {
         fprintf(stderr, "ambientctl: the daemon's answer: %s\n", bad.message);
         return CTL_FAILED;
+    }
+    if (!ctl->json && !ctl->raw) {
+        json_tame(*out);
     }
     return CTL_OK;
 }

@@ -17,6 +17,7 @@ struct ctl {
     const char *socket;  /* NULL: default */
     const char *dataset; /* NULL: the only one */
     bool json;           /* stdout is for programs: JSON, one value a line, and nothing else */
+    bool raw;            /* what is answered goes into a file: keys must stay what they are */
     struct ambient_client *client;
 };
 

@@ -63,6 +63,10 @@ static void summary_print(const cJSON *job) {
                ctl_text_count(a, seconds > 0 ? evaluations / seconds : 0));
     }
     printf("\n");
+    if (ctl_get_number(job, "total") == 0 && strcmp(ctl_get_string(job, "state"), "done") == 0) {
+        printf("  nothing was left to do: the samples that were meant have annotations, or there are none; "
+               "--where annotated=any does them again\n");
+    }
     if (ctl_get_number(job, "given_up") > 0 || ctl_get_number(job, "unreadable") > 0) {
         printf("  %.0f samples without an answer from the model, %.0f unreadable; see `ambientctl annotations given-up`\n",
                ctl_get_number(job, "given_up"), ctl_get_number(job, "unreadable"));

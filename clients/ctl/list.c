@@ -127,6 +127,7 @@ int ctl_run_quarantine(struct ctl *ctl, int argc, char **argv) {
     if (r >= 0) {
         return r;
     }
+    ctl->raw = path != NULL;
     request = cJSON_CreateObject();
     ambp_json_add_u64(request, "start", start);
     ambp_json_add_u64(request, "count", count);

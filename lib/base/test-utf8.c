@@ -61,12 +61,20 @@ TEST(text_is_cut_between_characters) {
     }
 }
 
+TEST(nothing_that_commands_a_terminal_is_left) {
+    char text[] = "a\x1b[2J\x7f\xc2\x9bz\t\n\xc3\x84\xc2\xa0\xc2";
+
+    amb_utf8_tame(text);
+    assert_string_equal(text, "a?[2J???z\t\n\xc3\x84\xc2\xa0\xc2");
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_code_point_is_a_character_and_cut_short_it_is_none),
     cmocka_unit_test(what_no_code_point_encodes_to_is_no_character),
     cmocka_unit_test(stored_text_is_whole_where_it_fits),
     cmocka_unit_test(what_is_no_character_is_replaced_byte_by_byte),
     cmocka_unit_test(text_is_cut_between_characters),
+    cmocka_unit_test(nothing_that_commands_a_terminal_is_left),
 };
 
 TEST_MAIN(tests)

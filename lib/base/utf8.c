@@ -49,3 +49,16 @@ void amb_utf8_store(char *out, size_t out_bytes, const char *text, size_t bytes)
     }
     out[used] = '\0';
 }
+
+void amb_utf8_tame(char *text) {
+    unsigned char *at = (unsigned char *)text;
+
+    for (; *at != '\0'; at++) {
+        if ((*at < 0x20 && *at != '\n' && *at != '\t') || *at == 0x7f) {
+            *at = '?';
+        } else if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) { /* the same once more, in UTF-8 */
+            *at++ = '?';
+            *at = '?';
+        }
+    }
+}

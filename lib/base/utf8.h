@@ -19,3 +19,10 @@ size_t amb_utf8_peek(const char *text, size_t bytes);
  * Thread:    any.
  */
 void amb_utf8_store(char *out, size_t out_bytes, const char *text, size_t bytes);
+
+/**
+ * Take from a text what commands a terminal: control characters, C1 in UTF-8 too, become '?', but for tab and newline.
+ *
+ * Thread: any.
+ */
+void amb_utf8_tame(char *text);
