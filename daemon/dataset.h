@@ -38,6 +38,7 @@ struct ambd_dataset {
                                         * full; a reference; NULL: none in this life */
     struct amb_hash128 recorded_dataset;
     bool unminted;                      /* the ledger has moved on since */
+    struct amb_error note_error;        /* of the job that was written down last */
     struct ambd_imports imports;        /* where there is no store */
     uint64_t last_number; /* of the newest annotation generation */
     struct amb_hash128 last_fingerprint;

@@ -104,6 +104,26 @@ static void lock_read_pid(char pid[24], int fd) {
     pid[strcspn(pid, "\n")] = '\0';
 }
 
+/* Or dead, and only not yet waited for by its parent. */
+static bool process_is_gone(long pid) {
+    char path[64], stat[512], *end;
+    ssize_t n = -1;
+    int fd;
+
+    if (kill((pid_t)pid, 0) < 0) {
+        return errno == ESRCH;
+    }
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, stat, sizeof stat - 1);
+        close(fd);
+    }
+    stat[n > 0 ? n : 0] = '\0';
+    end = strrchr(stat, ')'); /* behind the name, which may hold anything */
+    return end != NULL && (end[1] == ' ' && (end[2] == 'Z' || end[2] == 'X'));
+}
+
 /* A daemon that was killed while it started a decoder leaves the lock to it for the moment until that runs, and closes what is not
  * its own: who comes next waits for that, not for a daemon that lives. 0 or -errno. */
 static int lock_acquire(char pid[24], int fd) {
@@ -117,7 +137,7 @@ static int lock_acquire(char pid[24], int fd) {
         }
         lock_read_pid(pid, fd);
         holder = strtol(pid, NULL, 10);
-        if (i == LOCK_TRIES || holder <= 0 || kill((pid_t)holder, 0) == 0 || errno != ESRCH) {
+        if (i == LOCK_TRIES || holder <= 0 || !process_is_gone(holder)) {
             return -EWOULDBLOCK;
         }
         nanosleep(&pause, NULL);

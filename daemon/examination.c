@@ -38,6 +38,7 @@ struct bench { /* everything the thread has open */
     struct amb_crops *crops;
     struct amb_buf planes, picture, x, label;
     uint32_t channels, height, width; /* of the model */
+    char sha256[65];                  /* of the model, or what stands for several */
     uint32_t next;                    /* sample to look at */
     struct ambd_deposit *deposit;     /* being filled */
     uint64_t deposit_ns;
@@ -76,7 +77,7 @@ static void bench_hand_over(struct bench *bench) {
     }
     bench->deposit = NULL;
     deposit->next = NULL;
-    memcpy(deposit->sha256, amb_model_peek(bench->models[0])->sha256, sizeof deposit->sha256);
+    memcpy(deposit->sha256, bench->sha256, sizeof deposit->sha256);
     pthread_mutex_lock(&examination->lock);
     if (examination->full_first == NULL) {
         examination->full_first = deposit;
@@ -315,7 +316,8 @@ static void classifier_push_mislabelled(struct bench *bench, const struct amb_su
 static void classifier_feed(struct bench *bench) {
     uint32_t i_sample;
 
-    while (amb_examiner_has_room(bench->examiner) && bench_next_sample(&i_sample, bench)) {
+    while (!examination_stops(bench->examination) && amb_examiner_has_room(bench->examiner) &&
+           bench_next_sample(&i_sample, bench)) {
         struct amb_error why = AMB_ERROR_NULL;
         struct amb_subject subject;
 
@@ -454,21 +456,30 @@ static int bench_open_crops(struct bench *bench, struct amb_error *err) {
     return r < 0 ? r : amb_crops_new(&bench->crops, bench->models, bench->channels, height, width, err);
 }
 
-/* models[0] is the one that deposits are signed with. A file exchanged under a job would give it two meanings. */
-static int bench_first_model(struct bench *bench, struct amb_error *err) {
-    const char *began = bench->examination->options.sha256, *now;
+/* Deposits are signed with it. A file exchanged under a job would give it two meanings. */
+static int bench_identify(struct bench *bench, struct amb_error *err) {
+    const char *began = bench->examination->options.sha256;
 
-    for (unsigned i = 0; i < AMB_RULE_CROPS_N && bench->models[0] == NULL; i++) {
-        bench->models[0] = bench->models[i];
-        bench->models[i] = i > 0 ? NULL : bench->models[i];
+    if (bench->crops != NULL) {
+        amb_crops_identify(bench->sha256, bench->crops);
+    } else {
+        memcpy(bench->sha256, amb_model_peek(bench->models[0])->sha256, sizeof bench->sha256);
     }
-    now = amb_model_peek(bench->models[0])->sha256;
-    return began[0] == '\0' || strcmp(began, now) == 0
+    return began[0] == '\0' || strcmp(began, bench->sha256) == 0
                ? 0
                : amb_fail(err, AMB_ERR_CHANGED,
-                          "the model's file has changed: sha256 %.12s, the job began with %.12s; put that back "
-                          "and resume the job, or start another", now,
-                          began);
+                          "the model's file has changed: sha256 %.12s, the job began with %.12s; put that back and resume "
+                          "the job, or start another",
+                          bench->sha256, began);
+}
+
+static const struct amb_model *bench_first_model(const struct bench *bench) {
+    unsigned i = 0;
+
+    while (bench->models[i] == NULL) {
+        i++;
+    }
+    return bench->models[i];
 }
 
 static int bench_open(struct bench *bench, struct amb_error *err) {
@@ -480,7 +491,7 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
     r = r < 0 ? r
         : examination->options.spec->kind == AMBD_SPEC_CROPS ? bench_open_crops(bench, err)
                                                               : bench_open_classifier(bench, err);
-    r = r < 0 ? r : bench_first_model(bench, err);
+    r = r < 0 ? r : bench_identify(bench, err);
     r = r < 0 || bench->examiner == NULL
             ? r
             : amb_examiner_tune(&batch, &evaluations_per_s, bench->examiner, err);
@@ -488,7 +499,8 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
         return r;
     }
     pthread_mutex_lock(&examination->lock);
-    examination->info = *amb_model_peek(bench->models[0]);
+    examination->info = *amb_model_peek(bench_first_model(bench));
+    memcpy(examination->info.sha256, bench->sha256, sizeof examination->info.sha256);
     examination->batch = batch;
     examination->evaluations_per_s = evaluations_per_s;
     examination->ready = true;

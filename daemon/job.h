@@ -46,6 +46,8 @@ struct ambd_job {
     double samples_per_s, evaluations_per_s;
     unsigned n_tasks;           /* on the clerk's desk, or waiting to be */
     void *waiting_put;          /* a deposit that found no room; jobs.c */
+    uint64_t n_noted;           /* how often it was put on the desk to be written down */
+    uint64_t unnoted_ns;        /* when the last of these failed; 0: it did not */
 };
 
 /* JSON of an ANNOTATE request is taken on success. Errors: those of ambd_spec_load. */

@@ -41,10 +41,12 @@ struct note {
     struct ambd_jobs *jobs;
     struct ambd_dataset *dataset;
     char name[JOB_NAME_BYTES];
-    char *text; /* NULL: forget it */
+    uint64_t id, number; /* of the job; of the note among the job's */
+    char *text;          /* NULL: forget it */
     struct amb_error error;
 };
 
+/* Whoever is told of a job next, on this desk, is told whether it is written down too. */
 static void note_run(struct ambd_task *task) {
     struct note *note = (struct note *)task;
     int r = amb_store_put_text(note->dataset->store, note->name, note->text, note->text != NULL ? strlen(note->text) : 0,
@@ -53,36 +55,44 @@ static void note_run(struct ambd_task *task) {
     if (r == 0) {
         amb_store_commit(note->dataset->store, &note->error);
     }
+    note->dataset->note_error = note->error;
 }
 
 static void note_done(struct ambd_task *task) {
     struct note *note = (struct note *)task;
+    struct ambd_job *job = ambd_jobs_find(note->jobs, note->id);
 
     if (note->error.code != 0) {
         ambd_log(AMBD_WARN, "job.unrecorded dataset=%s name=%s code=%s reason=\"%s\"", note->dataset->name, note->name,
                  amb_error_name(note->error.code), note->error.message);
     }
+    if (job != NULL && job->n_noted == note->number) {
+        job->unnoted_ns = note->error.code != 0 ? ambd_now_ns() : 0;
+    }
     note->jobs->n_running--;
     cJSON_free(note->text);
+    jobs_start_next(note->jobs, note->dataset); /* the answer to who asked for it stands on the desk before the selection */
     ambd_server_continue_stop(note->jobs->server);
     amb_free(note);
 }
 
-static void job_note(struct ambd_jobs *jobs, const struct ambd_job *job, bool forget) {
+/* Where there is no memory for it the state is lost with a kill; records are not affected. */
+static void job_note(struct ambd_jobs *jobs, struct ambd_job *job, bool forget) {
     struct note *note = amb_calloc(1, sizeof *note);
+    char *text = note == NULL || forget ? NULL : ambd_job_dump(job);
 
-    if (note == NULL) {
-        return; /* the state is for people and for restarts; records are not affected */
+    if (note == NULL || (text == NULL && !forget)) { /* none would take away what is noted already */
+        amb_free(note);
+        jobs_start_next(jobs, job->dataset);
+        return;
     }
     note->task = (struct ambd_task){.run = note_run, .done = note_done};
     note->jobs = jobs;
     note->dataset = job->dataset;
+    note->id = job->id;
+    note->number = ++job->n_noted;
+    note->text = text;
     snprintf(note->name, sizeof note->name, JOB_NAME, (unsigned long long)job->id);
-    note->text = forget ? NULL : ambd_job_dump(job);
-    if (note->text == NULL && !forget) { /* none would take away what is noted already */
-        amb_free(note);
-        return;
-    }
     jobs->n_running++;
     ambd_desk_push(&jobs->server->clerk, &note->task);
 }
@@ -285,6 +295,7 @@ static void jobs_look(struct ambd_jobs *jobs, struct ambd_job *job) {
     if (ambd_examination_peek(job->examination, &info, &job->batch, &rate) && job->sha256[0] == '\0') {
         memcpy(job->sha256, info.sha256, sizeof job->sha256);
         snprintf(job->runtime, sizeof job->runtime, "%s", info.runtime);
+        job_note(jobs, job, false); /* before its first record: it is held to that model */
         jobs->changes++;
     }
     /* one at a time: records of a job reach the journal in their order */
@@ -464,10 +475,14 @@ static void jobs_on_timer(uv_timer_t *timer) {
 
     for (struct ambd_job *job = jobs->first; job != NULL && !jobs->stopping; job = job->next) {
         put_retry(jobs, job, now_ns);
+        if (job->unnoted_ns != 0 && now_ns - job->unnoted_ns > RETRY_NS) {
+            job_note(jobs, job, false);
+            job->unnoted_ns = now_ns; /* until that is known */
+        }
         if (job->state == AMBD_JOB_RUNNING && job->since_ns != 0) {
             ambd_job_count_rate(job, now_ns);
             jobs->changes++;
-            if (now_ns - job->dataset->published_ns > publish_ns) {
+            if (!job->dataset->minting && now_ns - job->dataset->published_ns > publish_ns) {
                 job_note(jobs, job, false); /* what records do not say would be lost with a kill */
                 dataset_publish(jobs, job->dataset);
             }
@@ -658,8 +673,7 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
         return r;
     }
     jobs_append(jobs, job);
-    job_set_state(jobs, job, AMBD_JOB_QUEUED);
-    jobs_start_next(jobs, dataset);
+    job_set_state(jobs, job, AMBD_JOB_QUEUED); /* it starts when that is written down */
     *out = job;
     return 0;
 }
@@ -721,8 +735,7 @@ int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *acti
         return amb_fail(err, AMB_ERR_CONFIG, "'action' is '%.40s', allowed: pause, resume, cancel, priority", action);
     }
     jobs->changes++;
-    jobs_start_next(jobs, job->dataset);
-    return 0;
+    return 0; /* what waits starts when that is written down */
 }
 
 cJSON *ambd_jobs_encode(const struct ambd_jobs *jobs, const struct ambd_dataset *dataset, size_t n_left_out) {

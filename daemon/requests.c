@@ -72,7 +72,7 @@ static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_erro
     if (r < 0) {
         return r;
     }
-    n_evaluations = dry_run->selection.n_selected * found.n_evaluations + found.n_overhead;
+    n_evaluations = dry_run->selection.n_selected * found.n_evaluations + (dry_run->selection.n_selected > 0 ? found.n_overhead : 0);
     ambp_json_add_u64(out, "samples", dry_run->selection.n_selected);
     ambp_json_add_u64(out, "skipped", dry_run->selection.n_skipped);
     ambp_json_add_u64(out, "evaluations", n_evaluations);
@@ -158,9 +158,14 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
 /* Of jobs: what is answered holds over a kill -9, so the answer waits until the clerk has written the job down. */
 
 static int noted_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
+    const struct amb_error *unwritten = &query->dataset->note_error;
     cJSON *reply = query->detail, *item;
 
     (void)err;
+    if (unwritten->code != 0) {
+        item = cJSON_GetObjectItemCaseSensitive(reply, "job");
+        ambd_json_add_string(item != NULL ? item : reply, "unwritten", unwritten->message);
+    }
     while ((item = cJSON_DetachItemViaPointer(reply, reply->child)) != NULL) {
         ambp_json_add_item(out, item->string, item);
     }

@@ -145,18 +145,21 @@ def test_merge_takes_what_is_missing_side_by_side_and_from_a_damaged_store(serve
 def test_kill_9_loses_nothing_and_the_job_goes_on(served):
     """Killed again and again while it works: what was acknowledged stays, and no sample is done twice."""
     one = served()
-    whole = None
-    id = annotate(one, model="fake:slow=3")
-    kept = {}
-    for _ in range(4):
-        time.sleep(0.4)
+    id = annotate(one, model="fake:slow=3", batch=8)
+    kept, n_done = {}, 0
+    for _ in range(3):
+        while (row := job(one, id))["done"] == n_done:
+            assert row["state"] in ("queued", "running"), row
+            time.sleep(0.02)
         got = columns(one)
         kept |= {i: v for i, v in enumerate(got["sigma_min"]) if got["min_origin"][i] == 3}
+        assert n_done < len(kept) < N
         one.process.kill()
         one.process.wait()
         one = served()
         got = columns(one)
         assert all(got["sigma_min"][i] == v for i, v in kept.items())
+        n_done = (got["min_origin"] == 3).sum()
     row = wait(one, id)
     assert (row["state"], row["done"], row["total"]) == ("done", N, N)
     whole = columns(one)
@@ -406,25 +409,41 @@ def test_model_that_does_not_open_fails_the_job_with_the_reason(served, body, me
     assert wait(one, annotate(one))["state"] == "done"  # nothing is in the way of the next
 
 
-def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tmp_path):
+@pytest.mark.parametrize("how", ["pause", "kill"])
+@pytest.mark.parametrize("kind", ["classifier", "crops"])
+def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tmp_path, kind, how):
+    """Also the second of two models for crops, and where a kill comes with the first records."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    one = served("--size", 64, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
-    model, bytes_before = tmp_path / "m.onnx", (ROOT / "clients/demo/classifier.onnx").read_bytes()
+    options = ("--size", 64)
+    one = served(*options, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    model, other, bytes_before = tmp_path / "m.onnx", tmp_path / "n.onnx", (ROOT / "clients/demo/classifier.onnx").read_bytes()
     model.write_bytes(bytes_before)
-    id = annotate(one, model=str(model), mode="dense", trials=1, grid=[0.01, 3, 256], batch=1)
+    other.write_bytes(bytes_before)
+    if kind == "crops":
+        with one.client() as client:
+            id = client.call(wire.ANNOTATE, {"kind": "crops", "models": {"4": str(other), "8": str(model)}})["job"]["id"]
+    else:
+        id = annotate(one, model=str(model), mode="dense", trials=1, grid=[0.01, 3, 256])
     end = time.monotonic() + 60
     while job(one, id)["done"] == 0:
         assert time.monotonic() < end
         time.sleep(0.02)
-    act(one, id, "pause")
-    assert wait(one, id, ("paused", *OVER))["state"] == "paused"
+    if how == "pause":
+        act(one, id, "pause")
+        assert wait(one, id, ("paused", *OVER))["state"] == "paused"
+    else:
+        one.process.kill()
+        one.process.wait()
     model.write_bytes(bytes_before + b"\x32\x01x")  # a doc_string: the same network, other bytes
-    act(one, id, "resume")
+    if how == "pause":
+        act(one, id, "resume")
+    else:
+        one = served(*options, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
     row = wait(one, id)
     assert row["state"] == "failed" and "the model's file has changed" in row["reason"]
     model.write_bytes(bytes_before)
     act(one, id, "resume")
-    assert (row := wait(one, id))["state"] == "done" and row["evaluations"] == 256 * N
+    assert (row := wait(one, id))["state"] == "done" and row["done"] == N
     got = columns(one)
     assert len(got["answer"]["models"]) == 1 and (got["model"] == 1).all()
 
@@ -733,6 +752,25 @@ def test_full_disk_makes_the_job_wait_and_streams_go_on(full):
     row = wait(one, id)
     assert (row["state"], row["done"]) == ("done", N)
     assert (columns(one)["min_origin"] == 3).all()
+
+
+def test_what_a_full_disk_did_not_take_of_a_job_is_said_and_written_later(full, daemon, tars):
+    """A cancelled job must not come back: until there is room the answer says that a restart would not know of it."""
+    one, id, ballast = full
+    for priority in range(1000):
+        if row := act(one, id, "priority", priority=priority % 7).get("unwritten"):
+            break
+    assert "No space" in row
+    assert "No space" in act(one, id, "cancel")["unwritten"]
+    said = ctl(one, "job", "priority", id, "--priority", 3)
+    assert "could not be written down (" in said.stderr and "No space" in said.stderr
+    ballast.unlink()
+    time.sleep(4)  # a full disk is looked at again behind three seconds
+    one.process.kill()
+    one.process.wait()
+    one = daemon(tars, "--state-dir", ballast.parent)
+    assert job(one, id)["state"] == "cancelled"
+    one.stop()
 
 
 @pytest.mark.parametrize("pause", [0, 1.5], ids=["at once", "the examination has ended"])

@@ -295,8 +295,9 @@ static const struct subcommand subcommands[] = {
       "ambientctl annotations grid -o grid.png\n    ambientctl annotations grid -o g.png --rows 9 --columns 12", NULL},
      ctl_annotations_grid},
     {{"annotations given-up", "", "samples of which an annotator has no answer, and why",
-      "`format`: the model answers NaN, or the picture is none. They keep their source's default; a job passes over them\n"
-      "unless it is asked with --where annotated=any.",
+      "Why stands beside each: no probability from the model, a label that it has not, or a picture that cannot be read.\n"
+      "They keep their source's default; a job passes over them unless it is asked with --where annotated=any. What an\n"
+      "earlier job had found of a sample stays, and it is not listed.",
       "ambientctl annotations given-up\n    ambientctl annotations given-up --json | jq -r .key", NULL},
      ctl_annotations_given_up},
     {{"annotations export", "FILE", "write the present generation as annotations.jsonl",

@@ -123,5 +123,8 @@ int ctl_run_annotations(struct ctl *ctl, int argc, char **argv);
 int ctl_run_jobs(struct ctl *ctl, int argc, char **argv);
 int ctl_run_job(struct ctl *ctl, int argc, char **argv);
 
+/* Tell on stderr if the daemon could not write down what it answered. */
+void ctl_job_warn(const cJSON *job);
+
 /* Show a job's progress until it ends, or ^C. */
 int ctl_follow(struct ctl *ctl, double id);

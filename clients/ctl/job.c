@@ -76,6 +76,13 @@ static void summary_print(const cJSON *job) {
     }
 }
 
+void ctl_job_warn(const cJSON *job) {
+    if (ctl_get_string(job, "unwritten")[0] != '\0') {
+        fprintf(stderr, "ambientctl: the job could not be written down (%s): a restart now would not know of this; the daemon "
+                "tries again\n", ctl_get_string(job, "unwritten"));
+    }
+}
+
 static bool job_is_over(const cJSON *job) {
     const char *state = ctl_get_string(job, "state");
 
@@ -243,6 +250,7 @@ int ctl_run_job(struct ctl *ctl, int argc, char **argv) {
     if (ctl->json) {
         return ctl_print_json(reply);
     }
+    ctl_job_warn(reply);
     printf("job %.0f is %s, %.0f of %.0f samples done\n", ctl_get_number(reply, "id"), ctl_get_string(reply, "state"),
            ctl_get_number(reply, "done"), ctl_get_number(reply, "total"));
     return CTL_OK;

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <sha256.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -88,6 +90,29 @@ struct amb_crops *amb_crops_free(struct amb_crops *crops) {
         amb_free(crops);
     }
     return NULL;
+}
+
+void amb_crops_identify(char out[65], const struct amb_crops *crops) {
+    const char *only = NULL;
+    unsigned n = 0;
+    SHA256_CTX sha;
+
+    SHA256Init(&sha);
+    for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
+        char line[80];
+
+        if (crops->models[i] != NULL) {
+            only = amb_model_peek(crops->models[i])->sha256;
+            snprintf(line, sizeof line, "%u:%s\n", amb_rule_crops[i].size, only);
+            SHA256Update(&sha, (const uint8_t *)line, strlen(line));
+            n++;
+        }
+    }
+    if (n == 1) {
+        memcpy(out, only, 65);
+    } else {
+        SHA256End(&sha, out);
+    }
 }
 
 size_t amb_crops_count(const struct amb_crops *crops) {

@@ -21,6 +21,9 @@ int amb_crops_new(struct amb_crops **out, struct amb_model *const models[AMB_RUL
                   uint32_t height, uint32_t width, struct amb_error *err);
 struct amb_crops *amb_crops_free(struct amb_crops *crops);
 
+/* What stands for its models: of one its sha256; of several the SHA-256 (hex) of their lines "SIZE:sha256\n", by size. */
+void amb_crops_identify(char out[65], const struct amb_crops *crops);
+
 /* Evaluations that one sample costs. */
 size_t amb_crops_count(const struct amb_crops *crops);
 

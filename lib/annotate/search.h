@@ -24,7 +24,7 @@ struct amb_search_options {
     unsigned span;               /* EMA */
     double epsilon;              /* threshold is 0.5 + epsilon */
     bool keep_curve;
-    const struct amb_control *control; /* adaptive; borrowed; complete before the first begin. Draws are of its pool */
+    const struct amb_control *control; /* adaptive; borrowed; complete before the first answer. Draws are of its pool */
 };
 #define AMB_SEARCH_TRIALS 4u /* of the published annotations */
 
