@@ -34,7 +34,7 @@ struct exam {
     struct amb_search *search;
     float *base;                /* elements; owned, kept for the next subject */
     float *label_vector;
-    uint64_t key_words[4];      /* uid, version, draw */
+    uint64_t key_words[3];      /* uid, version */
     struct amb_error error;
     bool active, ready;
 };
@@ -55,7 +55,7 @@ struct amb_examiner {
     uint64_t n_overhead;
     struct row *rows;   /* BATCH_MAX */
     struct amb_probe *probes;
-    float *x, *sigma, *p, *noise, *blank;
+    float *x, *sigma, *p, *blank;
     void *labels;
 };
 
@@ -101,11 +101,10 @@ static int examiner_build(struct amb_examiner *examiner, struct amb_error *err) 
     examiner->x = amb_malloc(BATCH_MAX * n * sizeof *examiner->x);
     examiner->sigma = amb_calloc(BATCH_MAX, sizeof *examiner->sigma);
     examiner->p = amb_calloc(BATCH_MAX, sizeof *examiner->p);
-    examiner->noise = amb_malloc(n * sizeof *examiner->noise);
     examiner->blank = amb_calloc(n, sizeof *examiner->blank);
     examiner->labels = amb_calloc(BATCH_MAX, examiner_label_bytes(examiner));
     if (examiner->exams == NULL || examiner->rows == NULL || examiner->probes == NULL || examiner->x == NULL ||
-        examiner->sigma == NULL || examiner->p == NULL || examiner->noise == NULL ||
+        examiner->sigma == NULL || examiner->p == NULL ||
         examiner->blank == NULL || examiner->labels == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for batches of %u pictures of %zu elements", BATCH_MAX, n);
     }
@@ -162,7 +161,6 @@ struct amb_examiner *amb_examiner_free(struct amb_examiner *examiner) {
     amb_free(examiner->x);
     amb_free(examiner->sigma);
     amb_free(examiner->p);
-    amb_free(examiner->noise);
     amb_free(examiner->blank);
     amb_free(examiner->labels);
     amb_free(examiner);
@@ -172,24 +170,24 @@ struct amb_examiner *amb_examiner_free(struct amb_examiner *examiner) {
 /* Rows */
 
 static uint64_t row_counter(const struct amb_examiner *examiner, const struct row *row) {
-    const uint64_t draw = row->probe.draw;
+    uint64_t words[4] = {0, 0, 0, row->probe.draw};
 
     if (examiner->options.search.control != NULL) {
-        return amb_hash_words("annotate pool", &draw, 1);
+        return amb_hash_words("annotate pool", words + 3, 1);
     }
-    row->exam->key_words[3] = draw;
-    return amb_hash_words("annotate draw", row->exam->key_words, 4);
+    memcpy(words, row->exam->key_words, sizeof row->exam->key_words);
+    return amb_hash_words("annotate draw", words, 4);
 }
 
 static void row_noise(struct amb_examiner *examiner, size_t i_row) {
     const struct row *row = &examiner->rows[i_row];
     const float scale = (float)row->probe.sigma;
     float *x = examiner->x + i_row * examiner->n_elements;
-    const float *base = row->exam != NULL ? row->exam->base : examiner->blank, *noise = examiner->noise;
+    const float *base = row->exam != NULL ? row->exam->base : examiner->blank;
 
-    amb_normal_fill(examiner->noise, 0, examiner->n_elements, examiner->key, row_counter(examiner, row));
+    amb_normal_fill(x, 0, examiner->n_elements, examiner->key, row_counter(examiner, row));
     for (size_t i = 0; i < examiner->n_elements; i++) {
-        x[i] = fmaf(scale, noise[i], base[i]);
+        x[i] = fmaf(scale, x[i], base[i]);
     }
     examiner->sigma[i_row] = scale;
 }
@@ -268,17 +266,20 @@ static void examiner_tell(struct amb_examiner *examiner, size_t n) {
     }
 }
 
+/* On threads of the model; each row once. */
+static void rows_fill(void *opaque, size_t first, size_t n) {
+    for (size_t i = first; i < first + n; i++) {
+        row_noise(opaque, i);
+        row_label(opaque, i);
+    }
+}
+
 int amb_examiner_step(struct amb_examiner *examiner, struct amb_error *err) {
     size_t n = examiner_collect(examiner);
     const bool labelled = amb_model_peek(examiner->model)->labels != AMB_MODEL_LABELS_NONE;
-    int r;
+    int r = amb_model_run_filled(examiner->p, examiner->model, examiner->x, examiner->sigma,
+                                 labelled ? examiner->labels : NULL, n, rows_fill, examiner, err);
 
-    for (size_t i = 0; i < n; i++) {
-        row_noise(examiner, i);
-        row_label(examiner, i);
-    }
-    r = amb_model_run(examiner->p, examiner->model, examiner->x, examiner->sigma, labelled ? examiner->labels : NULL, n,
-                      err);
     if (r < 0) {
         return r;
     }
@@ -409,11 +410,12 @@ static int tune_one(double *rate, struct amb_examiner *examiner, size_t batch, s
 }
 
 int amb_examiner_tune(size_t *batch, double *evaluations_per_s, struct amb_examiner *examiner, struct amb_error *err) {
+    const size_t least = amb_model_peek(examiner->model)->n_parallel;
     double best = 0;
-    size_t n_filled = 0;
+    size_t n_filled = 0, size = examiner->options.batch != 0 ? examiner->batch : least > BATCH_MAX ? BATCH_MAX : least;
 
     memset(examiner->labels, 0, BATCH_MAX * examiner_label_bytes(examiner));
-    for (size_t size = examiner->options.batch != 0 ? examiner->batch : 1; size <= BATCH_MAX; size *= 2) {
+    for (size = size < 1 ? 1 : size; size <= BATCH_MAX; size *= 2) {
         double rate = 0;
         int r;
 

@@ -72,7 +72,7 @@ static void fake_close(struct amb_model *model) {
 }
 
 int amb_model_fake_open(struct amb_model **out, const struct amb_model_options *options, struct amb_error *err) {
-    static const struct amb_model_ops ops = {fake_run, fake_close, NULL};
+    static const struct amb_model_ops ops = {fake_run, fake_close, NULL, NULL};
     const char *name = options->path + strlen("fake:");
     struct fake *fake;
     int kind = -1;

@@ -35,3 +35,12 @@ int amb_model_run(float *p, struct amb_model *model, const float *x, const float
                   struct amb_error *err) {
     return n == 0 ? 0 : model->ops->run(p, model, x, sigma, labels, n, err);
 }
+
+int amb_model_run_filled(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
+                         void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err) {
+    if (n > 0 && model->ops->run_filled != NULL) {
+        return model->ops->run_filled(p, model, x, sigma, labels, n, fill, opaque, err);
+    }
+    fill(opaque, 0, n);
+    return amb_model_run(p, model, x, sigma, labels, n, err);
+}

@@ -21,7 +21,7 @@ struct amb_model_options {
     const char *library;          /* libonnxruntime; NULL: searched (DESIGN section 5)                      */
     const char *const *providers; /* in order of preference, "CUDA", "CPU"; NULL: CPU                      */
     size_t n_providers;
-    unsigned n_threads;           /* inside one run; 0: the cores that the process may use                 */
+    unsigned n_threads;           /* of a run; 0: the cores that the process may use                       */
     unsigned column;              /* of an [N,K] output: P(low quality) = softmax[column]                  */
     uint64_t bytes_max;           /* 0: AMB_MODEL_BYTES_MAX                                                */
     uint32_t channels, height, width; /* what x will be, where the model leaves it open                     */
@@ -32,6 +32,7 @@ struct amb_model_info {
     uint64_t bytes;
     uint32_t channels, height, width; /* of x; those of the options where the model leaves it open */
     uint32_t batch;      /* the only N it takes; 0: any                                     */
+    unsigned n_parallel; /* rows of a run that are looked at side by side: a smaller batch leaves threads idle */
     enum amb_model_labels labels;
     uint32_t label_width;
     unsigned n_outputs;  /* K; 1: one logit, sigmoid                                        */
@@ -71,3 +72,8 @@ void amb_model_stop(struct amb_model *model);
  */
 int amb_model_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                   struct amb_error *err);
+
+/* The same, where fill(opaque, first, n) writes rows first to first + n - 1 of x, sigma and labels when it is their turn: on
+ * threads of the model, several at once, each row once, before it is looked at. */
+int amb_model_run_filled(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
+                         void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "annotate/model.h"
@@ -263,6 +264,55 @@ TEST(threads_by_default_are_the_cores_that_we_may_use) {
     folder_free(&folder);
 }
 
+#define MANY 100u
+
+struct many {
+    float x[MANY][60], sigma[MANY]; /* 3 x 4 x 5 */
+    _Atomic unsigned n_filled[MANY];
+};
+
+static void many_fill(void *opaque, size_t first, size_t n) {
+    struct many *many = opaque;
+
+    for (size_t i = first; i < first + n; i++) {
+        for (size_t k = 0; k < 60; k++) {
+            many->x[i][k] = (float)i / MANY;
+        }
+        many->sigma[i] = (float)(i % 7) / 8;
+        atomic_fetch_add(&many->n_filled[i], 1);
+    }
+}
+
+/* Four threads, batches of any size, of one and of eight (whose threads are inside): each row filled once, none mixed up. */
+TEST(rows_are_shared_among_threads) {
+    static const int64_t batches[] = {0, 1, 8};
+    static struct many many;
+
+    for (size_t k = 0; k < 3; k++) {
+        struct amb_model_options options = {.library = test_ort_library(), .n_threads = 4};
+        struct test_folder folder = folder_new();
+        struct amb_error err = AMB_ERROR_NULL;
+        struct amb_model *model = NULL;
+        float p[MANY];
+
+        options.path = folder_store_made(&folder, "m.onnx", &(struct made){.batch = batches[k]});
+        assert_ok(amb_model_open(&model, &options, &err), err);
+        assert_int_equal(amb_model_peek(model)->n_parallel, k < 2 ? 4 : 1);
+        for (size_t n = 1; n <= MANY; n = n * 2 + 5) {
+            memset(&many, 0, sizeof many);
+            assert_ok(amb_model_run_filled(p, model, many.x[0], many.sigma, NULL, n, many_fill, &many, &err), err);
+            for (size_t i = 0; i < MANY; i++) {
+                assert_int_equal(atomic_load(&many.n_filled[i]), i < n);
+                if (i < n) {
+                    assert_near(p[i], sigmoid((double)i / MANY - (double)(i % 7) / 8), i);
+                }
+            }
+        }
+        amb_model_close(model);
+        folder_free(&folder);
+    }
+}
+
 /* The caller's nice value is that of the threads that a session makes. */
 TEST(threads_inherit_the_nice_value_and_end) {
     struct amb_model_options options = {.library = test_ort_library(), .n_threads = 3};
@@ -495,6 +545,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(provider_behind_cpu_is_not_asked),
         cmocka_unit_test(external_data_inside_the_folder_is_read),
         cmocka_unit_test(threads_by_default_are_the_cores_that_we_may_use),
+        cmocka_unit_test(rows_are_shared_among_threads),
         cmocka_unit_test(threads_inherit_the_nice_value_and_end), /* last: niceness cannot be taken back */
     };
 

@@ -54,7 +54,7 @@ static inline void spy_close(struct amb_model *model) {
 }
 
 static inline struct spy *spy_new(spy_answer answer, uint32_t channels, uint32_t height, uint32_t width, bool keep) {
-    static const struct amb_model_ops ops = {spy_run, spy_close, NULL};
+    static const struct amb_model_ops ops = {spy_run, spy_close, NULL, NULL};
     struct spy *spy = calloc(1, sizeof *spy);
 
     assert_non_null(spy);

@@ -5,9 +5,9 @@
 
 Without a model: the classifier of the test data, or where that is absent one made here (needs the package onnx).
 
-Both run the same library (that of the Python package) with the same number of threads inside a run, spinning off. The
-loop makes its noise with numpy for each batch, as the toolbox does on its way to the model; "model alone" leaves that
-out. Needs numpy and onnxruntime.
+Both run the same library (that of the Python package) on the same number of threads, spinning off: the loop has them
+inside of its runs, the examiner runs beside each other. The loop makes its noise with numpy for each batch, as the toolbox
+does on its way to the model; "model alone" leaves that out. Needs numpy and onnxruntime.
 """
 
 import argparse

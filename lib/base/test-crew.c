@@ -1,0 +1,65 @@
+#include "base/test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "base/crew.h"
+
+struct tally {
+    _Atomic unsigned times[1000];
+    pthread_t by[1000];
+};
+
+static void piece(void *opaque, size_t i) {
+    struct tally *tally = opaque;
+
+    tally->by[i] = pthread_self();
+    atomic_fetch_add(&tally->times[i], 1);
+    if (i % 100 == 0) {
+        usleep(200);
+    }
+}
+
+TEST(each_piece_is_done_once_whatever_the_hands) {
+    struct amb_error err = AMB_ERROR_NULL;
+
+    for (unsigned n_hands = 1; n_hands <= 5; n_hands++) {
+        struct amb_crew *crew = NULL;
+
+        assert_ok(amb_crew_new(&crew, n_hands, &err), err);
+        assert_int_equal(amb_crew_count(crew), n_hands);
+        for (size_t n = 0; n <= 1000; n = n * 3 + 1) {
+            struct tally tally = {0};
+
+            amb_crew_run(crew, n, piece, &tally);
+            for (size_t i = 0; i < 1000; i++) {
+                assert_int_equal(atomic_load(&tally.times[i]), i < n);
+            }
+        }
+        assert_null(amb_crew_free(crew));
+    }
+    assert_null(amb_crew_free(NULL));
+}
+
+TEST(pieces_that_wait_are_done_side_by_side) {
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_crew *crew = NULL;
+    struct tally tally = {0};
+    unsigned n_own = 0;
+
+    assert_ok(amb_crew_new(&crew, 3, &err), err);
+    amb_crew_run(crew, 1000, piece, &tally);
+    for (size_t i = 0; i < 1000; i++) {
+        n_own += pthread_equal(tally.by[i], pthread_self()) != 0;
+    }
+    assert_true(n_own < 1000);
+    amb_crew_free(crew);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(each_piece_is_done_once_whatever_the_hands),
+    cmocka_unit_test(pieces_that_wait_are_done_side_by_side),
+};
+
+TEST_MAIN(tests)
