@@ -51,6 +51,7 @@ struct ambd_dataset {
     struct ambd_lines refused; /* why what the configuration says is not what is served since the start; none: it is */
     bool minting;          /* a task of jobs.c is under way */
     bool mint_waits;       /* the last one found no room on the disk */
+    struct amb_error store_error; /* the store takes nothing any more; code 0: it does */
     uint64_t published_ns; /* when it was begun last */
 };
 

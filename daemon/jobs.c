@@ -36,6 +36,17 @@ static uint64_t unix_s(void) {
 
 /* Writing a job down, on the clerk's desk */
 
+static bool is_full(const struct amb_error *err) {
+    return err->code == -ENOSPC || err->code == -EDQUOT;
+}
+
+/* Of a write to the store: one that fails for another reason than want of room or memory is the last. */
+static void store_take_error(struct ambd_dataset *dataset, const struct amb_error *err) {
+    if (err->code != 0 && err->code != -ENOMEM && !is_full(err)) {
+        dataset->store_error = *err;
+    }
+}
+
 struct note {
     struct ambd_task task;
     struct ambd_jobs *jobs;
@@ -69,6 +80,7 @@ static void note_done(struct ambd_task *task) {
     if (job != NULL && job->n_noted == note->number) {
         job->unnoted_ns = note->error.code != 0 ? ambd_now_ns() : 0;
     }
+    store_take_error(note->dataset, &note->error);
     note->jobs->n_running--;
     cJSON_free(note->text);
     jobs_start_next(note->jobs, note->dataset); /* the answer to who asked for it stands on the desk before the selection */
@@ -109,10 +121,6 @@ static void job_set_state(struct ambd_jobs *jobs, struct ambd_job *job, enum amb
              job->reason.code != 0 ? " reason=\"" : "", job->reason.code != 0 ? job->reason.message : "",
              job->reason.code != 0 ? "\"" : "");
     job_note(jobs, job, false);
-}
-
-static bool is_full(const struct amb_error *err) {
-    return err->code == -ENOSPC || err->code == -EDQUOT;
 }
 
 /* Minting */
@@ -241,6 +249,7 @@ static void put_done(struct ambd_task *task) {
     struct ambd_job *job = put->job;
 
     jobs->changes++;
+    store_take_error(job->dataset, &put->error);
     if (is_full(&put->error) && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
         if (job->state != AMBD_JOB_WAITING) {
             job->reason = put->error;

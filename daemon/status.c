@@ -119,6 +119,7 @@ static void add_annotations(cJSON *json, const struct ambd_dataset *dataset) {
         ambd_json_add_string(origins, "path", dataset->store_path);
         ambp_json_add_u64(origins, "records_at_start", dataset->store_report.n_records);
         ambp_json_add_u64(origins, "damaged", dataset->store_report.n_damaged);
+        ambd_json_add_string(origins, "failed", dataset->store_error.code != 0 ? dataset->store_error.message : NULL);
     } else {
         cJSON_AddNullToObject(object, "store");
     }

@@ -716,6 +716,7 @@ def test_a_disk_that_takes_nothing_ends_writing_until_a_restart(served):
     for _ in range(2):
         row = wait(one, annotate(one))
         assert row["state"] == "failed" and "Input/output error" in row["reason"] and "restart the daemon" in row["reason"]
+    assert "TAKES NOTHING ANY MORE, streams go on: " in ctl(one, "status").stdout
     with one.client() as client:
         assert len(subscribe(client).take(5)) == 5
     assert (columns(one)["min_origin"] == 0).all()

@@ -68,6 +68,7 @@ static void status_dataset(const cJSON *dataset) {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(dataset, "shape"), *source;
     const cJSON *annotations = cJSON_GetObjectItemCaseSensitive(dataset, "annotations");
     const cJSON *origins = cJSON_GetObjectItemCaseSensitive(annotations, "by_origin");
+    const cJSON *store = cJSON_GetObjectItemCaseSensitive(annotations, "store");
     char samples[CTL_TEXT_BYTES], set[CTL_TEXT_BYTES], bad[CTL_TEXT_BYTES];
 
     printf("\ndataset %s: %s samples in %.0f shards, %s %.0f x %.0f x %.0f%s%s\n", dataset->string,
@@ -96,8 +97,11 @@ static void status_dataset(const cJSON *dataset) {
         printf("  quarantined  %s samples: see `ambientctl quarantine`\n",
                ctl_text_count(bad, ctl_get_number(dataset, "quarantined")));
     }
-    if (ctl_get_number(cJSON_GetObjectItemCaseSensitive(annotations, "store"), "damaged") > 0) {
+    if (ctl_get_number(store, "damaged") > 0) {
         printf("  store        DAMAGED, the rest is served: see `ambientctl annotations verify`\n");
+    }
+    if (ctl_get_string(store, "failed")[0] != '\0') {
+        printf("  store        TAKES NOTHING ANY MORE, streams go on: %s\n", ctl_get_string(store, "failed"));
     }
     status_lines(cJSON_GetObjectItemCaseSensitive(dataset, "findings"));
 }
