@@ -218,6 +218,17 @@ def test_picture_that_cannot_be_written_says_why(annotated):
         assert status == 1 and err == "ambientctl: cannot write /dev/full: No space left on device\n"
 
 
+def test_common_options_may_stand_before_the_command(server):
+    for words in (["-s", server.address, "ls", "-n", 1], [f"--socket={server.address}", "-d", "main", "ls"],
+                  ["-j", "-s", server.address, "sample", "--", "000003"], ["--json", "--socket", server.address, "annotations", "stats"]):
+        done = subprocess.run([CTL, *map(str, words)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout, (words, done.stderr)
+        assert ("-j" not in words and "--json" not in words) or json.loads(done.stdout.splitlines()[0])
+    for words, message in ((["-s"], "no command"), (["--socket", "x"], "no command"), (["-j", "lss"], "did you mean 'ls'")):
+        done = subprocess.run([CTL, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
 def test_quarantine_lists_and_exports(server, tmp_path):
     with ambientd.Loader(server.address, batch_size=60, fields=["index"], policy="sequential", schedule=None) as loader:
         list(loader)

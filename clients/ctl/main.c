@@ -63,9 +63,55 @@ static int main_help_of(struct ctl *ctl, char *name) {
     return command != NULL ? command->run(ctl, 2, words) : main_unknown(name);
 }
 
+/* How many words of the common options stand before the command. */
+static int count_leading(int argc, char **argv) {
+    static const struct {
+        const char *name, *letter;
+        bool has_value;
+    } common[] = {{"--socket", "-s", true}, {"--dataset", "-d", true}, {"--json", "-j", false}};
+    int i = 1, before;
+
+    do {
+        before = i;
+        for (size_t k = 0; k < sizeof common / sizeof common[0] && i < argc; k++) {
+            const size_t n = strlen(common[k].name);
+
+            if (strcmp(argv[i], common[k].name) == 0 || strcmp(argv[i], common[k].letter) == 0) {
+                i += common[k].has_value && i + 1 < argc ? 2 : 1;
+            } else if (common[k].has_value && strncmp(argv[i], common[k].name, n) == 0 && argv[i][n] == '=') {
+                i++;
+            }
+        }
+    } while (i > before);
+    return i - 1;
+}
+
+static void words_reverse(char **first, char **end) {
+    for (; first < end; first++) {
+        char *word = *--end;
+
+        *end = *first;
+        *first = word;
+    }
+}
+
+/* `ambientctl -s PATH COMMAND ...` is `ambientctl COMMAND ... -s PATH`, in front of a "--". */
+static void lead_move(int argc, char **argv) {
+    const int n = count_leading(argc, argv);
+    char **first = argv + 1, **middle = first + n, **end = middle;
+
+    while (end < argv + argc && strcmp(*end, "--") != 0) {
+        end++;
+    }
+    words_reverse(first, middle);
+    words_reverse(middle, end);
+    words_reverse(first, end);
+}
+
 static int main_run(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command;
 
+    lead_move(argc, argv);
     if (argc > 2 && is_help(argv[1]) && !is_help(argv[2])) {
         return main_help_of(ctl, argv[2]);
     }

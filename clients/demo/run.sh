@@ -55,7 +55,7 @@ echo "What it found, by what was done to the pictures:"
 "$python" clients/demo/annotation_table.py "$AMBIENTD_SOCKET" "$out/shards"
 "$ctl" annotations stats
 "$ctl" annotations grid -o "$out/grid.png"
-"$ctl" annotations show '#5' -o "$out/curve.png"
+"$ctl" annotations show boat-01645 -o "$out/curve.png"
 
 say "How many pictures may be used at each noise level (ambientctl coverage)"
 "$ctl" coverage --points 16
