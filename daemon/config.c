@@ -123,7 +123,7 @@ static const struct ambd_key annotate_keys[] = {
      AMBD_KEY_STRING, ANNOTATE(library), 0, 0, NULL},
     {"providers", "array of strings", "[\"CPU\"]", "Execution providers in order of preference: \"CUDA\", \"CPU\".",
      AMBD_KEY_CUSTOM, 0, 0, 0, annotate_apply_providers},
-    {"threads", "integer", "0", "Threads inside one run of a model; 0: as many as there are cores.", AMBD_KEY_U64,
+    {"threads", "integer", "0", "Threads that run a model; 0: as many as there are cores.", AMBD_KEY_U64,
      ANNOTATE(threads), 0, 1024, NULL},
     {"gives_way", "true or false", "true",
      "Jobs run only where fill workers leave the processor idle (SCHED_IDLE, nice 19); false: as equals.", AMBD_KEY_BOOL,

@@ -38,7 +38,8 @@ struct ambd_dataset {
                                         * full; a reference; NULL: none in this life */
     struct amb_hash128 recorded_dataset;
     bool unminted;                      /* the ledger has moved on since */
-    struct amb_error note_error;        /* of the job that was written down last */
+    uint64_t unwritten_id;              /* of the last job that could not be written down; 0: none */
+    struct amb_error unwritten;         /* why */
     struct ambd_imports imports;        /* where there is no store */
     uint64_t last_number; /* of the newest annotation generation */
     struct amb_hash128 last_fingerprint;

@@ -34,7 +34,7 @@ struct ambd_examination_options {
     uint32_t n_samples;
     struct amb_codec_limits limits;
     const char *library;              /* NULL: searched */
-    char sha256[65];                  /* of the (first) model that the job began with; "": it begins */
+    char sha256[65];                  /* of the model, or what stands for several, that the job began with; "": it begins */
     const char *const *providers;     /* borrowed */
     size_t n_providers;
     unsigned n_threads;               /* 0: cores */
@@ -55,7 +55,7 @@ struct ambd_examination {
     struct amb_model *models[AMB_RULE_CROPS_N]; /* open, for a stop to reach; the thread's */
     struct ambd_deposit *full_first, *full_last, *free;
     bool stop, ready, finished;
-    struct amb_model_info info;   /* once ready: of the (first) model */
+    struct amb_model_info info;   /* once ready: of the model; of several the first, but for what stands for all as sha256 */
     size_t batch;
     double evaluations_per_s;     /* as tuned */
     struct amb_error error;       /* why it ended; code 0: all samples done, or stopped */
@@ -64,7 +64,7 @@ struct ambd_examination {
 };
 
 struct ambd_measurement {
-    struct amb_model_info info; /* of the (first) model */
+    struct amb_model_info info; /* as a job has it */
     size_t batch;
     uint64_t n_evaluations;     /* that a sample takes; adaptive: on average */
     uint64_t n_overhead;        /* that a job takes beside its samples */

@@ -24,6 +24,7 @@
 #include "proto/json.h"
 
 #define TIMER_MS      250u /* watchers hear at most four times a second */
+#define JOB_BYTES_MAX 60000u /* of what the store takes as a text, 65,536: room for what comes to it */
 #define RETRY_NS      UINT64_C(3000000000) /* a full disk is looked at again; not tuned */
 #define JOB_NAME      "job-%020llu"        /* in the store; names sort by age */
 #define JOB_NAME_BYTES 32u
@@ -40,10 +41,16 @@ static bool is_full(const struct amb_error *err) {
     return err->code == -ENOSPC || err->code == -EDQUOT;
 }
 
-/* Of a write to the store: one that fails for another reason than want of room or memory is the last. */
-static void store_take_error(struct ambd_dataset *dataset, const struct amb_error *err) {
-    if (err->code != 0 && err->code != -ENOMEM && !is_full(err)) {
+/* Behind a write that failed. Thread: clerk, and then: loop. */
+static bool store_has_ended(const struct ambd_dataset *dataset, const struct amb_error *err) {
+    return err->code != 0 && amb_store_is_poisoned(dataset->store);
+}
+
+static void store_tell_end(struct ambd_dataset *dataset, bool has_ended, const struct amb_error *err) {
+    if (has_ended && dataset->store_error.code == 0) {
         dataset->store_error = *err;
+        ambd_log(AMBD_ERROR, "store.ended dataset=%s code=%s reason=\"%s\"", dataset->name, amb_error_name(err->code),
+                 err->message);
     }
 }
 
@@ -54,6 +61,7 @@ struct note {
     char name[JOB_NAME_BYTES];
     uint64_t id, number; /* of the job; of the note among the job's */
     char *text;          /* NULL: forget it */
+    bool ended;          /* the store */
     struct amb_error error;
 };
 
@@ -66,21 +74,26 @@ static void note_run(struct ambd_task *task) {
     if (r == 0) {
         amb_store_commit(note->dataset->store, &note->error);
     }
-    note->dataset->note_error = note->error;
+    note->ended = store_has_ended(note->dataset, &note->error);
+    if (note->error.code != 0 || note->dataset->unwritten_id == note->id) {
+        note->dataset->unwritten_id = note->error.code != 0 ? note->id : 0;
+        note->dataset->unwritten = note->error;
+    }
 }
 
 static void note_done(struct ambd_task *task) {
     struct note *note = (struct note *)task;
     struct ambd_job *job = ambd_jobs_find(note->jobs, note->id);
+    const bool told = job != NULL && job->unnoted_ns != 0;
 
-    if (note->error.code != 0) {
+    store_tell_end(note->dataset, note->ended, &note->error);
+    if (note->error.code != 0 && !told) {
         ambd_log(AMBD_WARN, "job.unrecorded dataset=%s name=%s code=%s reason=\"%s\"", note->dataset->name, note->name,
                  amb_error_name(note->error.code), note->error.message);
     }
     if (job != NULL && job->n_noted == note->number) {
         job->unnoted_ns = note->error.code != 0 ? ambd_now_ns() : 0;
     }
-    store_take_error(note->dataset, &note->error);
     note->jobs->n_running--;
     cJSON_free(note->text);
     jobs_start_next(note->jobs, note->dataset); /* the answer to who asked for it stands on the desk before the selection */
@@ -88,14 +101,18 @@ static void note_done(struct ambd_task *task) {
     amb_free(note);
 }
 
-/* Where there is no memory for it the state is lost with a kill; records are not affected. */
+/* Where there is no memory for it now it is tried again; records are not affected. */
 static void job_note(struct ambd_jobs *jobs, struct ambd_job *job, bool forget) {
     struct note *note = amb_calloc(1, sizeof *note);
     char *text = note == NULL || forget ? NULL : ambd_job_dump(job);
 
     if (note == NULL || (text == NULL && !forget)) { /* none would take away what is noted already */
         amb_free(note);
-        jobs_start_next(jobs, job->dataset);
+        if (!forget) {
+            job->n_noted++; /* what is on the desk is older */
+            job->unnoted_ns = ambd_now_ns();
+            jobs_start_next(jobs, job->dataset);
+        }
         return;
     }
     note->task = (struct ambd_task){.run = note_run, .done = note_done};
@@ -130,6 +147,7 @@ struct mint {
     struct ambd_jobs *jobs;
     struct ambd_dataset *dataset;
     struct ambd_minted minted;
+    bool ended; /* the store */
     struct amb_error error;
 };
 
@@ -139,11 +157,13 @@ static void mint_run(struct ambd_task *task) {
     if (mint->dataset->unminted) {
         ambd_dataset_mint(&mint->minted, mint->dataset, &mint->error);
     }
+    mint->ended = store_has_ended(mint->dataset, &mint->error);
 }
 
 static void mint_done(struct ambd_task *task) {
     struct mint *mint = (struct mint *)task;
 
+    store_tell_end(mint->dataset, mint->ended, &mint->error);
     if (mint->error.code != 0) {
         ambd_log(AMBD_WARN, "annotations.unminted dataset=%s code=%s reason=\"%s\"", mint->dataset->name,
                  amb_error_name(mint->error.code), mint->error.message);
@@ -219,6 +239,7 @@ struct put {
     struct ambd_job *job;
     struct ambd_deposit *deposit;
     uint64_t retry_ns; /* not before; 0: at once */
+    bool ended;        /* the store */
     struct amb_error error;
 };
 
@@ -229,6 +250,7 @@ static void put_run(struct ambd_task *task) {
 
     put->error = AMB_ERROR_NULL;
     ambd_dataset_deposit(put->job->dataset, put->job->edition, put->deposit, &put->error);
+    put->ended = store_has_ended(put->job->dataset, &put->error);
 }
 
 static void put_count(struct ambd_job *job, const struct ambd_deposit *deposit) {
@@ -249,7 +271,7 @@ static void put_done(struct ambd_task *task) {
     struct ambd_job *job = put->job;
 
     jobs->changes++;
-    store_take_error(job->dataset, &put->error);
+    store_tell_end(job->dataset, put->ended, &put->error);
     if (is_full(&put->error) && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
         if (job->state != AMBD_JOB_WAITING) {
             job->reason = put->error;
@@ -297,18 +319,20 @@ static void jobs_look(struct ambd_jobs *jobs, struct ambd_job *job) {
     struct amb_model_info info;
     struct amb_error error;
     double rate;
+    bool ready;
 
     if (job->examination == NULL) {
         return;
     }
-    if (ambd_examination_peek(job->examination, &info, &job->batch, &rate) && job->sha256[0] == '\0') {
+    ready = ambd_examination_peek(job->examination, &info, &job->batch, &rate);
+    if (ready && job->sha256[0] == '\0') {
         memcpy(job->sha256, info.sha256, sizeof job->sha256);
         snprintf(job->runtime, sizeof job->runtime, "%s", info.runtime);
         job_note(jobs, job, false); /* before its first record: it is held to that model */
         jobs->changes++;
     }
     /* one at a time: records of a job reach the journal in their order */
-    while (job->n_tasks == 0 && (deposit = ambd_examination_take(job->examination)) != NULL) {
+    while (ready && job->n_tasks == 0 && (deposit = ambd_examination_take(job->examination)) != NULL) {
         job_push_deposit(jobs, job, deposit);
     }
     if (job->n_tasks == 0 && ambd_examination_is_finished(job->examination, &error)) {
@@ -484,7 +508,7 @@ static void jobs_on_timer(uv_timer_t *timer) {
 
     for (struct ambd_job *job = jobs->first; job != NULL && !jobs->stopping; job = job->next) {
         put_retry(jobs, job, now_ns);
-        if (job->unnoted_ns != 0 && now_ns - job->unnoted_ns > RETRY_NS) {
+        if (job->unnoted_ns != 0 && job->dataset->store_error.code == 0 && now_ns - job->unnoted_ns > RETRY_NS) {
             job_note(jobs, job, false);
             job->unnoted_ns = now_ns; /* until that is known */
         }
@@ -629,6 +653,17 @@ static int jobs_check_new(const struct ambd_jobs *jobs, const struct ambd_job *f
     return 0;
 }
 
+/* What it comes to later, a reason among it, must be taken by the store too. */
+static int job_check_size(const struct ambd_job *job, struct amb_error *err) {
+    char *text = ambd_job_dump(job);
+    const size_t bytes = text != NULL ? strlen(text) : 0;
+
+    cJSON_free(text);
+    return bytes <= JOB_BYTES_MAX ? 0
+                                  : amb_fail(err, AMB_ERR_LIMIT, "the request takes %zu bytes to write down, allowed: %u; "
+                                             "shorten its paths and keys", bytes, JOB_BYTES_MAX);
+}
+
 /* Forget the oldest job that has ended, where there are too many. */
 static int jobs_make_room(struct ambd_jobs *jobs, const struct ambd_dataset *dataset, struct amb_error *err) {
     struct ambd_job **oldest = NULL;
@@ -674,6 +709,7 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
         ambd_job_take_grid(job, &grid);
     }
     r = r < 0 ? r : ambd_spec_check_source(&job->spec, dataset->edition->fill.catalog, err);
+    r = r < 0 ? r : job_check_size(job, err);
     r = r < 0 ? r : jobs_check_new(jobs, job, err);
     r = r < 0 ? r : jobs_make_room(jobs, dataset, err);
     if (r < 0) {

@@ -158,13 +158,12 @@ static int dry_run_push(struct ambd_session *session, uint32_t id, struct ambd_d
 /* Of jobs: what is answered holds over a kill -9, so the answer waits until the clerk has written the job down. */
 
 static int noted_answer(cJSON *out, struct ambd_query *query, struct amb_error *err) {
-    const struct amb_error *unwritten = &query->dataset->note_error;
-    cJSON *reply = query->detail, *item;
+    cJSON *reply = query->detail, *item = cJSON_GetObjectItemCaseSensitive(reply, "job"), *job = item != NULL ? item : reply;
+    const cJSON *id = cJSON_GetObjectItemCaseSensitive(job, "id");
 
     (void)err;
-    if (unwritten->code != 0) {
-        item = cJSON_GetObjectItemCaseSensitive(reply, "job");
-        ambd_json_add_string(item != NULL ? item : reply, "unwritten", unwritten->message);
+    if (query->dataset->unwritten_id != 0 && cJSON_IsNumber(id) && (uint64_t)id->valuedouble == query->dataset->unwritten_id) {
+        ambd_json_add_string(job, "unwritten", query->dataset->unwritten.message);
     }
     while ((item = cJSON_DetachItemViaPointer(reply, reply->child)) != NULL) {
         ambp_json_add_item(out, item->string, item);

@@ -131,7 +131,7 @@ step_clang() {
 }
 
 step_tsan() {
-    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$root/tests/tsan.supp
     one tsan-build bash tests/build.sh build/tsan -Db_sanitize=thread -Doptimization=1 -Dbenches=false || return
     AMBIENTD_TEST_STRIDE=8 meson_tests tsan-unit build/tsan --timeout-multiplier 12 --no-suite fault --no-suite slow
     python_tests tsan-pytest "$root/build/tsan" tests -m "threads and not alone"
@@ -141,8 +141,8 @@ step_tsan() {
 step_valgrind() {
     local names
     names=$(meson test -C build --no-rebuild --list --no-suite slow --no-suite ort --no-suite fault 2>/dev/null |
-        sed -n 's/.* \/ //p' | grep -vxE 'boxmuller|statistics|apply|orders|permutation|sandbox')
-    # ort: valgrind finds fault with the inside of ONNX Runtime (overlapping memcpy while it loads)
+        sed -n 's/.* \/ //p' | grep -vxE 'boxmuller|statistics|apply|orders|permutation|sandbox|ort-search')
+    # ort: valgrind finds fault with the inside of ONNX Runtime (overlapping memcpy while it loads), and with ld.so's search
     # shellcheck disable=SC2086
     AMBIENTD_TEST_STRIDE=8 meson_tests valgrind build --timeout-multiplier 40 \
         --wrapper "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" $names

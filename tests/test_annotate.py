@@ -386,6 +386,7 @@ def test_bad_requests_say_what_is_allowed(served, daemon, tars):
         ({"epsilon": 0.7}, "-0.5 and 0.5"),
         ({"modle": "x"}, "unknown key"),
         ({"where": {"source": "web"}}, "there are: main"),
+        ({"where": {"key": "x" * 62000}}, "bytes to write down, allowed: 60000"),
         ({"where": {"source": "web"}, "dry_run": True}, "there are: main"),
         ({"kind": "crops"}, "models"),
         ({"kind": "crops", "models": {"8x": "fake:edge"}}, "one path for each of"),
@@ -417,8 +418,9 @@ def test_model_that_does_not_open_fails_the_job_with_the_reason(served, body, me
 def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tmp_path, kind, how):
     """Also the second of two models for crops, and where a kill comes with the first records."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    options = ("--size", 64)
-    one = served(*options, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    options, more = ("--size", 64), {  # on one processor, so that there is time for it on any machine
+        "env": {**os.environ, "VIRTUAL_ENV": sys.prefix}, "prefix": ("taskset", "-c", str(min(os.sched_getaffinity(0))))}
+    one = served(*options, **more)
     model, other, bytes_before = tmp_path / "m.onnx", tmp_path / "n.onnx", (ROOT / "clients/demo/classifier.onnx").read_bytes()
     model.write_bytes(bytes_before)
     other.write_bytes(bytes_before)
@@ -441,7 +443,7 @@ def test_model_that_is_replaced_under_a_job_fails_it_until_it_is_back(served, tm
     if how == "pause":
         act(one, id, "resume")
     else:
-        one = served(*options, env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+        one = served(*options, **more)
     row = wait(one, id)
     assert row["state"] == "failed" and "the model's file has changed" in row["reason"]
     model.write_bytes(bytes_before)
@@ -769,7 +771,11 @@ def test_what_a_full_disk_did_not_take_of_a_job_is_said_and_written_later(full, 
     said = ctl(one, "job", "priority", id, "--priority", 3)
     assert "could not be written down (" in said.stderr and "No space" in said.stderr
     ballast.unlink()
-    time.sleep(4)  # a full disk is looked at again behind three seconds
+    journals = ballast.parent / "annotations/main"
+    end = time.monotonic() + 60
+    while not any(b'"cancelled"' in path.read_bytes() for path in journals.glob("journal-*")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
     one.process.kill()
     one.process.wait()
     one = daemon(tars, "--state-dir", ballast.parent)

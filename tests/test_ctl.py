@@ -224,9 +224,12 @@ def test_common_options_may_stand_before_the_command(server):
         done = subprocess.run([CTL, *map(str, words)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and done.stdout, (words, done.stderr)
         assert ("-j" not in words and "--json" not in words) or json.loads(done.stdout.splitlines()[0])
-    for words, message in ((["-s"], "no command"), (["--socket", "x"], "no command"), (["-j", "lss"], "did you mean 'ls'")):
+    for words, status, message in ((["-s"], 2, "no command '-s'"), (["-s", "x"], 2, "COMMANDS"), (["-j", "lss"], 2, "did you mean 'ls'"),
+                                   (["-s", "x", "help"], 0, "COMMANDS"), (["-j", "-h"], 0, "COMMANDS"), (["-s", "x", "--version"], 0, "ambientctl "),
+                                   (["-s", "x", "annotate", "--model"], 2, "--model' needs a value"),
+                                   (["-s", "x", "annotations"], 2, "ambientctl annotations"), (["-s", "x", "ls", "-s", "y"], 1, "y")):
         done = subprocess.run([CTL, *words], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert (done.returncode, True) == (status, message in done.stdout + done.stderr), (words, done)
 
 
 def test_quarantine_lists_and_exports(server, tmp_path):

@@ -55,7 +55,7 @@ def test_stream_keeps_its_rate_beside_a_job_and_a_job_its_share_beside_a_paced_s
     """By default a job has what streams leave. Floors are generous: what they would notice is a job at a stream's own
     priority, or one that starves; the figures are printed."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    shards = datasets.tar_set(tmp_path / "tars", 3000, size=64, per_shard=500)
+    shards = datasets.tar_set(tmp_path / "tars", 3000 * ROUNDS * max(1, (os.cpu_count() or 1) // 2), size=64, per_shard=500)
     one = daemon(shards, "--state-dir", tmp_path / "state", env={**os.environ, "VIRTUAL_ENV": sys.prefix})
     kept, shares, paces = [], [], []
     with one.client(timeout=60) as client, one.client(timeout=60) as owner:

@@ -159,7 +159,9 @@ static int annotate_send(struct ctl *ctl, cJSON *request, bool dry_run, bool fol
         return CTL_FAILED;
     }
     job = cJSON_GetObjectItemCaseSensitive(reply, "job");
-    ctl_job_warn(job);
+    if (!ctl->json) {
+        ctl_job_warn(job);
+    }
     if (follow && !dry_run) {
         return ctl_follow(ctl, ctl_get_number(job, "id"));
     }

@@ -296,8 +296,8 @@ static const struct subcommand subcommands[] = {
      ctl_annotations_grid},
     {{"annotations given-up", "", "samples of which an annotator has no answer, and why",
       "Why stands beside each: no probability from the model, a label that it has not, or a picture that cannot be read.\n"
-      "They keep their source's default; a job passes over them unless it is asked with --where annotated=any. What an\n"
-      "earlier job had found of a sample stays, and it is not listed.",
+      "They keep their source's default; a job passes over them unless it is asked with --where annotated=any. A sample of\n"
+      "which an earlier job had an answer keeps that, and is not listed.",
       "ambientctl annotations given-up\n    ambientctl annotations given-up --json | jq -r .key", NULL},
      ctl_annotations_given_up},
     {{"annotations export", "FILE", "write the present generation as annotations.jsonl",

@@ -63,55 +63,46 @@ static int main_help_of(struct ctl *ctl, char *name) {
     return command != NULL ? command->run(ctl, 2, words) : main_unknown(name);
 }
 
-/* How many words of the common options stand before the command. */
-static int count_leading(int argc, char **argv) {
-    static const struct {
-        const char *name, *letter;
-        bool has_value;
-    } common[] = {{"--socket", "-s", true}, {"--dataset", "-d", true}, {"--json", "-j", false}};
-    int i = 1, before;
+/* The value of a common option that stands before the command: NULL: `word` is another. *i: on its last word. */
+static const char *lead_value(int *i, int argc, char **argv, const char *name, char letter) {
+    const char *word = argv[*i];
+    const size_t n = strlen(name);
 
-    do {
-        before = i;
-        for (size_t k = 0; k < sizeof common / sizeof common[0] && i < argc; k++) {
-            const size_t n = strlen(common[k].name);
+    if (strncmp(word, name, n) == 0 && word[n] == '=') {
+        return word + n + 1;
+    }
+    if (*i + 1 < argc && (strcmp(word, name) == 0 || (word[0] == '-' && word[1] == letter && word[2] == '\0'))) {
+        return argv[++*i];
+    }
+    return NULL;
+}
 
-            if (strcmp(argv[i], common[k].name) == 0 || strcmp(argv[i], common[k].letter) == 0) {
-                i += common[k].has_value && i + 1 < argc ? 2 : 1;
-            } else if (common[k].has_value && strncmp(argv[i], common[k].name, n) == 0 && argv[i][n] == '=') {
-                i++;
-            }
+/* `ambientctl -s PATH COMMAND` is `ambientctl COMMAND -s PATH`. Returns how many words were taken. */
+static int lead_take(struct ctl *ctl, int argc, char **argv) {
+    int i = 1;
+
+    for (; i < argc; i++) {
+        const char *value;
+
+        if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-j") == 0) {
+            ctl->json = true;
+        } else if ((value = lead_value(&i, argc, argv, "--socket", 's')) != NULL) {
+            ctl->socket = value;
+        } else if ((value = lead_value(&i, argc, argv, "--dataset", 'd')) != NULL) {
+            ctl->dataset = value;
+        } else {
+            break;
         }
-    } while (i > before);
+    }
     return i - 1;
-}
-
-static void words_reverse(char **first, char **end) {
-    for (; first < end; first++) {
-        char *word = *--end;
-
-        *end = *first;
-        *first = word;
-    }
-}
-
-/* `ambientctl -s PATH COMMAND ...` is `ambientctl COMMAND ... -s PATH`, in front of a "--". */
-static void lead_move(int argc, char **argv) {
-    const int n = count_leading(argc, argv);
-    char **first = argv + 1, **middle = first + n, **end = middle;
-
-    while (end < argv + argc && strcmp(*end, "--") != 0) {
-        end++;
-    }
-    words_reverse(first, middle);
-    words_reverse(middle, end);
-    words_reverse(first, end);
 }
 
 static int main_run(struct ctl *ctl, int argc, char **argv) {
     const struct ctl_command *command;
+    const int n = lead_take(ctl, argc, argv);
 
-    lead_move(argc, argv);
+    argc -= n;
+    argv += n;
     if (argc > 2 && is_help(argv[1]) && !is_help(argv[2])) {
         return main_help_of(ctl, argv[2]);
     }

@@ -281,7 +281,7 @@ static void adaptive_next(struct adaptive *a) {
     amb_curve_apply(&a->curve, a->points, a->n_points);
     places_get(share, a);
     if (a->n_points >= BUDGET_LOW &&
-        (a->n_points >= places_budget(share, a) || places_spread(share, a) < SURE_SPREAD)) {
+        ((double)a->n_points >= places_budget(share, a) || places_spread(share, a) < SURE_SPREAD)) {
         adaptive_finish(a);
     } else {
         plan_refine(a, share);

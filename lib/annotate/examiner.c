@@ -415,7 +415,7 @@ int amb_examiner_tune(size_t *batch, double *evaluations_per_s, struct amb_exami
     size_t n_filled = 0, size = examiner->options.batch != 0 ? examiner->batch : least > BATCH_MAX ? BATCH_MAX : least;
 
     memset(examiner->labels, 0, BATCH_MAX * examiner_label_bytes(examiner));
-    for (size = size < 1 ? 1 : size; size <= BATCH_MAX; size *= 2) {
+    for (; size <= BATCH_MAX; size *= 2) {
         double rate = 0;
         int r;
 

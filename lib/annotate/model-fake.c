@@ -92,6 +92,7 @@ int amb_model_fake_open(struct amb_model **out, const struct amb_model_options *
     fake->kind = (enum fake_kind)kind;
     fake->value = atof(name + strlen(kind_names[kind]));
     fake->base.info.n_outputs = 1;
+    fake->base.info.n_parallel = 1;
     fake->base.info.channels = options->channels;
     fake->base.info.height = options->height;
     fake->base.info.width = options->width;

@@ -44,7 +44,7 @@ struct onnx {
     unsigned sigma_dims; /* 1: [N], 2: [N,1] */
     struct amb_crew *crew; /* NULL: one thread, or those inside of a run */
     _Atomic bool stopped; /* any thread */
-    struct amb_buf pad[INPUT_N], p; /* of a model with a fixed batch */
+    struct amb_buf pad[INPUT_N]; /* of a model with a fixed batch */
 };
 
 struct tensor {
@@ -78,7 +78,6 @@ static void onnx_close(struct amb_model *model) {
     for (unsigned i = 0; i < INPUT_N; i++) {
         amb_buf_deinit(&onnx->pad[i]);
     }
-    amb_buf_deinit(&onnx->p);
     amb_free(onnx);
 }
 
@@ -582,8 +581,9 @@ static int onnx_run(float *p, struct amb_model *model, const float *x, const flo
     return onnx_run_filled(p, model, x, sigma, labels, n, NULL, NULL, err);
 }
 
+/* control: the caller's own, which threads inherit; the library may have left FTZ and DAZ set. */
 static int onnx_share(struct onnx *onnx, const struct amb_model_options *options, const struct amb_model_file *file,
-                      int n_threads, struct amb_error *err) {
+                      int n_threads, uint64_t control, struct amb_error *err) {
     int r;
 
     if (n_threads == 1) {
@@ -594,6 +594,7 @@ static int onnx_share(struct onnx *onnx, const struct amb_model_options *options
         onnx->session = NULL;
         return onnx_create(onnx, options, file, n_threads, err);
     }
+    amb_fpenv_put(control);
     r = amb_crew_new(&onnx->crew, (unsigned)n_threads, err);
     onnx->base.info.n_parallel = (unsigned)n_threads;
     return r;
@@ -621,7 +622,7 @@ int amb_model_onnx_open(struct amb_model **out, const struct amb_model_options *
     r = r < 0 ? r : amb_ort_get(&onnx->ort, options->library, err);
     r = r < 0 ? r : onnx_create(onnx, options, &file, on_cpu ? 1 : n_threads, err);
     r = r < 0 ? r : onnx_inspect(onnx, options->path, err);
-    r = r < 0 || !on_cpu ? r : onnx_share(onnx, options, &file, n_threads, err);
+    r = r < 0 || !on_cpu ? r : onnx_share(onnx, options, &file, n_threads, control, err);
     amb_fpenv_put(control);
     if (r < 0) {
         onnx_close(&onnx->base);

@@ -1,5 +1,5 @@
 /*
- * Model: one of two kinds behind three functions: ONNX Runtime, or a stand-in that needs no library.
+ * Model: one of two kinds behind a few functions: ONNX Runtime, or a stand-in that needs no library.
  */
 #include "annotate/model.h"
 

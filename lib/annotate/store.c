@@ -57,6 +57,10 @@ static int store_new(struct amb_store **out, const char *dir, const struct amb_s
     return 0;
 }
 
+bool amb_store_is_poisoned(const struct amb_store *store) {
+    return store->journal.poison != 0;
+}
+
 struct amb_store *amb_store_close(struct amb_store *store) {
     if (store != NULL) {
         amb_history_deinit(&store->history);

@@ -65,6 +65,7 @@ int amb_store_open(struct amb_store **out, const char *dir, const struct amb_sto
                    struct amb_store_report *report, struct amb_error *err);
 /* As open gave it, with today's numbers and what reading found damaged since. */
 void amb_store_get_report(struct amb_store_report *report, const struct amb_store *store);
+bool amb_store_is_poisoned(const struct amb_store *store); /* no write is taken any more */
 struct amb_store *amb_store_close(struct amb_store *store); /* what is not committed is lost; NULL ok; returns NULL */
 
 /**

@@ -274,6 +274,7 @@ struct many {
 static void many_fill(void *opaque, size_t first, size_t n) {
     struct many *many = opaque;
 
+    assert_true(amb_fpenv_peek() == AMB_FPENV_PLAIN);
     for (size_t i = first; i < first + n; i++) {
         for (size_t k = 0; k < 60; k++) {
             many->x[i][k] = (float)i / MANY;
@@ -311,6 +312,50 @@ TEST(rows_are_shared_among_threads) {
         amb_model_close(model);
         folder_free(&folder);
     }
+}
+
+static void many_fill_wild(void *opaque, size_t first, size_t n) {
+    int64_t *classes = opaque;
+
+    for (size_t i = first; i < first + n; i++) {
+        classes[i] = i == 40 ? 1000000 : 0;
+    }
+}
+
+static struct amb_model *stopped;
+
+static void many_fill_stop(void *opaque, size_t first, size_t n) {
+    many_fill_wild(opaque, first + n, 0);
+    if (first == 0) {
+        amb_model_stop(stopped);
+    }
+}
+
+/* A row in the middle is refused by the runtime, and once the model is stopped while its threads run. */
+TEST(failure_of_one_piece_is_that_of_the_run) {
+    struct amb_model_options options = {.library = test_ort_library(), .n_threads = 4};
+    struct test_folder folder = folder_new();
+    struct amb_error err = AMB_ERROR_NULL;
+    struct amb_model *model = NULL;
+    static struct many many;
+    int64_t classes[MANY] = {0};
+    float p[MANY];
+
+    options.path = folder_store_made(&folder, "m.onnx", &(struct made){.labels = AMB_MODEL_LABELS_INTEGER});
+    assert_ok(amb_model_open(&model, &options, &err), err);
+    for (int k = 0; k < 20; k++) {
+        err = AMB_ERROR_NULL;
+        assert_int_equal(
+            amb_model_run_filled(p, model, many.x[0], many.sigma, classes, MANY, many_fill_wild, classes, &err), -EIO);
+        assert_true(err.code == -EIO && err.message[0] != '\0');
+        memset(classes, 0, sizeof classes);
+        assert_ok(amb_model_run(p, model, many.x[0], many.sigma, classes, MANY, &err), err);
+    }
+    stopped = model;
+    assert_int_equal(amb_model_run_filled(p, model, many.x[0], many.sigma, classes, MANY, many_fill_stop, classes, &err),
+                     -ECANCELED);
+    amb_model_close(model);
+    folder_free(&folder);
 }
 
 /* The caller's nice value is that of the threads that a session makes. */
@@ -546,6 +591,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(external_data_inside_the_folder_is_read),
         cmocka_unit_test(threads_by_default_are_the_cores_that_we_may_use),
         cmocka_unit_test(rows_are_shared_among_threads),
+        cmocka_unit_test(failure_of_one_piece_is_that_of_the_run),
         cmocka_unit_test(threads_inherit_the_nice_value_and_end), /* last: niceness cannot be taken back */
     };
 

@@ -63,6 +63,7 @@ static inline struct spy *spy_new(spy_answer answer, uint32_t channels, uint32_t
     spy->base.info.height = height;
     spy->base.info.width = width;
     spy->base.info.n_outputs = 1;
+    spy->base.info.n_parallel = 1;
     spy->answer = answer;
     if (keep) {
         spy->x = calloc(SPY_ROWS_MAX, (size_t)channels * height * width * sizeof(float));

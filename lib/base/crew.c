@@ -1,5 +1,10 @@
+/*
+ * Crew: a thread takes pieces by counting up. Whoever comes when all are taken is not waited for: on a busy machine that
+ * may be long, and with the scheduler's idle class for ever.
+ */
 #include "base/crew.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,8 +17,9 @@ struct amb_crew {
     pthread_mutex_t lock;
     pthread_cond_t begun, done;
     unsigned n_threads; /* beside the caller */
-    unsigned n_busy;    /* have not left the present work */
+    unsigned n_busy;    /* of them, at the present work */
     unsigned work;      /* its number */
+    bool open;          /* it may be joined */
     bool ends;
 
     /* of the present work */
@@ -25,9 +31,7 @@ struct amb_crew {
 };
 
 static void crew_take_pieces(struct amb_crew *crew) {
-    size_t i;
-
-    while ((i = atomic_fetch_add(&crew->next, 1)) < crew->n) {
+    for (size_t i = atomic_fetch_add(&crew->next, 1); i < crew->n; i = atomic_fetch_add(&crew->next, 1)) {
         crew->piece(crew->opaque, i);
     }
 }
@@ -38,13 +42,14 @@ static void *crew_main(void *opaque) {
 
     pthread_mutex_lock(&crew->lock);
     for (;;) {
-        while (crew->work == work && !crew->ends) {
+        while ((crew->work == work || !crew->open) && !crew->ends) {
             pthread_cond_wait(&crew->begun, &crew->lock);
         }
         if (crew->ends) {
             break;
         }
         work = crew->work;
+        crew->n_busy++;
         pthread_mutex_unlock(&crew->lock);
         crew_take_pieces(crew);
         pthread_mutex_lock(&crew->lock);
@@ -57,7 +62,10 @@ static void *crew_main(void *opaque) {
 }
 
 int amb_crew_new(struct amb_crew **out, unsigned n_hands, struct amb_error *err) {
-    struct amb_crew *crew = amb_calloc(1, sizeof *crew + (n_hands - 1) * sizeof crew->threads[0]);
+    struct amb_crew *crew;
+
+    assert(n_hands >= 1);
+    crew = amb_calloc(1, sizeof *crew + (n_hands - 1) * sizeof crew->threads[0]);
 
     if (crew == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for %u threads", n_hands);
@@ -97,22 +105,19 @@ struct amb_crew *amb_crew_free(struct amb_crew *crew) {
     return NULL;
 }
 
-unsigned amb_crew_count(const struct amb_crew *crew) {
-    return crew->n_threads + 1;
-}
-
 void amb_crew_run(struct amb_crew *crew, size_t n, void (*piece)(void *opaque, size_t i), void *opaque) {
     pthread_mutex_lock(&crew->lock);
     crew->piece = piece;
     crew->opaque = opaque;
     crew->n = n;
     atomic_store(&crew->next, 0);
-    crew->n_busy = crew->n_threads;
+    crew->open = true;
     crew->work++;
     pthread_cond_broadcast(&crew->begun);
     pthread_mutex_unlock(&crew->lock);
     crew_take_pieces(crew);
     pthread_mutex_lock(&crew->lock);
+    crew->open = false;
     while (crew->n_busy > 0) {
         pthread_cond_wait(&crew->done, &crew->lock);
     }

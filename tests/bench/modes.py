@@ -5,7 +5,7 @@
 
 DATA is a folder with annotate/ (images.tar, noise_classifier.onnx, sigmas.txt, expected.csv: two dense runs of the published
 code). A daemon (AMBIENTD_BIN, or that of build/) annotates images.tar once densely, with noise of its own, and with each
-seed adaptively. Needs numpy and onnxruntime; some minutes.
+seed adaptively. Seconds are those of the job, loading and measuring the model included (some 0.5). Needs numpy and onnxruntime; some minutes.
 """
 
 import argparse

@@ -219,7 +219,9 @@ class Client:
                            dataset=dataset)
         answer = self._order(wire.ANNOTATE, **request)
         with _reading("ANNOTATE"):
-            return Job(self, answer["job"])
+            job = Job(self, answer["job"])
+        job._warn()
+        return job
 
     def estimate(self, model: str | os.PathLike[str] | None = None, **options: Any) -> dict[str, Any]:
         """What annotate() with these arguments would cost, after a measurement; starts nothing.

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from . import wire
-from .errors import AmbientTimeoutError, DisconnectedError, JobError, NotFoundError, ProtocolError
+from .errors import AmbientTimeoutError, AmbientWarning, DisconnectedError, JobError, NotFoundError, ProtocolError
 from .outage import Outage
 from .watch import Watch
 
@@ -140,7 +141,14 @@ class Job:
 
     def _act(self, action: str, **more: Any) -> Job:
         self.facts = self._client._order(wire.JOB, id=self.id, action=action, **more)
+        self._warn()
         return self
+
+    def _warn(self) -> None:
+        """Of what a restart of the daemon would not know."""
+        if self.facts.get("unwritten"):
+            warnings.warn(f"the daemon could not write down what job {self.id} is, and tries again: {self.facts['unwritten']}",
+                          AmbientWarning, stacklevel=4)
 
     def _find(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         for row in rows:
