@@ -660,7 +660,7 @@ static int job_check_size(const struct ambd_job *job, struct amb_error *err) {
 
     cJSON_free(text);
     return bytes <= JOB_BYTES_MAX ? 0
-                                  : amb_fail(err, AMB_ERR_LIMIT, "the request takes %zu bytes to write down, allowed: %u; "
+                                  : amb_fail(err, AMB_ERR_CONFIG, "the request takes %zu bytes to write down, allowed: %u; "
                                              "shorten its paths and keys", bytes, JOB_BYTES_MAX);
 }
 

@@ -489,7 +489,7 @@ def test_cancel_holds_if_the_daemon_ends_before_the_run(served):
     id = annotate(one, model="fake:slow=30000")
     wait(one, id, ("running",))
     act(one, id, "cancel")
-    assert job(one, id)["state"] == "running"
+    assert job(one, id)["state"] in ("running", "cancelled")  # the latter if it came before the run
     ctl(one, "annotations", "mint")  # written behind it
     one.process.kill()
     one.process.wait()
