@@ -118,6 +118,7 @@ def test_annotations_that_are_gone_are_named_with_the_way_out(served):
         assert "0" * 31 + "1" in stream.reply["warnings"][0] and stream.take(1)[0][0].step == 1
 
 
+@pytest.mark.slow
 def test_a_generation_for_which_there_was_no_room_is_minted_later(served, tmp_path):
     """The disk fills under a job that replaces values, so that what they were does not fit when it is cancelled. Once there is room
     the generation comes by itself."""

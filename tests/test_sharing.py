@@ -11,7 +11,7 @@ import datasets
 import wire
 from conftest import ROOT
 
-SECONDS, ROUNDS = 8, int(os.environ.get("AMBIENTD_ROUNDS", "1"))
+SECONDS, ROUNDS = 3, int(os.environ.get("AMBIENTD_ROUNDS", "1"))
 
 
 class Sharing:
