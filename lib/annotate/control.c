@@ -5,11 +5,11 @@
  * a classifier of blur, answers about any two pictures under the same noises are correlated. So each noise of a pool is
  * asked about once beside a blank picture, and a search learns from its own answers by how much such a value moves them
  * (curve.c). What is left varies less: with the shipped classifier, where answers are near the threshold, the blank
- * picture at sigma 0.67 explains this share of their variance:
+ * picture at sigma 0.68 explains this share of their variance:
  *
  *   sigma of the answers                  0.33   0.5   0.75   1.1   1.7
- *   the blank picture at sigma 0.67       0.40   0.62  0.67   0.69  0.77
- *   at their own sigma                    0.42   0.62  0.72   0.79  0.91
+ *   the blank picture at sigma 0.68       0.25   0.59  0.71   0.73  0.80
+ *   at their own sigma                    0.39   0.64  0.72   0.80  0.92
  *   energies of the noise in 30 bands, regressed on 1,024 answers:  0.2 to 0.4
  *
  * One sigma is enough, therefore. The pool is shared by all samples, so what it has by chance is common to all: with 256

@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -43,6 +44,8 @@ def start(*patterns: str | os.PathLike[str], annotations: str | os.PathLike[str]
                  --label, a list for an option that is repeated
     binary       the daemon; else AMBIENTD_BIN, `ambientd` in PATH, build/daemon/ambientd of the repository
     timeout      seconds for the first start, in which shards are indexed
+    env          variables for the daemon beside this process's own; VIRTUAL_ENV is this Python's environment, where it
+                 looks for ONNX Runtime
     """
     return Server(patterns, {"annotations": annotations, "size": size, **options}, config=config, binary=binary,
                   timeout=timeout, env=env)
@@ -217,13 +220,19 @@ def _spawn_lasting(command: list[str], log_path: str,
 _keeper: tuple[int, ThreadPoolExecutor] | None = None
 
 
+def _environment(env: dict[str, str] | None) -> dict[str, str]:
+    """Where `onnxruntime` lies beside this Python, though nobody has activated its environment, the daemon finds it."""
+    here = {"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix or os.path.isdir(os.path.join(sys.prefix, "conda-meta")) else {}
+    return {**os.environ, **here, **(env or {})}
+
+
 def _spawn(command: list[str], log_path: str, env: dict[str, str] | None) -> tuple[subprocess.Popen[bytes], int]:
     ready, ready_daemon = os.pipe()
     try:
         with open(log_path, "wb") as log:
             process = subprocess.Popen(
                 [*command, "--ready-fd", str(ready_daemon)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(ready_daemon,), env={**os.environ, **env} if env else None,
+                pass_fds=(ready_daemon,), env=_environment(env),
                 start_new_session=True)  # Ctrl-C in the terminal is the trainer's, not the daemon's
     except BaseException as error:
         os.close(ready)

@@ -20,6 +20,7 @@ def value(flag): return arguments[arguments.index(flag) + 1]
 def socket():
     return value("--socket") if "--socket" in arguments else json.load(open(value("--config")))["socket"]
 print("arguments", arguments, flush=True)
+print("environment", os.environ.get("VIRTUAL_ENV"), flush=True)
 if "--fail" in arguments:
     sys.exit("config: unknown option --fail")
 if "--slow" in arguments:
@@ -95,6 +96,16 @@ def test_a_stubborn_daemon_is_killed(binary, monkeypatch):
     server = ambientd.start("a.tar", stubborn=True)
     server.stop()
     assert not alive(server.pid)
+
+
+def test_the_daemon_looks_for_libraries_beside_this_python(binary, monkeypatch):
+    """Whoever calls venv/bin/python has not activated the environment."""
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setattr(sys, "prefix", "/somewhere/venv")
+    with ambientd.start("a.tar") as server:
+        assert "environment /somewhere/venv\n" in server.log()
+    with ambientd.start("a.tar", env={"VIRTUAL_ENV": "/other"}) as server:
+        assert "environment /other\n" in server.log()
 
 
 def test_a_forgotten_server_stops_with_its_object(binary):
