@@ -28,7 +28,7 @@
 
 #define DEPOSIT_NS UINT64_C(300000000) /* a record waits no longer than this to be written */
 #define MEASURE_NS UINT64_C(300000000) /* as long as a classifier's batch is looked for, about */
-#define ADAPTIVE_EVALUATIONS 80u       /* a sample, as measured: lib/annotate/adaptive.c */
+#define ADAPTIVE_EVALUATIONS 120u      /* a sample; 76 and 164 were measured: lib/annotate/adaptive.c */
 
 struct bench { /* everything the thread has open */
     struct ambd_examination *examination;

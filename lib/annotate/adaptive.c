@@ -40,6 +40,7 @@
  * The frozen method, run once on pictures that nothing above was tried on (tests/bench/search-agreement.py, 20 seeds):
  *   the 48 shipped, 34 with a crossing          76 evaluations  0.042  0.108; dense with itself 0.047  0.094
  *   112 made, 66 with a crossing                66              0.044  0.106; dense with itself 0.051  0.094
+ *   the 48 shipped with the demo's classifier, 47   164            0.039  0.119; dense with itself 0.034  0.101
  * Of the 112 two go far astray (|log ratio| 1.6 and 3.3, at most seeds or some): p falls to just about the threshold,
  * rises and falls again, and dense, whose average wavers, takes the first place. Three times the budget where the
  * crossing's spread is over 0.25 cost 30 evaluations a sample and mended neither.

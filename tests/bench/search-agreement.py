@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How well `adaptive` agrees with `dense`, and for how many evaluations: the tables of the README.
 
-    search-agreement.py build/tests/bench/bench-search DATA [--images shipped|made] [--seeds 20] [--dense FILE.csv]
+    search-agreement.py build/tests/bench/bench-search DATA [--images shipped|made] [--model FILE.onnx] [--seeds 20]
+                        [--dense FILE.csv]
 
 DATA is a folder with annotate/ (classifier, sigmas.txt, images.tar, expected.csv) and cifar-*.tar. `shipped` takes the
 images of images.tar and both dense runs of expected.csv; `made` makes 112 others from cifar-000001.tar and runs dense
-twice on them first, for many minutes (--dense keeps what it finds). Each run has noise of its own. Needs numpy, pillow
+twice on them first, for many minutes (--dense keeps what it finds), as it does for another model. Each run has noise of its own. Needs numpy, pillow
 and onnxruntime; the searches are those of lib/annotate, spoken to through bench-search.
 """
 
@@ -116,9 +117,9 @@ class Bench:
     BATCH = 128
     POOL = 1024  # noises that all adaptive searches of a run share: AMB_CONTROL_DRAWS
 
-    def __init__(self, program, data, images, n_threads):
+    def __init__(self, program, data, images, model, n_threads):
         self.program, self.sigmas = program, os.path.join(data, "annotate/sigmas.txt")
-        self.classifier = Classifier(os.path.join(data, "annotate/noise_classifier.onnx"), n_threads)
+        self.classifier = Classifier(model or os.path.join(data, "annotate/noise_classifier.onnx"), n_threads)
         self.x = np.stack([i.astype(np.float32) / 127.5 - 1 for i in images]).transpose(0, 3, 1, 2)
 
     def answer(self, questions, pool, rng):
@@ -148,7 +149,8 @@ class Bench:
 
 def dense_runs(args, bench):
     """sigma_min of two dense runs [2, n], and evaluations an image that they took, where known."""
-    path = args.dense or (os.path.join(args.data, "annotate/expected.csv") if args.images == "shipped" else None)
+    shipped = args.images == "shipped" and args.model is None
+    path = args.dense or (os.path.join(args.data, "annotate/expected.csv") if shipped else None)
     if path and os.path.exists(path):
         rows = list(csv.DictReader(open(path)))
         return np.array([[float(r[f"sigma_min_seed{k}"]) for r in rows] for k in (1, 2)])
@@ -169,6 +171,7 @@ def main():
     parser.add_argument("program", help="bench-search of a build")
     parser.add_argument("data", help="folder of test data")
     parser.add_argument("--images", choices=("shipped", "made"), default="shipped")
+    parser.add_argument("--model", help="another classifier than that of DATA")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--dense", help="file of the two dense runs, read if there, else written")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -179,7 +182,7 @@ def main():
         images = tar_images(os.path.join(args.data, "annotate/images.tar"), ".png")
     else:
         images = made_images(args.data)
-    bench = Bench(args.program, args.data, images, args.threads)
+    bench = Bench(args.program, args.data, images, args.model, args.threads)
     grid = np.loadtxt(bench.sigmas)
     dense = dense_runs(args, bench)
     if args.seeds == 0:
