@@ -519,3 +519,15 @@ int ambd_dataset_verify(struct amb_store_report *report, const struct ambd_datas
                                   : amb_fail(err, AMB_ERR_CONFIG, "dataset '%s' has no store for annotations; start the "
                                              "daemon with --state-dir DIR", dataset->name);
 }
+
+bool ambd_dataset_store_has_ended(const struct ambd_dataset *dataset, const struct amb_error *err) {
+    return err->code != 0 && amb_store_is_poisoned(dataset->store);
+}
+
+void ambd_dataset_tell_end(struct ambd_dataset *dataset, bool has_ended, const struct amb_error *err) {
+    if (has_ended && dataset->store_error.code == 0) {
+        dataset->store_error = *err;
+        ambd_log(AMBD_ERROR, "store.ended dataset=%s code=%s reason=\"%s\"", dataset->name, amb_error_name(err->code),
+                 err->message);
+    }
+}

@@ -57,3 +57,9 @@ int ambd_dataset_merge(struct ambd_merge_report *report, struct ambd_dataset *da
 
 /* Read and check the whole store. AMB_ERR_CONFIG: there is none. */
 int ambd_dataset_verify(struct amb_store_report *report, const struct ambd_dataset *dataset, struct amb_error *err);
+
+/* Behind a write that failed: whether it is the last, since the store takes nothing any more. Thread: clerk. */
+bool ambd_dataset_store_has_ended(const struct ambd_dataset *dataset, const struct amb_error *err);
+
+/* Then once to the log, and to who asks for the status. Thread: loop. */
+void ambd_dataset_tell_end(struct ambd_dataset *dataset, bool has_ended, const struct amb_error *err);

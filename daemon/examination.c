@@ -19,12 +19,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "annotate/crops.h"
 #include "annotate/control.h"
+#include "annotate/crops.h"
 #include "annotate/examiner.h"
 #include "base/alloc.h"
 #include "batch/load.h"
 #include "daemon/fit.h"
+#include "daemon/subjects.h"
 
 #define DEPOSIT_NS UINT64_C(300000000) /* a record waits no longer than this to be written */
 #define MEASURE_NS UINT64_C(300000000) /* as long as a classifier's batch is looked for, about */
@@ -32,11 +33,10 @@
 
 struct bench { /* everything the thread has open */
     struct ambd_examination *examination;
-    struct amb_filler filler;
+    struct ambd_subjects subjects;
     struct amb_model *models[AMB_RULE_CROPS_N]; /* a classifier: the first */
     struct amb_examiner *examiner;
     struct amb_crops *crops;
-    struct amb_buf planes, picture, x, label;
     uint32_t channels, height, width; /* of the model */
     char sha256[65];                  /* of the model, or what stands for several */
     uint32_t next;                    /* sample to look at */
@@ -197,96 +197,6 @@ static bool bench_next_sample(uint32_t *out, struct bench *bench) {
     return false;
 }
 
-/* Planes to the model's own size. */
-static int bench_resize(const uint8_t **out, struct bench *bench, const uint8_t *planes, struct amb_error *err) {
-    const struct amb_shape *shape = &bench->examination->dataset.shape;
-    const size_t n = (size_t)shape->height * shape->width, c = shape->channels;
-    struct amb_transform transform = {AMB_CROP_SQUASH, bench->examination->options.spec->resample, bench->width,
-                                      bench->height, shape->channels};
-    struct amb_image image;
-    int r;
-
-    if (amb_buf_reserve(&bench->picture, n * c) < 0 ||
-        amb_buf_reserve(&bench->planes, (size_t)bench->width * bench->height * c) < 0) {
-        return amb_fail(err, -ENOMEM, "no memory to resize a sample");
-    }
-    for (size_t k = 0; k < c; k++) {
-        for (size_t i = 0; i < n; i++) {
-            bench->picture.data[i * c + k] = planes[k * n + i];
-        }
-    }
-    image = (struct amb_image){bench->picture.data, shape->width, shape->height, shape->channels,
-                               (size_t)shape->width * c, AMB_DTYPE_U8};
-    r = amb_transform_apply(bench->planes.data, &transform, &image, bench->filler.decoder, err);
-    *out = bench->planes.data;
-    return r;
-}
-
-/* A latent as the trainer sees its mean. */
-static int bench_load_latent(const float **out, struct bench *bench, const uint8_t *stored, struct amb_error *err) {
-    const struct amb_dataset *dataset = &bench->examination->dataset;
-    const size_t n = (size_t)dataset->shape.height * dataset->shape.width;
-    float *x;
-
-    if (amb_buf_reserve(&bench->x, n * dataset->shape.channels * sizeof *x) < 0) {
-        return amb_fail(err, -ENOMEM, "no memory for a latent");
-    }
-    x = (float *)(void *)bench->x.data;
-    for (uint32_t c = 0; c < dataset->shape.channels; c++) {
-        for (size_t i = 0; i < n; i++) {
-            float mean;
-
-            memcpy(&mean, stored + (c * n + i) * sizeof mean, sizeof mean);
-            x[c * n + i] = mean * dataset->latent_scale[c] + dataset->latent_shift[c];
-        }
-    }
-    *out = x;
-    return 0;
-}
-
-/* Left as it is where labels are integers, or there are none. */
-static int bench_load_label(const float **out, struct bench *bench, uint32_t i_sample, struct amb_error *err) {
-    const struct amb_dataset *dataset = &bench->examination->dataset;
-    const uint32_t width = dataset->shape.label_width;
-
-    float *label;
-
-    if (width == 0) {
-        return 0;
-    }
-    if (amb_buf_reserve(&bench->label, width * sizeof *label) < 0) {
-        return amb_fail(err, -ENOMEM, "no memory for a label of %u numbers", width);
-    }
-    label = (float *)(void *)bench->label.data;
-    amb_catalog_get_label(label, dataset->catalog, i_sample);
-    *out = label;
-    return 0;
-}
-
-static int bench_load(struct amb_subject *out, struct bench *bench, uint32_t i_sample, struct amb_error *err) {
-    const struct amb_dataset *dataset = &bench->examination->dataset;
-    const uint8_t *stored;
-    struct amb_sample_info info;
-    int r;
-
-    amb_catalog_get(&info, dataset->catalog, i_sample);
-    *out = (struct amb_subject){.i_sample = i_sample,
-                                .uid = amb_catalog_uid(dataset->catalog, i_sample),
-                                .label = info.label};
-    r = bench_load_label(&out->label_vector, bench, i_sample, err);
-    r = r < 0 ? r : amb_fill_load(&stored, &bench->filler, dataset, i_sample, err);
-    if (r < 0) {
-        return r;
-    }
-    if (dataset->shape.latent) {
-        return bench_load_latent(&out->x, bench, stored, err);
-    }
-    out->u8 = stored;
-    return bench->height == dataset->shape.height && bench->width == dataset->shape.width
-               ? 0
-               : bench_resize(&out->u8, bench, stored, err);
-}
-
 /* What cannot be read is recorded, so that a job does not come back to it; a fault of the moment is only counted. */
 static void bench_push_unreadable(struct bench *bench, const struct amb_subject *subject, int code) {
     struct amb_store_record record = {.uid = subject->uid,
@@ -321,7 +231,7 @@ static void classifier_feed(struct bench *bench) {
         struct amb_error why = AMB_ERROR_NULL;
         struct amb_subject subject;
 
-        if (bench_load(&subject, bench, i_sample, &why) < 0) {
+        if (ambd_subjects_load(&subject, &bench->subjects, i_sample, &why) < 0) {
             bench_push_unreadable(bench, &subject, why.code);
         } else if (amb_examiner_push(bench->examiner, &subject, &why) < 0) {
             classifier_push_mislabelled(bench, &subject);
@@ -361,7 +271,7 @@ static int crops_run(struct bench *bench, struct amb_error *err) {
         double q[AMB_RULE_CROPS_N];
         struct amb_store_record record = {.origin = AMB_ORIGIN_CROPS, .sides = AMB_SIDE_MAX};
 
-        if (bench_load(&subject, bench, i_sample, &why) < 0) {
+        if (ambd_subjects_load(&subject, &bench->subjects, i_sample, &why) < 0) {
             bench_push_unreadable(bench, &subject, why.code);
             continue;
         }
@@ -420,8 +330,8 @@ static int bench_open_model(struct bench *bench, unsigned i, const char *path, s
     bench_show_model(bench, i);
     info = amb_model_peek(bench->models[i]);
     bench->channels = info->channels;
-    bench->height = info->height;
-    bench->width = info->width;
+    bench->height = bench->subjects.height = info->height;
+    bench->width = bench->subjects.width = info->width;
     return ambd_fit_check(info, shape, path, err);
 }
 
@@ -486,7 +396,8 @@ static int bench_open(struct bench *bench, struct amb_error *err) {
     struct ambd_examination *examination = bench->examination;
     double evaluations_per_s = 0;
     size_t batch = AMB_CROPS_BATCH;
-    int r = amb_filler_init(&bench->filler, &examination->options.limits, err);
+    int r = ambd_subjects_init(&bench->subjects, &examination->dataset, &examination->options.limits,
+                               examination->options.spec->resample, err);
 
     r = r < 0 ? r
         : examination->options.spec->kind == AMBD_SPEC_CROPS ? bench_open_crops(bench, err)
@@ -520,11 +431,7 @@ static void bench_close(struct bench *bench) {
     for (unsigned i = 0; i < AMB_RULE_CROPS_N; i++) {
         amb_model_close(bench->models[i]);
     }
-    amb_filler_deinit(&bench->filler);
-    amb_buf_deinit(&bench->planes);
-    amb_buf_deinit(&bench->picture);
-    amb_buf_deinit(&bench->x);
-    amb_buf_deinit(&bench->label);
+    ambd_subjects_deinit(&bench->subjects);
 }
 
 static void *examination_main(void *opaque) {
@@ -551,8 +458,8 @@ static void *examination_main(void *opaque) {
 }
 
 /* Of a sample without a picture: each costs the same. */
-static int crops_measure(double *evaluations_per_s, struct bench *bench, struct amb_error *err) {
-    const struct amb_subject subject = {.u8 = bench->planes.data};
+static int crops_measure(double *evaluations_per_s, struct bench *bench, const uint8_t *blank, struct amb_error *err) {
+    const struct amb_subject subject = {.u8 = blank};
     const uint64_t began_ns = amb_load_now_ns();
     double q[AMB_RULE_CROPS_N];
     uint64_t n = 0, spent_ns = 0;
@@ -572,7 +479,8 @@ static int crops_measure(double *evaluations_per_s, struct bench *bench, struct 
 
 static int bench_measure(struct ambd_measurement *out, struct bench *bench, struct amb_error *err) {
     const struct ambd_spec *spec = bench->examination->options.spec;
-    const size_t bytes = (size_t)bench->channels * bench->height * bench->width;
+    uint8_t *blank;
+    int r;
 
     if (bench->crops == NULL) {
         const bool dense = spec->mode == AMB_SEARCH_DENSE;
@@ -582,12 +490,14 @@ static int bench_measure(struct ambd_measurement *out, struct bench *bench, stru
         out->evaluations_per_s = bench->examination->evaluations_per_s;
         return 0;
     }
-    if (amb_buf_reserve(&bench->planes, bytes) < 0) {
+    blank = amb_calloc((size_t)bench->channels * bench->height, bench->width);
+    if (blank == NULL) {
         return amb_fail(err, -ENOMEM, "no memory to measure a model");
     }
-    memset(bench->planes.data, 0, bytes);
     out->n_evaluations = amb_crops_count(bench->crops);
-    return crops_measure(&out->evaluations_per_s, bench, err);
+    r = crops_measure(&out->evaluations_per_s, bench, blank, err);
+    amb_free(blank);
+    return r;
 }
 
 int ambd_examination_measure(struct ambd_measurement *out, const struct ambd_examination_options *options,

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "daemon/dataset-store.h"
+#include "daemon/job-note.h"
 #include "daemon/log.h"
 #include "daemon/queries.h"
 #include "daemon/selection.h"
@@ -24,106 +25,14 @@
 #include "proto/json.h"
 
 #define TIMER_MS      250u /* watchers hear at most four times a second */
-#define JOB_BYTES_MAX 60000u /* of what the store takes as a text, 65,536: room for what comes to it */
 #define RETRY_NS      UINT64_C(3000000000) /* a full disk is looked at again; not tuned */
-#define JOB_NAME      "job-%020llu"        /* in the store; names sort by age */
-#define JOB_NAME_BYTES 32u
-
-static void jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset);
 
 static uint64_t unix_s(void) {
     return (uint64_t)time(NULL);
 }
 
-/* Writing a job down, on the clerk's desk */
-
 static bool is_full(const struct amb_error *err) {
     return err->code == -ENOSPC || err->code == -EDQUOT;
-}
-
-/* Behind a write that failed. Thread: clerk, and then: loop. */
-static bool store_has_ended(const struct ambd_dataset *dataset, const struct amb_error *err) {
-    return err->code != 0 && amb_store_is_poisoned(dataset->store);
-}
-
-static void store_tell_end(struct ambd_dataset *dataset, bool has_ended, const struct amb_error *err) {
-    if (has_ended && dataset->store_error.code == 0) {
-        dataset->store_error = *err;
-        ambd_log(AMBD_ERROR, "store.ended dataset=%s code=%s reason=\"%s\"", dataset->name, amb_error_name(err->code),
-                 err->message);
-    }
-}
-
-struct note {
-    struct ambd_task task;
-    struct ambd_jobs *jobs;
-    struct ambd_dataset *dataset;
-    char name[JOB_NAME_BYTES];
-    uint64_t id, number; /* of the job; of the note among the job's */
-    char *text;          /* NULL: forget it */
-    bool ended;          /* the store */
-    struct amb_error error;
-};
-
-/* Whoever is told of a job next, on this desk, is told whether it is written down too. */
-static void note_run(struct ambd_task *task) {
-    struct note *note = (struct note *)task;
-    int r = amb_store_put_text(note->dataset->store, note->name, note->text, note->text != NULL ? strlen(note->text) : 0,
-                               &note->error);
-
-    if (r == 0) {
-        amb_store_commit(note->dataset->store, &note->error);
-    }
-    note->ended = store_has_ended(note->dataset, &note->error);
-    if (note->error.code != 0 || note->dataset->unwritten_id == note->id) {
-        note->dataset->unwritten_id = note->error.code != 0 ? note->id : 0;
-        note->dataset->unwritten = note->error;
-    }
-}
-
-static void note_done(struct ambd_task *task) {
-    struct note *note = (struct note *)task;
-    struct ambd_job *job = ambd_jobs_find(note->jobs, note->id);
-    const bool told = job != NULL && job->unnoted_ns != 0;
-
-    store_tell_end(note->dataset, note->ended, &note->error);
-    if (note->error.code != 0 && !told) {
-        ambd_log(AMBD_WARN, "job.unrecorded dataset=%s name=%s code=%s reason=\"%s\"", note->dataset->name, note->name,
-                 amb_error_name(note->error.code), note->error.message);
-    }
-    if (job != NULL && job->n_noted == note->number) {
-        job->unnoted_ns = note->error.code != 0 ? ambd_now_ns() : 0;
-    }
-    note->jobs->n_running--;
-    cJSON_free(note->text);
-    jobs_start_next(note->jobs, note->dataset); /* the answer to who asked for it stands on the desk before the selection */
-    ambd_server_continue_stop(note->jobs->server);
-    amb_free(note);
-}
-
-/* Where there is no memory for it now it is tried again; records are not affected. */
-static void job_note(struct ambd_jobs *jobs, struct ambd_job *job, bool forget) {
-    struct note *note = amb_calloc(1, sizeof *note);
-    char *text = note == NULL || forget ? NULL : ambd_job_dump(job);
-
-    if (note == NULL || (text == NULL && !forget)) { /* none would take away what is noted already */
-        amb_free(note);
-        if (!forget) {
-            job->n_noted++; /* what is on the desk is older */
-            job->unnoted_ns = ambd_now_ns();
-            jobs_start_next(jobs, job->dataset);
-        }
-        return;
-    }
-    note->task = (struct ambd_task){.run = note_run, .done = note_done};
-    note->jobs = jobs;
-    note->dataset = job->dataset;
-    note->id = job->id;
-    note->number = ++job->n_noted;
-    note->text = text;
-    snprintf(note->name, sizeof note->name, JOB_NAME, (unsigned long long)job->id);
-    jobs->n_running++;
-    ambd_desk_push(&jobs->server->clerk, &note->task);
 }
 
 static void job_set_state(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job_state state) {
@@ -137,7 +46,7 @@ static void job_set_state(struct ambd_jobs *jobs, struct ambd_job *job, enum amb
              (unsigned long long)job->n_total, (unsigned long long)job->n_evaluations,
              job->reason.code != 0 ? " reason=\"" : "", job->reason.code != 0 ? job->reason.message : "",
              job->reason.code != 0 ? "\"" : "");
-    job_note(jobs, job, false);
+    ambd_job_note(jobs, job, false);
 }
 
 /* Minting */
@@ -157,13 +66,13 @@ static void mint_run(struct ambd_task *task) {
     if (mint->dataset->unminted) {
         ambd_dataset_mint(&mint->minted, mint->dataset, &mint->error);
     }
-    mint->ended = store_has_ended(mint->dataset, &mint->error);
+    mint->ended = ambd_dataset_store_has_ended(mint->dataset, &mint->error);
 }
 
 static void mint_done(struct ambd_task *task) {
     struct mint *mint = (struct mint *)task;
 
-    store_tell_end(mint->dataset, mint->ended, &mint->error);
+    ambd_dataset_tell_end(mint->dataset, mint->ended, &mint->error);
     if (mint->error.code != 0) {
         ambd_log(AMBD_WARN, "annotations.unminted dataset=%s code=%s reason=\"%s\"", mint->dataset->name,
                  amb_error_name(mint->error.code), mint->error.message);
@@ -217,7 +126,7 @@ static void job_end_run(struct ambd_jobs *jobs, struct ambd_job *job) {
         job->edition = NULL;
     }
     if (jobs->stopping) {
-        job_note(jobs, job, false); /* as running: it goes on at the next start */
+        ambd_job_note(jobs, job, false); /* as running: it goes on at the next start */
         job->state = AMBD_JOB_QUEUED;
         return;
     }
@@ -228,7 +137,7 @@ static void job_end_run(struct ambd_jobs *jobs, struct ambd_job *job) {
         job_set_state(jobs, job, job->reason.code != 0 ? AMBD_JOB_FAILED : AMBD_JOB_DONE);
     }
     dataset_publish(jobs, job->dataset);
-    jobs_start_next(jobs, job->dataset);
+    ambd_jobs_start_next(jobs, job->dataset);
 }
 
 /* Deposits */
@@ -250,7 +159,7 @@ static void put_run(struct ambd_task *task) {
 
     put->error = AMB_ERROR_NULL;
     ambd_dataset_deposit(put->job->dataset, put->job->edition, put->deposit, &put->error);
-    put->ended = store_has_ended(put->job->dataset, &put->error);
+    put->ended = ambd_dataset_store_has_ended(put->job->dataset, &put->error);
 }
 
 static void put_count(struct ambd_job *job, const struct ambd_deposit *deposit) {
@@ -271,7 +180,7 @@ static void put_done(struct ambd_task *task) {
     struct ambd_job *job = put->job;
 
     jobs->changes++;
-    store_tell_end(job->dataset, put->ended, &put->error);
+    ambd_dataset_tell_end(job->dataset, put->ended, &put->error);
     if (is_full(&put->error) && !jobs->stopping && job->wanted == AMBD_JOB_RUNNING) { /* else these samples are done again */
         if (job->state != AMBD_JOB_WAITING) {
             job->reason = put->error;
@@ -328,7 +237,7 @@ static void jobs_look(struct ambd_jobs *jobs, struct ambd_job *job) {
     if (ready && job->sha256[0] == '\0') {
         memcpy(job->sha256, info.sha256, sizeof job->sha256);
         snprintf(job->runtime, sizeof job->runtime, "%s", info.runtime);
-        job_note(jobs, job, false); /* before its first record: it is held to that model */
+        ambd_job_note(jobs, job, false); /* before its first record: it is held to that model */
         jobs->changes++;
     }
     /* one at a time: records of a job reach the journal in their order */
@@ -422,7 +331,7 @@ static void select_done(struct ambd_task *task) {
         job->n_evaluations = select->selection.n_evaluations;
         if (job->start_sequence == 0) {
             job->start_sequence = select->selection.start_sequence;
-            job_note(jobs, job, false);
+            ambd_job_note(jobs, job, false);
         }
     }
     if (select->error.code == 0 && select->selection.n_selected > 0 && job->wanted == AMBD_JOB_RUNNING && !jobs->stopping) {
@@ -465,8 +374,7 @@ static bool job_runs(const struct ambd_job *job) {
     return job->state == AMBD_JOB_RUNNING || job->state == AMBD_JOB_WAITING;
 }
 
-/* The best of those that wait; one of a higher priority sends the running one back to them. */
-static void jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
+void ambd_jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset) {
     struct ambd_job *best = NULL, *running = NULL;
 
     for (struct ambd_job *job = jobs->first; job != NULL; job = job->next) {
@@ -509,14 +417,14 @@ static void jobs_on_timer(uv_timer_t *timer) {
     for (struct ambd_job *job = jobs->first; job != NULL && !jobs->stopping; job = job->next) {
         put_retry(jobs, job, now_ns);
         if (job->unnoted_ns != 0 && job->dataset->store_error.code == 0 && now_ns - job->unnoted_ns > RETRY_NS) {
-            job_note(jobs, job, false);
+            ambd_job_note(jobs, job, false);
             job->unnoted_ns = now_ns; /* until that is known */
         }
         if (job->state == AMBD_JOB_RUNNING && job->since_ns != 0) {
             ambd_job_count_rate(job, now_ns);
             jobs->changes++;
             if (!job->dataset->minting && now_ns - job->dataset->published_ns > publish_ns) {
-                job_note(jobs, job, false); /* what records do not say would be lost with a kill */
+                ambd_job_note(jobs, job, false); /* what records do not say would be lost with a kill */
                 dataset_publish(jobs, job->dataset);
             }
         }
@@ -580,7 +488,7 @@ int ambd_jobs_init(struct ambd_jobs *jobs, struct ambd_server *server, struct am
         }
     }
     for (size_t i = 0; i < server->n_datasets; i++) {
-        jobs_start_next(jobs, server->datasets[i]);
+        ambd_jobs_start_next(jobs, server->datasets[i]);
     }
     return 0;
 }
@@ -653,17 +561,6 @@ static int jobs_check_new(const struct ambd_jobs *jobs, const struct ambd_job *f
     return 0;
 }
 
-/* What it comes to later, a reason among it, must be taken by the store too. */
-static int job_check_size(const struct ambd_job *job, struct amb_error *err) {
-    char *text = ambd_job_dump(job);
-    const size_t bytes = text != NULL ? strlen(text) : 0;
-
-    cJSON_free(text);
-    return bytes <= JOB_BYTES_MAX ? 0
-                                  : amb_fail(err, AMB_ERR_CONFIG, "the request takes %zu bytes to write down, allowed: %u; "
-                                             "shorten its paths and keys", bytes, JOB_BYTES_MAX);
-}
-
 /* Forget the oldest job that has ended, where there are too many. */
 static int jobs_make_room(struct ambd_jobs *jobs, const struct ambd_dataset *dataset, struct amb_error *err) {
     struct ambd_job **oldest = NULL;
@@ -685,7 +582,7 @@ static int jobs_make_room(struct ambd_jobs *jobs, const struct ambd_dataset *dat
     struct ambd_job *job = *oldest;
 
     *oldest = job->next;
-    job_note(jobs, job, true);
+    ambd_job_note(jobs, job, true);
     ambd_job_free(job);
     return 0;
 }
@@ -709,7 +606,7 @@ int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_da
         ambd_job_take_grid(job, &grid);
     }
     r = r < 0 ? r : ambd_spec_check_source(&job->spec, dataset->edition->fill.catalog, err);
-    r = r < 0 ? r : job_check_size(job, err);
+    r = r < 0 ? r : ambd_job_note_check(job, err);
     r = r < 0 ? r : jobs_check_new(jobs, job, err);
     r = r < 0 ? r : jobs_make_room(jobs, dataset, err);
     if (r < 0) {
@@ -734,7 +631,7 @@ static void job_want(struct ambd_jobs *jobs, struct ambd_job *job, enum ambd_job
         return;
     }
     job->wanted = state;
-    job_note(jobs, job, false); /* what was asked for holds, if the daemon ends before the run does */
+    ambd_job_note(jobs, job, false); /* what was asked for holds, if the daemon ends before the run does */
     if (job->waiting_put != NULL) {
         job->reason = AMB_ERROR_NULL; /* the disk's */
     }
@@ -753,7 +650,7 @@ int ambd_jobs_act(struct ambd_jobs *jobs, struct ambd_job *job, const char *acti
                   struct amb_error *err) {
     if (strcmp(action, "priority") == 0) {
         job->spec.priority = priority;
-        job_note(jobs, job, false);
+        ambd_job_note(jobs, job, false);
     } else if (strcmp(action, "pause") == 0) {
         if (ambd_job_is_over(job)) {
             return act_fail(job, action, err);

@@ -39,6 +39,9 @@ void ambd_jobs_close(struct ambd_jobs *jobs); /* close the handles, free the job
 int ambd_jobs_push(struct ambd_job **out, struct ambd_jobs *jobs, struct ambd_dataset *dataset, cJSON *json,
                    struct amb_error *err);
 
+/* The best of those that wait starts; one of a higher priority sends the running one back to them. */
+void ambd_jobs_start_next(struct ambd_jobs *jobs, struct ambd_dataset *dataset);
+
 struct ambd_job *ambd_jobs_find(struct ambd_jobs *jobs, uint64_t id); /* NULL: none */
 
 /* "pause", "resume", "cancel", "priority". AMB_ERR_STATE, AMB_ERR_CONFIG. */

@@ -72,7 +72,8 @@ static int dry_run_measure(cJSON *out, struct ambd_query *query, struct amb_erro
     if (r < 0) {
         return r;
     }
-    n_evaluations = dry_run->selection.n_selected * found.n_evaluations + (dry_run->selection.n_selected > 0 ? found.n_overhead : 0);
+    n_evaluations = dry_run->selection.n_selected * found.n_evaluations;
+    n_evaluations += dry_run->selection.n_selected > 0 ? found.n_overhead : 0;
     ambp_json_add_u64(out, "samples", dry_run->selection.n_selected);
     ambp_json_add_u64(out, "skipped", dry_run->selection.n_skipped);
     ambp_json_add_u64(out, "evaluations", n_evaluations);

@@ -104,8 +104,7 @@ static int examiner_build(struct amb_examiner *examiner, struct amb_error *err) 
     examiner->blank = amb_calloc(n, sizeof *examiner->blank);
     examiner->labels = amb_calloc(BATCH_MAX, examiner_label_bytes(examiner));
     if (examiner->exams == NULL || examiner->rows == NULL || examiner->probes == NULL || examiner->x == NULL ||
-        examiner->sigma == NULL || examiner->p == NULL ||
-        examiner->blank == NULL || examiner->labels == NULL) {
+        examiner->sigma == NULL || examiner->p == NULL || examiner->blank == NULL || examiner->labels == NULL) {
         return amb_fail(err, -ENOMEM, "no memory for batches of %u pictures of %zu elements", BATCH_MAX, n);
     }
     return examiner_init_exams(examiner, err);
