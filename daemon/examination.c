@@ -37,7 +37,7 @@ struct bench { /* everything the thread has open */
     struct amb_model *models[AMB_RULE_CROPS_N]; /* a classifier: the first */
     struct amb_examiner *examiner;
     struct amb_crops *crops;
-    uint32_t channels, height, width; /* of the model */
+    uint32_t channels;                /* of the model */
     char sha256[65];                  /* of the model, or what stands for several */
     uint32_t next;                    /* sample to look at */
     struct ambd_deposit *deposit;     /* being filled */
@@ -330,8 +330,8 @@ static int bench_open_model(struct bench *bench, unsigned i, const char *path, s
     bench_show_model(bench, i);
     info = amb_model_peek(bench->models[i]);
     bench->channels = info->channels;
-    bench->height = bench->subjects.height = info->height;
-    bench->width = bench->subjects.width = info->width;
+    bench->subjects.height = info->height;
+    bench->subjects.width = info->width;
     return ambd_fit_check(info, shape, path, err);
 }
 
@@ -345,8 +345,8 @@ static int bench_open_classifier(struct bench *bench, struct amb_error *err) {
     int r = bench_open_model(bench, 0, spec->model, err);
 
     options.channels = bench->channels;
-    options.height = bench->height;
-    options.width = bench->width;
+    options.height = bench->subjects.height;
+    options.width = bench->subjects.width;
     return r < 0 ? r : amb_examiner_new(&bench->examiner, bench->models[0], &options, err);
 }
 
@@ -360,8 +360,8 @@ static int bench_open_crops(struct bench *bench, struct amb_error *err) {
             continue;
         }
         r = bench_open_model(bench, i, spec->models[i], err);
-        height = height == 0 ? bench->height : height;
-        width = width == 0 ? bench->width : width;
+        height = height == 0 ? bench->subjects.height : height;
+        width = width == 0 ? bench->subjects.width : width;
     }
     return r < 0 ? r : amb_crops_new(&bench->crops, bench->models, bench->channels, height, width, err);
 }
@@ -490,7 +490,7 @@ static int bench_measure(struct ambd_measurement *out, struct bench *bench, stru
         out->evaluations_per_s = bench->examination->evaluations_per_s;
         return 0;
     }
-    blank = amb_calloc((size_t)bench->channels * bench->height, bench->width);
+    blank = amb_calloc((size_t)bench->channels * bench->subjects.height, bench->subjects.width);
     if (blank == NULL) {
         return amb_fail(err, -ENOMEM, "no memory to measure a model");
     }

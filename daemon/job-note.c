@@ -12,13 +12,15 @@
 #include "daemon/log.h"
 #include "daemon/server.h"
 
-#define NOTE_BYTES_MAX 60000u /* of what the store takes as a text, 65,536: room for a reason and the like */
+#define NOTE_NAME       "job-%020llu" /* in the store; names sort by age */
+#define NOTE_NAME_BYTES 32u
+#define NOTE_BYTES_MAX  60000u /* of what the store takes as a text, 65,536: room for a reason and the like */
 
 struct note {
     struct ambd_task task;
     struct ambd_jobs *jobs;
     struct ambd_dataset *dataset;
-    char name[AMBD_JOB_NAME_BYTES];
+    char name[NOTE_NAME_BYTES];
     uint64_t id, number; /* of the job; of the note among the job's */
     char *text;          /* NULL: forget it */
     bool ended;          /* the store */
@@ -80,7 +82,7 @@ void ambd_job_note(struct ambd_jobs *jobs, struct ambd_job *job, bool forget) {
     note->id = job->id;
     note->number = ++job->n_noted;
     note->text = text;
-    snprintf(note->name, sizeof note->name, AMBD_JOB_NAME, (unsigned long long)job->id);
+    snprintf(note->name, sizeof note->name, NOTE_NAME, (unsigned long long)job->id);
     jobs->n_running++;
     ambd_desk_push(&jobs->server->clerk, &note->task);
 }

@@ -5,9 +5,6 @@
 #include "base/error.h"
 #include "daemon/jobs.h"
 
-#define AMBD_JOB_NAME       "job-%020llu" /* in the store; names sort by age */
-#define AMBD_JOB_NAME_BYTES 32u
-
 /**
  * Write down how the job stands, or forget it; behind that its dataset's next job may start.
  *

@@ -53,7 +53,7 @@ static int onnx_take_p(float *p, struct amb_onnx *onnx, struct amb_ort_value *va
     if (tensor.dtype != AMB_ORT_F32 || tensor.n_dims < 1 || tensor.n_dims > 2 || tensor.dims[0] != (int64_t)n_rows ||
         (tensor.n_dims == 2 ? tensor.dims[1] : 1) != (int64_t)k) {
         return amb_onnx_tensor_fail(&tensor, "as it ran", "output", onnx->output, "as declared, a row for each of the batch",
-                           err);
+                                    err);
     }
     for (size_t i = 0; i < n; i++) {
         p[i] = (float)logit_p((const float *)data + i * k, k, onnx->base.column);
@@ -171,7 +171,7 @@ static size_t batch_step(const struct amb_onnx *onnx, size_t n) {
 }
 
 int amb_onnx_run_filled(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
-                           void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err) {
+                        void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err) {
     struct amb_onnx *onnx = (struct amb_onnx *)model;
     const struct amb_model_info *info = &model->info;
     struct batch batch = {
@@ -199,10 +199,3 @@ int amb_onnx_run_filled(float *p, struct amb_model *model, const float *x, const
     }
     return batch.code;
 }
-
-int amb_onnx_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
-                    struct amb_error *err) {
-    return amb_onnx_run_filled(p, model, x, sigma, labels, n, NULL, NULL, err);
-}
-
-/* control: the caller's own, which threads inherit; the library may have left FTZ and DAZ set. */

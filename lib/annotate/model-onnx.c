@@ -181,6 +181,7 @@ static int onnx_create(struct amb_onnx *onnx, const struct amb_model_options *op
     return result != NULL ? amb_ort_fail(ort, result, AMB_ERR_FORMAT, what, err) : r;
 }
 
+/* control: the caller's own, which threads inherit; the library may have left FTZ and DAZ set. */
 static int onnx_share(struct amb_onnx *onnx, const struct amb_model_options *options, const struct amb_model_file *file,
                       int n_threads, uint64_t control, struct amb_error *err) {
     int r;
@@ -200,7 +201,7 @@ static int onnx_share(struct amb_onnx *onnx, const struct amb_model_options *opt
 }
 
 int amb_model_onnx_open(struct amb_model **out, const struct amb_model_options *options, struct amb_error *err) {
-    static const struct amb_model_ops ops = {amb_onnx_run, onnx_close, onnx_stop, amb_onnx_run_filled};
+    static const struct amb_model_ops ops = {NULL, onnx_close, onnx_stop, amb_onnx_run_filled};
     AMB_CLEANUP(amb_model_file_deinit) struct amb_model_file file = AMB_MODEL_FILE_NULL;
     struct amb_onnx *onnx = amb_calloc(1, sizeof *onnx);
     const uint64_t control = amb_fpenv_peek();

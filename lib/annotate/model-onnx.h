@@ -45,8 +45,6 @@ int amb_onnx_tensor_fail(const struct amb_onnx_tensor *tensor, const char *path,
 /* Look at the session's inputs and outputs and fill in base.info, output, memory and run. */
 int amb_onnx_inspect(struct amb_onnx *onnx, const char *path, struct amb_error *err);
 
-/* Those of amb_model_ops. */
-int amb_onnx_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
-                 struct amb_error *err);
+/* That of amb_model_ops. */
 int amb_onnx_run_filled(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                         void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err);

@@ -10,7 +10,7 @@ struct amb_model_ops {
                struct amb_error *err);
     void (*close)(struct amb_model *model);
     void (*stop)(struct amb_model *model); /* NULL: its runs are short */
-    /* NULL: all rows are filled first */
+    /* fill may be NULL. NULL: all rows are filled first, and `run` has them */
     int (*run_filled)(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                       void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err);
 };

@@ -33,14 +33,19 @@ void amb_model_stop(struct amb_model *model) {
 
 int amb_model_run(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                   struct amb_error *err) {
-    return n == 0 ? 0 : model->ops->run(p, model, x, sigma, labels, n, err);
+    return amb_model_run_filled(p, model, x, sigma, labels, n, NULL, NULL, err);
 }
 
 int amb_model_run_filled(float *p, struct amb_model *model, const float *x, const float *sigma, const void *labels, size_t n,
                          void (*fill)(void *opaque, size_t first, size_t n), void *opaque, struct amb_error *err) {
-    if (n > 0 && model->ops->run_filled != NULL) {
+    if (n == 0) {
+        return 0;
+    }
+    if (model->ops->run_filled != NULL) {
         return model->ops->run_filled(p, model, x, sigma, labels, n, fill, opaque, err);
     }
-    fill(opaque, 0, n);
-    return amb_model_run(p, model, x, sigma, labels, n, err);
+    if (fill != NULL) {
+        fill(opaque, 0, n);
+    }
+    return model->ops->run(p, model, x, sigma, labels, n, err);
 }
